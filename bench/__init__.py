@@ -1,7 +1,7 @@
-"""The benchmark suite: cases, the gate, the clock, result files, and what is read from them.
+"""Measure LSTM backends, check them against a reference, and judge the results.
 
-``bench.load_frame(paths)`` and ``bench.load_samples(paths)`` give results as pandas frames;
-``python -m bench`` lists the commands. The packages of the source are in ``docs/architecture.md``.
+``bench.load_frame(paths)`` and ``bench.load_samples(paths)`` return results as pandas frames.
+``python -m bench`` lists the commands. ``docs/architecture.md`` maps the packages of the source.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
 
 
-if sys.argv[:1] == ["-m"]:  # while Python looks for the module that -m names
-    sys.excepthook = _hook  # Ctrl-C before the command runs, in its imports, shows no traceback
+# The first argument is -m while Python still looks for the module that -m names.
+if sys.argv[:1] == ["-m"]:
+    sys.excepthook = _hook  # Ctrl-C during the command's own imports then shows no traceback.
 
 __all__ = ["load_frame", "load_samples"]
 
 
 def __getattr__(name: str) -> object:
-    """What is taken from the package is imported when it is: pytest's plugin needs none of it."""
+    """Import an exported name at its first use, because pytest's plugin needs none of them."""
     if name == "load_frame":
         from bench.render.data import load_frame
 

@@ -1,6 +1,6 @@
-"""``python -m bench`` and ``lstm-bench``: list the commands by question, or run one.
+"""List the commands by the question they answer, or run one: ``python -m bench``, ``lstm-bench``.
 
-``lstm-bench ask ...`` does what ``python -m bench.ask ...`` does.
+``lstm-bench ask ...`` does the same as ``python -m bench.ask ...``.
 """
 
 import importlib
@@ -17,44 +17,44 @@ from bench.machine.fields import did_you_mean, printable
 
 COMMANDS = {
     "Which backend?": {
-        "ask": "which backend for my shape, on this machine? Two minutes, two lines",
+        "ask": "which backend is fastest for my shape here? Takes two minutes",
         "run": "measure a suite in fresh processes until the intervals are narrow",
-        "report": "what a run found: which is fastest, and can it be trusted? --along: fixed cost",
-        "plot": "a picture of results for a slide or a paper",
+        "report": "which backend won in a run, and can I trust it? --along: the fixed cost",
+        "plot": "draw results for a slide or a paper",
     },
     "Where does the time go?": {
-        "profile": "where does a case's time go? By operator, and as a timeline",
+        "profile": "where does the time of one case go? By operator, and as a timeline",
     },
-    "Is it faster than before, or than there?": {
-        "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",
-        "history": "when did it slow down, and which backend? --fail-on slower for a nightly",
+    "Is it faster than before, or than elsewhere?": {
+        "compare": "compare devices, runs, backends, environments; --fail-on slower for CI",
+        "history": "when did it slow down, and which backend? --fail-on for nightly runs",
     },
     "Which truncation window?": {
-        "recommend": "which window and backend for my dependency, and at what cost?",
-        "echo": "the 2016 tutorial's task with any backend, and what a window learns",
+        "recommend": "which window and backend suit my dependency, and at what cost?",
+        "echo": "train the 2016 tutorial's task with any backend, and map its windows",
     },
     "Is this number true?": {
-        "check": "does any function, layer or file compute the right LSTM? And if not, why?",
-        "doctor": "what can run here, why not the rest, what would spoil a measurement?",
-        "gpu_proof": "on a GPU: are all backends right there, and how fast? One archive",
+        "check": "does my function, layer or file compute the right LSTM? If not, why?",
+        "doctor": "what can run here, what is missing, and what would spoil a measurement?",
+        "gpu_proof": "on a GPU: are all backends right, and how fast? Makes one archive",
     },
     "How do I share results?": {
-        "submit": "check result files, make them anonymous, for a pull request or to a URL",
+        "submit": "check results and make them anonymous, for a pull request or a URL",
     },
 }
-"""By question, the names of commands and what they answer."""
+"""For each question, the commands that answer it, each with a line of description."""
 
 
 NAMES = tuple(name for answers in COMMANDS.values() for name in answers)
 
 
 def console() -> NoReturn:
-    """Run ``lstm-bench``."""
+    """Run the command ``lstm-bench``."""
     command_line.end(lambda: main(prog="lstm-bench"))
 
 
 def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> int:
-    """Run the command that the first word names, or print the list; return the exit code."""
+    """Run the command that the first argument names, or list the commands. Return the exit code."""
     words = sys.argv[1:] if words is None else words
     if words and words[0] in NAMES:
         return _run(words[0], words[1:])
@@ -91,7 +91,7 @@ def _run(command: str, words: Sequence[str]) -> int:
     name = f"bench.{command}"
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.submodule_search_locations is not None:
-        name += ".__main__"  # a package
+        name += ".__main__"  # A package is run through its __main__ module.
     code = importlib.import_module(name).main(words)
     return int(code)
 

@@ -1,6 +1,7 @@
-"""``python -m bench.ask``: say which backend is fastest here for a shape, and by how much.
+"""Say which backend is fastest here for a shape, and by how much: ``python -m bench.ask``.
 
-``session.query`` looks for results or measures them; ``render.messages`` writes the answer.
+``session.query`` looks for existing results or measures new ones. ``render.messages`` writes the
+answer.
 """
 
 import argparse
@@ -32,44 +33,49 @@ from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 
 ANSWERED, NOT_ANSWERED = 0, 1
 BUDGET = 120.0
-"""Seconds of the whole command."""
+"""The time that the whole command may take, in seconds."""
 
 HELD = 4
-"""Exit code while another run measures here, of this command and of ``bench.run``."""
+"""The exit code while another run of this command or of ``bench.run`` measures on this machine."""
 
 MEASURED_NOTHING = 3, HELD
-"""Exit codes of ``bench.run`` after which its results are not new: it could not write, or HELD."""
+"""The exit codes of ``bench.run`` after which there are no new results: it could not write them, or
+another run held the machine.
+"""
 
 LEAST = 20.0
-"""Seconds in which each backend of a shape can be measured in one process on two cores."""
+"""The shortest time for one shape, in seconds: each backend can then be measured in one process on
+two cores.
+"""
 
 ANSWERING = 4.0
-"""Seconds of it for starting to measure and for answering."""
+"""The part of a shape's time that starting the processes and printing the answer takes, in seconds.
+"""
 
 EPILOG = f"""\
 exit codes:
-  0    answered
-  1    no answer: fewer than two backends could be measured; the lines say why
+  0    the question was answered
+  1    there is no answer: fewer than two backends could be measured; the lines say why
   2    bad input
-  4    another run measures on this machine (--wait waits for it, --force goes on)
+  4    another run measures on this machine (--wait waits for it, --force measures anyway)
   130  stopped by Ctrl-C
 
-Results of this machine that have the shape answer at once, with their date, unless they lack one
-of the backends or one is INVALID; --again measures it again. Else the usual backends are measured,
-in fresh processes and alternating blocks, as python -m bench.run does. The results are in
-${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, with the suite in its folder asked/, so that more
-processes can be added:
+If this machine has results for the shape, the command answers at once and gives their date. It
+measures if a backend is missing in these results or is INVALID there, or with --again. It then
+measures the usual backends in fresh processes and alternating blocks, as python -m bench.run does.
+The results go to ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/. The suite goes to its folder asked/.
+To add processes, run
 python -m bench.run {DEFAULT_FOLDER}/asked/NAME.toml --processes 10.
 
-A training step is the forward pass and the gradients of the weights; with --optimizer their update
-too. With --model every LSTM of a Keras model is queried, with this batch and these steps; none
-of its code is run.
+A training step computes the forward pass and the gradients of the weights. With --optimizer it
+also updates the weights. With --model the command answers for every LSTM layer of a Keras model,
+with this batch size and this number of steps. It does not run any code of the model.
 """
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    # The library raises a plain ValueError for what no LSTM can be.
+    # The library raises a plain ValueError for sizes that no LSTM can have.
     bad = ResultWriteError, LockError, UnsupportedError, ValueError
     return command_line.run(_parser(), _answered, words, *bad, interrupted="")
 
@@ -115,12 +121,12 @@ def _answered(options: argparse.Namespace) -> int:
             sections[case] = query.look_up(case, options)
         codes.append(_answer(case, sections.get(case), options, console))
         if case not in missing and not options.paths:
-            console.print("These results were available; --again measures it again.")
+            console.print("These results existed already; --again measures the shape again.")
     return max(codes)
 
 
 def _check_budget(budget: float, count: int) -> None:
-    """Raise UsageError if the budget is too short for this number of shapes."""
+    """Raise UsageError if the budget is too short to measure this number of shapes."""
     needed = math.ceil(count * (LEAST + ANSWERING))
     if count > 1 and budget < needed:
         raise UsageError(
@@ -130,9 +136,9 @@ def _check_budget(budget: float, count: int) -> None:
 
 
 def _wait_for_lock(options: argparse.Namespace, console: Console) -> None:
-    """Make sure that no other run measures here. Raises HeldError, LockError.
+    """Make sure that no other run measures on this machine. Raise HeldError or LockError otherwise.
 
-    The lock is released again: ``bench.run`` takes it.
+    The lock is released again, because ``bench.run`` takes it itself.
     """
     if options.force:
         return
@@ -144,7 +150,7 @@ def _wait_for_lock(options: argparse.Namespace, console: Console) -> None:
 
 
 def _explain_failure(case: Case, old: Section | None, code: int, console: Console) -> int:
-    """Say that a query was not measured, and return the exit code."""
+    """Explain why a shape was not measured, and return the exit code."""
     why = (
         "another run began to measure on this machine; --wait waits for it"
         if code == HELD
@@ -152,7 +158,7 @@ def _explain_failure(case: Case, old: Section | None, code: int, console: Consol
     )
     console.print(f"No new answer for {query.describe(case)}: {why}.")
     if old is not None:
-        console.print("Earlier results of this machine have an answer: leave out --again.")
+        console.print("Earlier results of this machine answer it: run again without --again.")
     return HELD if code == HELD else NOT_ANSWERED
 
 
@@ -161,7 +167,7 @@ def _answer(
 ) -> int:
     if section is None:
         why = (
-            "these results have fewer than two backends at this shape; leave the paths out to "
+            "these results hold fewer than two backends for this shape; run again without paths to "
             "measure it here"
             if options.paths
             else "fewer than two backends could be measured; the lines above say why"
@@ -178,50 +184,58 @@ def _answer(
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "ask", "Which backend for my shape, on this machine: two minutes, two lines.", EPILOG
+        "ask", "Say which backend is fastest for my shape on this machine.", EPILOG
     )
     size, add = arguments.SIZE, arguments.add_values
-    text = "answer from these result files or folders only, of whatever machine; measure nothing"
+    text = "answer only from these result files or folders of any machine; measure nothing"
     parser.add_argument("paths", nargs="*", metavar="PATH", help=text)
     add(
         parser,
-        ("batch", "N", size, "sequences side by side"),
-        ("steps", "N", size, "timesteps of each"),
+        ("batch", "N", size, "number of sequences in a batch"),
+        ("steps", "N", size, "number of timesteps of each sequence"),
         required=True,
     )
     add(
         parser,
-        ("hidden", "N", size, "units of the layer"),
-        ("input", "N", size, "features of a timestep (default: as many as units)"),
+        ("hidden", "N", size, "number of units of the layer"),
+        ("input", "N", size, "number of features of a timestep (default: the number of units)"),
     )
-    arguments.add_with_default(parser, ("layers", "N", size, 1, "stacked"))
-    arguments.add_flags(parser, bidirectional="both directions")
-    model = "a .keras file: ask about each of its LSTM layers"
+    arguments.add_with_default(parser, ("layers", "N", size, 1, "number of stacked layers"))
+    arguments.add_flags(parser, bidirectional="process the sequences in both directions")
+    model = "a .keras file: answer for each of its LSTM layers"
     add(parser, ("model", "FILE", Path, model))
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, default="training")
-    arguments.add_choice(parser, "optimizer", OPTIMIZERS, "update the weights with it, too")
-    add(parser, ("window", "K", size, "cut the steps into windows, the state carried"))
+    arguments.add_choice(parser, "optimizer", OPTIMIZERS, "also update the weights with it")
+    add(parser, ("window", "K", size, "cut the sequences into windows of K steps, carry the state"))
     arguments.add_choice(parser, "dtype", PRECISIONS, default="float32")
     arguments.add_choice(parser, "cell", list_cells(), default=DEFAULT_CELL.name)
     arguments.add_with_default(parser, ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."))
     add(
         parser,
-        ("backends", "NAMES", arguments.names, "which to measure (default: the usual ones)"),
+        ("backends", "NAMES", arguments.names, "measure these (default: the usual ones)"),
         (
             *("variant", "NAMES", arguments.names),
-            "also these variants of the backends that have them, such as int8",
+            "also measure these variants, such as int8, of the backends that have them",
         ),
-        ("baseline", "NAME", str, "what to compare with (default: keras)"),
-        ("processes", "N", arguments.integer(1, 10_000), "of each backend, whatever the intervals"),
-        ("seed", "N", arguments.integer(0, 2**53), "as of bench.run (default: newest published)"),
+        ("baseline", "NAME", str, "compare with this backend (default: keras)"),
+        (
+            *("processes", "N", arguments.integer(1, 10_000)),
+            "measure each backend in N processes, however narrow the intervals are",
+        ),
+        (
+            *("seed", "N", arguments.integer(0, 2**53)),
+            "the seed for bench.run (default: the newest published one)",
+        ),
     )
-    budget = f"for the whole command (default: {BUDGET:.0f}s)"
+    budget = f"time for the whole command (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
-    brief = "only the answer, without its table"
-    arguments.add_flags(parser, brief=brief, again="measure in any case")
+    brief = "print only the answer, without the table"
+    arguments.add_flags(parser, brief=brief, again="measure even if there are results")
     busy = parser.add_mutually_exclusive_group()
     arguments.add_flags(
-        busy, wait="wait while another run measures here", force="measure although another run does"
+        busy,
+        wait="wait while another run measures here",
+        force="measure even though another run does",
     )
     return parser
 

@@ -1,7 +1,8 @@
-"""``python -m bench.check``: does any implementation compute what the float64 reference computes?
+"""Check whether an implementation computes what the float64 reference computes.
 
-``lstm_impl.check`` compares; this command parses its arguments and writes its answer. With
-``--time`` it measures a right implementation next to the built-in backends.
+This is ``python -m bench.check``. ``lstm_impl.checking`` compares; this module parses the arguments
+and prints the answer. With ``--time`` it also measures a right implementation next to the built-in
+backends.
 """
 
 import argparse
@@ -34,36 +35,37 @@ from lstm_impl.workload import SEQUENCE_MODES, Workload
 RIGHT, WRONG = 0, 1
 
 BUDGET = 120.0
-"""Seconds of ``--time``."""
+"""The budget of ``--time``, in seconds."""
 
 TIMED_BATCH, TIMED_STEPS, TIMED_HIDDEN = 32, 100, 128
-"""The shape that ``--time`` measures where no size was given."""
+"""The shape that ``--time`` measures if no size was given."""
 FORMATS = ("terminal", "markdown", "json")
 LONGEST_LINE = 2000
-"""Letters of a line of the answer. Names of arrays and the words of a target's error are in it."""
+"""The longest line of an answer, in characters. A line can hold names of arrays and the error text
+of the target, which may be of any length.
+"""
 
 EPILOG = """\
 exit codes:
   0  right: every result is within its bound
   1  wrong: the answer says where the results differ, and names likely causes
-  2  bad input: there is no such target, or it cannot be called like this
+  2  bad input: the target does not exist, or it cannot be called as the options say
 
-A function computes one layer. It takes x [T, B, in], h and c [B, H], and the weights, and returns
-y [T, B, H], h and c. Its parameters are read: x, h, c, kernel, recurrent_kernel, bias, lengths; or
-weights for a list. --layout torch is for kernels [4H, in] and two biases, --layout keras for
-[B, T, in]; single options change single parts. PyTorch, JAX and TensorFlow differentiate it, so
-that its gradients are checked too.
-
+A function computes one layer. It takes x [T, B, in], h and c [B, H] and the weights. It returns
+y [T, B, H], h and c. The command recognizes parameters by their names: x, h, c, kernel,
+recurrent_kernel, bias and lengths, or weights for a list of the last three. --layout torch is for
+kernels of shape [4H, in] and two biases, --layout keras is for x of shape [B, T, in]. Other options
+change one property each. PyTorch, JAX and TensorFlow can differentiate a function of theirs, so
+its gradients are checked too.
   python -m bench.check my_kernels:lstm --layout torch
   python -m bench.check my_kernels.py:lstm --gates iofg --axes batch
 
-With --time an implementation that is right is measured next to the usual backends, in fresh
-processes and alternating blocks, as python -m bench.ask does. The sizes are those that were given,
-and 32 sequences of 100 steps with 128 units where none was. A timed function takes and returns the
-states.
+With --time, an implementation that is right is also measured next to the usual backends, in fresh
+processes and alternating blocks, as python -m bench.ask does. Without sizes, it measures 32
+sequences of 100 steps with 128 units. A timed function must take and return the states.
 
-On GitHub Actions the answer is appended to the job's summary, too.
-docs/check_your_kernel.md begins with a function in CUDA, Triton or C++.
+On GitHub Actions the command also appends the answer to the summary of the job.
+docs/check_your_kernel.md explains the check and begins with a function in CUDA, Triton or C++.
 """
 
 
@@ -119,11 +121,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _refuse_early(options: argparse.Namespace) -> None:
-    """Raise UsageError for what ``--time`` cannot do, before anything is computed."""
+    """Raise UsageError for options that ``--time`` cannot use, before anything is computed."""
     form = "json" if options.json else options.format
     if form != "terminal":
         raise UsageError(
-            f"--time does not go with --format {form}: the results of a measurement are "
+            f"--time cannot be combined with --format {form}: the results of a measurement are "
             "written next to those of bench.run, where bench.report reads them"
         )
     if missing := devices.explain_missing(devices.parse(options.device)):
@@ -150,7 +152,7 @@ def _declared(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _timed_case(options: argparse.Namespace, result: CheckResult) -> Case:
-    """Return the case of ``--time``: the sizes that were given, or else the target's own."""
+    """Return the case to measure, with the sizes that were given, or else those of the target."""
     checked = result.networks[0]
     own = checked.spec if options.hidden is None and _has_own_sizes(result) else None
     hidden = options.hidden or (TIMED_HIDDEN if own is None else own.hidden_size)
@@ -174,17 +176,20 @@ def _timed_case(options: argparse.Namespace, result: CheckResult) -> Case:
 
 
 def _has_own_sizes(result: CheckResult) -> bool:
-    """Return whether the target is a network of fixed sizes, such as an ONNX model."""
+    """Return whether the target is a network with fixed sizes, such as an ONNX model."""
     specs = {(each.spec.input_size, each.spec.hidden_size) for each in result.networks}
     return len(result.networks) > 1 and len(specs) == 1
 
 
 def _measure(options: argparse.Namespace, result: CheckResult) -> int:
-    """Measure a target that is right, and print its table and the answer."""
+    """Measure a target that is right, and print its table and the answer.
+
+    Return the exit code.
+    """
     console = output.console()
     console.print()
     if not result.passed:
-        console.print("It is not measured, because its results are wrong.")
+        console.print("It was not measured, because its results are wrong.")
         return WRONG
     name = timing.backend_name(options.target)
     case = _timed_case(options, result)
@@ -199,10 +204,10 @@ def _measure(options: argparse.Namespace, result: CheckResult) -> int:
     console.print(printable(text, LONGEST_LINE), markup=False)
     code = timing.measure_target(case, name, given, options, default_folder())
     if code not in (RIGHT, WRONG):
-        return code  # bench.run has said what is wrong
+        return code  # bench.run has said what is wrong.
     section = timing.newest_session(case, name, default_folder())
     if section is None:
-        console.print(f"No time of {name}: the lines above say why.", markup=False)
+        console.print(f"There is no time for {name}; the lines above say why.", markup=False)
         return WRONG
     Document(shown.measurements(section, len(section.rows))).terminal(console)
     console.print()
@@ -213,55 +218,58 @@ def _measure(options: argparse.Namespace, result: CheckResult) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "check", "Does this implementation compute what the float64 reference computes?", EPILOG
+        "check", "Check whether an implementation computes the right LSTM.", EPILOG
     )
-    text = "module:function or file.py:function, also of a layer, or a file: .onnx, .tflite, .so"
+    text = "module:function, file.py:function, a layer named like that, or a .onnx, .tflite or .so"
     parser.add_argument("target", metavar="TARGET", help=text)
     add, size = arguments.add_values, arguments.SIZE
     arguments.add_choice(parser, "cell", list_cells(), default="lstm")
-    arguments.add_choice(parser, "dtype", PRECISIONS, "in which it computes", default="float32")
-    called = parser.add_argument_group("how a function is called")
-    arguments.add_choice(called, "layout", LAYOUTS, "of a library", default="canonical")
+    arguments.add_choice(parser, "dtype", PRECISIONS, "the precision it uses", default="float32")
+    called = parser.add_argument_group("how the function is called")
+    arguments.add_choice(called, "layout", LAYOUTS, "the library it imitates", default="canonical")
     arguments.add_choice(called, "axes", ("time", "batch"), "the first axis of x and y")
     add(
         called,
         ("gates", "ORDER", str, "the order of the gates, such as iofg"),
-        ("biases", "N", arguments.integer(1, 2), "how many biases there are, 1 or 2"),
-        ("arguments", "NAMES", arguments.names, "what it takes, such as x,state,weights"),
-        ("returns", "NAMES", arguments.names, "what it returns, such as y,h,c"),
+        ("biases", "N", arguments.integer(1, 2), "the number of biases, 1 or 2"),
+        ("arguments", "NAMES", arguments.names, "its arguments, such as x,state,weights"),
+        ("returns", "NAMES", arguments.names, "its results, such as y,h,c"),
         ("backward", "TARGET", str, "a function that computes its gradients"),
     )
-    arguments.add_choice(called, "arrays", KINDS, "the arrays that it takes")
+    arguments.add_choice(called, "arrays", KINDS, "the kind of arrays that it takes")
     arguments.add_flags(
         called,
-        transposed="the kernels are [4H, in] and [4H, H]",
-        hides_nan="NaN in an input may become a number",
+        transposed="the kernels have the shapes [4H, in] and [4H, H]",
+        hides_nan="accept that NaN in an input becomes a number",
     )
-    sizes = parser.add_argument_group("the only sizes to check (default: several networks)")
+    sizes = parser.add_argument_group("sizes (by default several networks are checked)")
     add(
         sizes,
-        ("batch", "N", size, "sequences side by side"),
-        ("steps", "N", size, "timesteps of each"),
-        ("input", "N", size, "features of a timestep"),
-        ("hidden", "N", size, "units of a layer"),
-        ("layers", "N", size, "stacked"),
+        ("batch", "N", size, "number of sequences in a batch"),
+        ("steps", "N", size, "number of timesteps of each sequence"),
+        ("input", "N", size, "number of features of a timestep"),
+        ("hidden", "N", size, "number of units of a layer"),
+        ("layers", "N", size, "number of stacked layers"),
     )
-    arguments.add_flags(sizes, bidirectional="both directions")
+    arguments.add_flags(sizes, bidirectional="process the sequences in both directions")
     arguments.add_with_default(parser, ("device", "NAME", str, "cpu", "cpu or gpu:0"))
-    add(parser, ("seed", "N", arguments.integer(0, 2**53), "of weights and inputs"), default=0)
-    timed = parser.add_argument_group("how fast it is")
-    arguments.add_flags(timed, time="also measure it next to the usual backends, if it is right")
+    seed = "the seed of the weights and inputs"
+    add(parser, ("seed", "N", arguments.integer(0, 2**53), seed), default=0)
+    timed = parser.add_argument_group("time")
+    arguments.add_flags(timed, time="if it is right, also measure it next to the usual backends")
     arguments.add_choice(timed, "mode", SEQUENCE_MODES, default="inference")
-    budget = f"for measuring (default: {BUDGET:.0f}s)"
+    budget = f"time for measuring (default: {BUDGET:.0f}s)"
     add(timed, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
-    processes = "of each backend, whatever the intervals"
+    processes = "number of processes of each backend, however wide the intervals are"
     add(timed, ("processes", "N", arguments.integer(1, 10_000), processes))
     busy = timed.add_mutually_exclusive_group()
     arguments.add_flags(
-        busy, wait="wait while another run measures here", force="measure although another run does"
+        busy,
+        wait="wait while another run measures here",
+        force="measure even if another run measures here",
     )
     arguments.add_output(parser, FORMATS)
-    arguments.add_flags(parser, json="as --format json")
+    arguments.add_flags(parser, json="the same as --format json")
     add(parser, ("markdown", "FILE", Path, "also write a summary for a pull request to FILE"))
     return parser
 

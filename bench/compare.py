@@ -1,4 +1,4 @@
-"""``python -m bench.compare``: compare runs, devices, backends or environments case by case."""
+"""Compare runs, devices, backends or environments case by case: ``python -m bench.compare``."""
 
 import argparse
 import functools
@@ -25,33 +25,33 @@ from bench.verdicts.sections import USUAL_BASELINES, build
 FORMATS = ("terminal", "markdown", "csv", "json")
 EPILOG = """\
 exit codes:
-  0  the comparison was made, and no --fail-on rule was broken
+  0  the comparison was made, and no case broke the --fail-on rule
   1  a case broke the --fail-on rule
-  2  bad input, whatever else was found: an option, a file that cannot be read (the good
-     files are still shown), nothing that --fail-on could have judged; or the
-     output cannot be written
+  2  bad input: a wrong option, a file that cannot be read (the other files are still shown),
+     nothing that --fail-on could judge, or an output that cannot be written
 
-verdicts: FASTER and SLOWER where the 99.5% interval of time_new / time_base excludes 1,
-SAME where it lies within 2% of 1, else UNCLEAR. --fail-on corrects for the number of cases
-(Holm): where nothing became slower it fails in at most 1 of 400 runs, from 6 processes on. It
-counts INVALID cases too, or it would pass whenever the machine was busy.
-docs/verdicts.md has the reasons and the rates.
+A case is FASTER or SLOWER if the 99.5% interval of time_new / time_base excludes 1. It is SAME if
+the interval lies within 2% of 1, and UNCLEAR otherwise. --fail-on corrects for the number of cases
+(Holm's method): if nothing became slower, at most 1 of 400 runs fails, from 6 processes on. The
+rule also counts INVALID cases; without them it would pass whenever the machine was busy.
+docs/verdicts.md gives the reasons and the error rates.
 """
 
-_ENVIRONMENTS = "compare two Python environments that were measured interleaved here"
+_ENVIRONMENTS = "compare two Python environments whose processes alternated on this machine"
 ENVIRONMENTS_EPILOG = f"""\
-python -m bench.run SUITE --python BASE --python NEW measures them: processes of the two alternate,
-so that a slow machine slows both, and each pair gives one ratio. Packages that differ are reported
-first.
+python -m bench.run SUITE --python BASE --python NEW measures two environments. Their processes
+alternate, so that a slow machine slows both, and each pair of processes gives one ratio. The
+comparison first lists the packages whose versions differ.
 
 {EPILOG}"""
 
 PUBLISHED_EPILOG = """\
 exit codes:
-  0  the times were shown, or there is no shared shape
-  2  bad input: an option, a file that cannot be read (the good files are still shown)
+  0  the times were shown, or the results share no shape with a published time
+  2  bad input: a wrong option, or a file that cannot be read (the other files are still shown)
 
-Published times are other people's, on other machines: no ratio and no verdict is made of them.
+Published times come from other people's machines. The command therefore makes no ratio and no
+verdict of them.
 """
 
 
@@ -61,7 +61,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Show the comparison; return the exit code. Raises UsageError, and as ``filters.read``."""
+    """Show the comparison and return the exit code.
+
+    Raises UsageError, and the errors of ``filters.read``.
+    """
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if options.what == "published":
         return _published(options, summary)
@@ -99,7 +102,7 @@ def _published(options: argparse.Namespace, summary: str | None) -> int:
 
 
 def _compared(options: argparse.Namespace) -> tuple[pairs.ComparisonReport, bool]:
-    """Return the comparison, and whether all files could be read."""
+    """Return the comparison, and whether every file could be read."""
     sides = None
     if options.what == "runs":
         found = filters.read(options, [options.base], [options.new])
@@ -139,11 +142,11 @@ def _compared(options: argparse.Namespace) -> tuple[pairs.ComparisonReport, bool
 def _environments(
     options: argparse.Namespace,
 ) -> tuple[Path, tuple[packages.LabelledPython, packages.LabelledPython]]:
-    """Return the folder of results of two environments, and the environments."""
+    """Return the folder with the results of two environments, and the environments."""
     if len(options.paths) != 1:
         raise UsageError(
-            "name the one folder of results; python -m bench.run SUITE --python BASE --python NEW "
-            "measures two environments"
+            "expected one folder, the one with the results of both environments; "
+            "python -m bench.run SUITE --python BASE --python NEW measures them"
         )
     folder = Path(options.paths[0])
     try:
@@ -155,7 +158,7 @@ def _environments(
 def compare_environments(
     base: Results, new: Results, sides: tuple[packages.LabelledPython, packages.LabelledPython]
 ) -> pairs.ComparisonReport:
-    """Compare each case in the new environment with the base's, paired by adjacent processes."""
+    """Compare each case in the new environment with the base, paired by adjacent processes."""
     names = sides[0].label, sides[1].label
     report = pairs.compare_runs(base, new, names, adjacent=True)
     differ = packages.differences(sides[0].python, sides[1].python)
@@ -168,7 +171,7 @@ def compare_environments(
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "compare", "The ratio of each shared case with its interval, and a verdict.", EPILOG
+        "compare", "Show the ratio of each shared case with its interval and a verdict.", EPILOG
     )
     commands = parser.add_subparsers(
         dest="what", required=True, metavar="{devices,runs,backends,environments,published}"
@@ -190,15 +193,15 @@ def _parser() -> argparse.ArgumentParser:
         if ruled:
             rule = "exit with 1 if a case is SLOWER (slower), or by more than 5%% (slower:5%%)"
             arguments.add_values(added, ("fail-on", "RULE", str, rule))
-            part = "compare this percentile of the latency of streams' calls, not medians: "
+            part = "compare this percentile of the latency of streams instead of the median time: "
             part += ", ".join(f"{each:g}" for each in PARTS)
             arguments.add_values(added, ("percentile", "P", float, part), choices=PARTS)
         return added
 
-    of_machines = "compare CPU and GPU of a machine, and machine with machine"
+    of_machines = "compare the CPU and the GPU of a machine, or one machine with another"
     devices = command("devices", of_machines)
     command_line.add_result_paths(devices)
-    one = "compare all with this one: cpu, or 'cpu on MACHINE'"
+    one = "compare every device with this one: cpu, or 'cpu on MACHINE'"
     arguments.add_values(devices, ("baseline", "DEVICE", str, one))
     runs = command("runs", "compare new runs with older ones, the largest change first")
     runs.add_argument("base", metavar="BASE", help="result file or folder of the older runs")
@@ -208,9 +211,9 @@ def _parser() -> argparse.ArgumentParser:
     usual = f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)"
     arguments.add_values(backends, ("baseline", "NAME", str, usual))
     command("environments", _ENVIRONMENTS, ENVIRONMENTS_EPILOG).add_argument(
-        "paths", nargs="+", metavar="FOLDER", help="the folder of results that bench.run has left"
+        "paths", nargs="+", metavar="FOLDER", help="the folder with both environments' results"
     )
-    summary = "show times next to published ones of the same shapes"
+    summary = "show times next to published times of the same shapes"
     command_line.add_result_paths(command("published", summary, PUBLISHED_EPILOG, ruled=False))
     return parser
 

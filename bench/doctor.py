@@ -1,6 +1,6 @@
-"""``python -m bench.doctor``: say which backends run on which devices here.
+"""Say which backends run on which devices of this machine: ``python -m bench.doctor``.
 
-It works without any framework.
+The command works without any framework.
 """
 
 from __future__ import annotations
@@ -37,23 +37,26 @@ SCHEMA = 1
 FORMATS = ("terminal", "json")
 EPILOG = """\
 exit codes:
-  0  on every requested device (by default: on one at least) some backend can run,
-     the NumPy reference not counted
-  1  none can; it prints what to install
-  2  bad input: an option, or a backend or device that does not exist
+  0  some backend other than the NumPy reference can run on every requested device, or, if no
+     device was requested, on at least one
+  1  no backend can; the output says what to install
+  2  bad input: a wrong option, or a backend or device that does not exist
 
-Each framework is started: that takes about 10 seconds for TensorFlow. Nothing is measured and
-nothing is changed.
+The command starts each framework, which takes about 10 seconds for TensorFlow. It measures nothing
+and changes nothing.
 """
 
 INSTALL_RAY = "pip install 'lstm-benchmark-suite[ray]' to measure on many machines"
 
 LISTEN = 1.0
-"""Seconds for which the machine is watched: enough for counters that tick every 10 ms."""
+"""How long the machine is observed, in seconds. Counters that tick every 10 ms need about a second.
+"""
 
 
 Choices = tuple[tuple[str, str], ...]
-"""Flags of CPUs, and what is done there: the first that a CPU has counts, an empty one always."""
+"""Pairs of a CPU flag and what such a CPU does. The first pair whose flag the CPU has applies. An
+empty flag applies to every CPU.
+"""
 
 _BFLOAT16: Choices = (("amx_bf16", "native"), ("avx512_bf16", "native"), ("bf16", "native"))
 _FLOAT16: Choices = (("avx512_fp16", "native"), ("asimdhp", "native"))
@@ -73,14 +76,16 @@ PRECISIONS: Mapping[str, tuple[Choices, Choices]] = {
     "mixed_float16": (_FLOAT16 + _EMULATED, _FLOAT16 + _CRASHES),
     "int8": (_INT8 + _EMULATED, (("", "by FBGEMM or oneDNN"),)),
 }
-"""Of each precision: what a CPU can multiply, and what PyTorch's LSTM does. Seen with PyTorch 2.13
-on a CPU with AVX512-BF16, with oneDNN limited to older ones, and in bfloat16 on one with AMX."""
+"""For each precision, what a CPU can multiply natively, and what PyTorch's LSTM does. The entries
+were observed with PyTorch 2.13 on a CPU with AVX512-BF16, with oneDNN limited to older
+instructions, and for bfloat16 on a CPU with AMX.
+"""
 
 
 def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, list[str]]:
-    """Return ``PRECISIONS`` for a CPU with these flags, in between how ``kernels`` multiply there.
+    """Return for each precision what this CPU, our kernels and PyTorch's LSTM do.
 
-    Empty for a system that names no flags.
+    The result is empty on a system that does not name the CPU's flags.
     """
 
     def chosen(choices: Choices) -> str:
@@ -105,7 +110,10 @@ def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, lis
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found. ray: the version of Ray, None without it. precisions: as ``precisions``."""
+    """Hold what was found on this machine.
+
+    ray: the version of Ray, or None without Ray. precisions: the result of ``precisions``.
+    """
 
     survey: Survey
     environment: Environment
@@ -149,12 +157,12 @@ class Diagnosis:
 def diagnose(
     names: Sequence[str], backends: Sequence[str] | None = None, ask: Ask | None = None
 ) -> Diagnosis:
-    """Look at this machine. names: of devices.
+    """Examine this machine.
 
-    Raises UnsupportedError for a backend that does not exist.
+    names: of devices. Raises UnsupportedError for a backend that does not exist.
     """
     facts = devices.gpu_facts()
-    # Before the frameworks start, which would look like a disturbance.
+    # This comes before the frameworks start, because their start would look like a disturbance.
     before = activity()
     time.sleep(LISTEN)
     meanwhile = disturbance.between(before, activity())
@@ -200,9 +208,9 @@ def show(found: Diagnosis, console: Console) -> None:
 
 
 def summary_lines(found: Survey) -> list[str]:
-    """Return one line on what can be measured here, and one on what to install for more.
+    """Return a line on what can be measured here, and a line on what to install for more.
 
-    The second line is left out if nothing that pip can install is missing.
+    The second line is left out if pip can install nothing that is missing.
     """
     parts = []
     for device in found.devices:
@@ -211,7 +219,7 @@ def summary_lines(found: Survey) -> list[str]:
         parts.append(
             f"{count(len(here), 'backend')} on {device} ({', '.join(frameworks)})"
             if here
-            else f"nothing on {device}, where the table below says what is missing"
+            else f"nothing on {device} (the table says what is missing)"
         )
     missing: dict[str, dict[str, None]] = {}
     for entry in found.entries:
@@ -226,7 +234,10 @@ def summary_lines(found: Survey) -> list[str]:
 
 
 def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
-    """Return the backends by framework. notes: takes each reason once; cells have its number."""
+    """Return the table of backends by framework.
+
+    notes: collects each reason once. Cells refer to a reason by its number.
+    """
 
     def cell(on: Availability) -> TableCell:
         number, note = "", (on.reason, on.install)
@@ -250,7 +261,7 @@ def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
         shown = ""
         for entry in (each for each in found.entries if each.framework == framework):
             cells = [cell(entry.on[device]) for device in found.devices]
-            # The options of a strategy share its summary.
+            # The variants of a backend share its summary, which is shown once.
             summary = "" if entry.summary == shown else clean(entry.summary)
             shown = entry.summary
             lines.append(
@@ -262,7 +273,7 @@ def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
 
 
 def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
-    """Return facts of the machine that may explain a time, each with its label."""
+    """Return properties of the machine that may explain a time, each with its label."""
     here, cpu = found.environment, found.environment.cpu
     lines = [("system", _joined(here.system, here.container and f"in {here.container}"))]
     count = f"{cpu.usable} of {cpu.logical} processors usable" if cpu.usable else None
@@ -270,7 +281,7 @@ def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
     governor = cpu.governor and f"governor {cpu.governor}"
     lines.append(("CPU", _joined(cpu.name, count, clock, governor)))
     if here.load is not None:
-        lines.append(("load", f"{here.load[0]:.2f} processes wanted to run in the last minute"))
+        lines.append(("load", f"{here.load[0]:.2f} processes were ready to run in the last minute"))
     if here.memory.total_bytes and here.memory.available_bytes is not None:
         free, total = here.memory.available_bytes / 2**30, here.memory.total_bytes / 2**30
         lines.append(("memory", f"{free:.1f} of {total:.1f} GiB free"))
@@ -312,7 +323,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         print("starting every framework that is installed ...", file=sys.stderr)
     here = devices.available()
-    # Without a GPU, the reason is part of the answer.
+    # If there is no GPU, the reason is part of the answer.
     usual = here if len(here) > 1 else [*here, "gpu:0"]
     found = diagnose(requested or usual, options.backends)
     output.deliver(
@@ -327,11 +338,11 @@ def _doctor(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "doctor",
-        "Which backends run on which devices here, why others do not, and what about this machine "
-        "to change before measuring.",
+        "Say which backends run on which devices of this machine, why others do not, and what to "
+        "change before measuring.",
         EPILOG,
     )
-    which = "cpu, gpu:0, ..., separated by commas (default: all that are here)"
+    which = "cpu, gpu:0, ..., separated by commas (default: all devices of this machine)"
     arguments.add_values(
         parser,
         ("device", "DEVICES", arguments.names, which),

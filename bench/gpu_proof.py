@@ -1,8 +1,14 @@
-"""``python -m bench.gpu_proof``: prove and measure the backends on a GPU, into one archive.
+"""Prove and measure the backends on a GPU, and collect everything in one archive.
 
-It runs ``bench.doctor``, ``bench.run`` of the suite ``matrix`` (small cases that together use all
-of an LSTM, past the equivalence gate and with the kernels that ran), the tests that need a GPU,
-``bench.run`` of the suite ``quick`` and ``bench.report``, each in its part of the time.
+This is ``python -m bench.gpu_proof``. It runs the following commands, each in its share of the
+time:
+
+1. ``bench.doctor``;
+2. ``bench.run`` with the suite ``matrix``: small cases that together use every feature of an LSTM,
+   pass the equivalence gate and record which kernels ran;
+3. the tests that need a GPU;
+4. ``bench.run`` with the suite ``quick``;
+5. ``bench.report``.
 """
 
 import argparse
@@ -40,36 +46,39 @@ from lstm_impl.names import canonical
 SECONDS = 480.0
 
 RESERVE = 30.0
-"""Seconds that are kept for the report and the archive."""
+"""The time that is reserved for the report and the archive, in seconds."""
 
 DOCTOR_SHARE, MATRIX_SHARE, TESTS_SHARE = 0.2, 0.45, 0.25
-"""Parts of the time that is left for a stage; the suite has all of the rest."""
+"""The share of the remaining time that each stage gets. The suite gets all the rest."""
 
 COMPARED = ("keras", "torch", "jax_cudnn", "jax_scan")
-"""Measured next to the suite's backends: what users have today and what compiles in seconds."""
+"""These backends are measured next to those of the suite: what users have today, and what compiles
+within seconds.
+"""
 
 MOST_PROCESSES = 8
 CASE_LIMIT = 150.0
-"""Seconds for one small case, its framework's start and its compiling included: the slowest seen,
-on two processors that five processes shared, took 45, and kernels that nvcc compiles may take
-longer."""
+"""The time limit for one small case, in seconds, including the start of its framework and
+compilation. The slowest case took 45 s, on two processors that five processes shared. Kernels that
+nvcc compiles may take longer.
+"""
 
 GRACE = 20.0
-"""Seconds in which a process whose time is up may write what it has found."""
+"""After its time is up, a process gets this many seconds to write what it has found."""
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
-"""In a clone only."""
+"""The folder of the tests. It exists only in a clone."""
 
 GPU_TEST = "on_a_gpu_"
-"""Part of the names of tests that need a GPU."""
+"""A part of the name of every test that needs a GPU."""
 
 TESTS_FAILED = 1  # pytest's exit code
 
 MATRIX = "matrix"
-"""The suite that has a case which each backend can compute."""
+"""The suite with a case that each backend can compute."""
 
 ENVIRON = {
-    # Several processes share the GPU; by default each framework takes most of its memory.
+    # Several processes share the GPU, but by default each framework takes most of its memory.
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -77,34 +86,35 @@ ENVIRON = {
 
 PROVEN, FAILED, BAD_INPUT, NO_DEVICE, NO_BACKEND, INCOMPLETE = range(6)
 VERDICTS = {
-    PROVEN: "PROVEN: every backend that is available here is right, and was measured",
-    FAILED: "FAILED: not everything here is right",
-    NO_BACKEND: "NO BACKEND can use this device",
-    INCOMPLETE: "INCOMPLETE: nothing failed, but not all could be done",
+    PROVEN: "PROVEN: every backend that is available here is right and was measured",
+    FAILED: "FAILED: something here is wrong or crashed",
+    NO_BACKEND: "NO BACKEND: no installed backend can use this device",
+    INCOMPLETE: "INCOMPLETE: nothing failed, but the time was up before everything was done",
     INTERRUPTED: "INTERRUPTED: stopped from the keyboard",
 }
 
 EPILOG = """\
 exit codes:
   0    every backend that is available here passed, and the suite was measured
-  1    something failed: a backend computes something else, `cudnn` ran without a cuDNN
-       kernel, or a process crashed; the lines and the archive say what
+  1    something failed: a backend computes wrong results, `cudnn` ran without a cuDNN kernel, or
+       a process crashed; the lines and the archive say what
   2    bad input, or another run measures on this machine
   3    no GPU: this machine has none that CUDA programs may use
-  4    there is a GPU, but no installed backend can use it; it prints what to install
+  4    there is a GPU, but no installed backend can use it; the output says what to install
   5    nothing failed, but the time was up before everything was checked and measured
-  130  stopped from the keyboard; the archive holds what was found
+  130  stopped from the keyboard; the archive holds what was found until then
 
-The archive is written in every case but 2 and 3.
+The archive is written except with the exit codes 2 and 3.
 """
 
 
 @dataclass
 class Proof:
-    """What was found so far.
+    """Hold what was found so far.
 
-    folder: becomes the archive. end: when the time is up. available: the framework of each backend
-    that can run on the device.
+    folder: its content becomes the archive. end: when the time is up, on the monotonic clock.
+    available: the framework of each backend that can run on the device. failures, unfinished: one
+    line each.
     """
 
     device: str
@@ -115,11 +125,13 @@ class Proof:
     unfinished: list[str] = field(default_factory=list)
 
     def share(self, part: float) -> float:
-        """Return the seconds of a stage that may take so much of the time that is left."""
+        """Return the seconds for a stage that may take this part of the remaining time."""
         return max(1.0, part * (self.end - RESERVE - time.monotonic()))
 
     def run(self, commands: Mapping[str, Sequence[str]], seconds: float) -> dict[str, int | None]:
-        """Run modules side by side for at most ``seconds``; return exit codes, None if ended."""
+        """Run modules side by side for at most ``seconds``. Return their exit codes, None for a
+        stopped one.
+        """
         end, environ = time.monotonic() + seconds, {**ENVIRON, **os.environ}
         codes: dict[str, int | None] = dict.fromkeys(commands)
         with contextlib.ExitStack() as stack:
@@ -132,7 +144,9 @@ class Proof:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=environ,
-                    start_new_session=True,  # so that its children can be ended with it
+                    # In a session of its own, the children of a process can be ended together with
+                    # it.
+                    start_new_session=True,
                 )
                 stack.callback(_end, started[name])
             for name, process in started.items():
@@ -141,20 +155,22 @@ class Proof:
         return codes
 
     def last_output(self, name: str) -> str:
-        """Return the last line of a log."""
+        """Return the last line of a log, or say that the process printed nothing."""
         text = (self.folder / f"{name}.log").read_text(errors="replace")
         return clean(last_line(text).strip("= ")) or "it printed nothing"
 
     def measure(
         self, suite: str, parts: Mapping[str, Sequence[str]], part: float, *more: str
     ) -> None:
-        """Run a suite with the backends of each part, into a folder of the part's name."""
+        """Run a suite once for each part, with the backends of the part and a folder of the part's
+        name.
+        """
         seconds = self.share(part)
         backends = [name for part in parts.values() for name in part]
         print(f"the suite {suite}, {count(len(backends), 'backend')}, at most {seconds:.0f} s")
         options = ["--device", self.device, "--processes", "1", "--memory", "off", *more]
         options += ["--budget", f"{seconds:.1f}s", "--case-limit", f"{CASE_LIMIT:g}s"]
-        options.append("--force")  # this process holds the machine's lock
+        options.append("--force")  # This process holds the machine's lock.
         commands = {
             name: [
                 *("bench.run", suite, "--results", str(self.folder / name), *options),
@@ -165,17 +181,17 @@ class Proof:
         self.judge(suite, backends, self.run(commands, seconds + GRACE))
 
     def judge(self, suite: str, backends: Sequence[str], codes: Mapping[str, int | None]) -> None:
-        """Find the failures in a suite's results, and what is unfinished."""
+        """Collect the failures in the results of a suite, and what is unfinished."""
         found = records.collect([path for name in codes if (path := self.folder / name).is_dir()])
-        # A case that cannot run here is a failure, since bench.doctor found that it can.
+        # bench.doctor found that the case can run here, so it is a failure if it cannot.
         failed = [each for each in found.outcomes if each.outcome not in ("refused", "interrupted")]
         failures = [
             *map(str, found.errors),
             *(f"{each.case.id}: {reason_texts(each.reason)[0]}" for each in failed),
         ]
         failures += [
-            f"{each.case.id}: equal to the reference, but no kernel was seen on {self.device}: it "
-            "may have computed on the CPU, or the profiler was not allowed to look"
+            f"{each.case.id}: equal to the reference, but no kernel was seen on {self.device}: the "
+            "backend may have computed on the CPU, or the profiler had no permission"
             for each in found.measurements
             if devices.kind(self.device) == "gpu" and not each.evidence.get("kernels")
         ]
@@ -188,7 +204,7 @@ class Proof:
         if suite == MATRIX and not any(code in (None, BUDGET_SPENT) for code in codes.values()):
             known = {each.case.backend for each in found.measurements}
             refusing = [name for name in backends if name not in known and not failures]
-            failures += [f"{name} computed no case of it" for name in refusing]
+            failures += [f"{name} computed none of its cases" for name in refusing]
         self.failures += [f"{suite}: {failure}" for failure in failures]
         print(
             f"  {count(len(found.measurements), 'case')} right and measured, "
@@ -197,7 +213,7 @@ class Proof:
         )
 
     def run_tests(self, folder: Path) -> None:
-        """Run the project's own tests that need a GPU, if there are any."""
+        """Run the project's tests that need a GPU, if there are any."""
         files = [
             str(path)
             for path in sorted(folder.rglob("test_*.py"))
@@ -215,14 +231,14 @@ class Proof:
         elif code is None:
             self.unfinished.append("tests: the time was up; see tests.log")
         elif code != 0:
-            self.unfinished.append(f"{note}, and install what they need: pip install -e '.[test]'")
+            self.unfinished.append(f"{note}; pip install -e '.[test]' installs what tests need")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
-    kill_group(process)  # children that outlive it would go on using the device
+    kill_group(process)  # Children that outlive the process would go on using the device.
     process.wait()
 
 
@@ -268,10 +284,10 @@ def _prove(options: argparse.Namespace) -> int:
         lines = [VERDICTS[code], *(f"  failed: {clean(line, 400)}" for line in proof.failures)]
         lines += [f"  not done: {clean(line, 400)}" for line in proof.unfinished]
         if device == "cpu":
-            lines.append("  on the CPU: this proves nothing about a GPU")
+            lines.append("  this ran on the CPU, so it proves nothing about a GPU")
         (proof.folder / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         for path in (proof.folder / "measured").glob("*.json"):
-            # Also into the user's folder, which bench.report reads.
+            # bench.report reads the user's folder, so the results are also copied there.
             write_bytes(options.output / path.name, path.read_bytes())
         made = shutil.make_archive(str(proof.folder), "gztar", scratch, title)
         archive = options.output / f"{title}.tar.gz"
@@ -316,22 +332,28 @@ def prove(proof: Proof, options: argparse.Namespace, named: Sequence[str]) -> No
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "gpu_proof",
-        "On a machine with a GPU: check driver and libraries, prove every backend that is "
-        "installed equal to the reference there, see which kernels ran, measure the suite quick, "
-        "and leave one archive of it all.",
+        "On a machine with a GPU: check the driver and the libraries, prove every installed "
+        "backend equal to the reference there, see which kernels ran, measure the suite quick, and "
+        "collect everything in one archive.",
         EPILOG,
     )
     add = arguments.add_values
-    total = f"for everything together (default: {SECONDS:.0f}s)"
+    total = f"time for everything (default: {SECONDS:.0f}s)"
     add(parser, ("seconds", "TIME", arguments.seconds, total), default=SECONDS)
-    place = "where the archive and the result file go (default: %(default)s)"
+    place = "the folder for the archive and the result file (default: %(default)s)"
     add(parser, ("output", "DIR", Path, place), default=Path("results"))
     add(parser, ("backends", "NAMES", arguments.names, "only these, separated by commas"))
-    add(parser, ("suite", "NAME|FILE", str, "what to measure (default: quick)"), default="quick")
     add(
-        parser, ("seed", "N", arguments.integer(0, 2**53), "as of bench.run"), default=newest_seed()
+        parser,
+        ("suite", "NAME|FILE", str, "the suite to measure (default: quick)"),
+        default="quick",
     )
-    # For the tests, which run everything without a GPU.
+    add(
+        parser,
+        ("seed", "N", arguments.integer(0, 2**53), "the seed for bench.run"),
+        default=newest_seed(),
+    )
+    # Tests use this option to run everything without a GPU.
     parser.add_argument("--device", default="gpu:0", help=argparse.SUPPRESS)
     return parser
 

@@ -1,4 +1,4 @@
-"""``python -m bench.history``: every case over the sessions of one machine, and what changed."""
+"""Show every case over the sessions of a machine, and what changed: ``python -m bench.history``."""
 
 import argparse
 import os
@@ -16,17 +16,18 @@ from bench.verdicts.history import build, judge, since
 FORMATS = ("terminal", "markdown", "csv", "svg")
 EPILOG = """\
 exit codes:
-  0  the history was shown, and no --fail-on rule was broken, or the history is too short to judge
-  1  something has become slower and stayed so: the --fail-on rule was broken
-  2  bad input: an option, a file that cannot be read (the good files are still
-     shown), or no case to show
+  0  the history was shown; no case broke the --fail-on rule, or the history is too short for it
+  1  something has become slower and stayed slower: it broke the --fail-on rule
+  2  bad input: a wrong option, a file that cannot be read (the other files are still shown), or no
+     case to show
 
-A session's ratio is to the session before it with the same case on the same machine: below 1 it
-became faster. What changed between two sessions may be the cause.
+The ratio of a session compares it with the previous session of the same case on the same machine.
+Below 1 the case became faster. The packages or settings that changed between the two sessions may
+be the cause.
 
-Changes that last longer than a session come first, with what changed: all cases of a device, a
-backend, or a case. To accept a change, begin after it: --since 2026-01-31. docs/history.md has the
-method and its error rates.
+The command first shows the changes that last longer than one session. A change concerns all cases
+of a device, a backend or one case. To accept a change, begin after it: --since 2026-01-31.
+docs/history.md describes the method and its error rates.
 """
 
 
@@ -37,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    result_paths(options.paths)  # raises an error if there are none
+    result_paths(options.paths)  # This raises an error if there are no results.
     (results,) = filters.read(options, options.paths or [default_folder()])
     if options.since is not None:
         results = since(results, options.since)
@@ -49,7 +50,7 @@ def _show(options: argparse.Namespace) -> int:
     if guard is not None and options.format not in ("terminal", "markdown"):
         print(shown.gate_line(guard), file=sys.stderr)
     if guard is not None and os.environ.get("GITHUB_ACTIONS"):
-        # The runner reads standard error, and standard output may be data.
+        # The runner also reads standard error, and standard output may hold data.
         for line in shown.error_lines(guard):
             print(line, file=sys.stderr)
     if results.errors:
@@ -60,27 +61,27 @@ def _show(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "history",
-        "Every case over the sessions of one machine, with the versions that changed.",
+        "Show every case over the sessions of one machine, with the versions that changed.",
         EPILOG,
     )
     command_line.add_result_paths(parser, "all")
-    fits = "only cases whose id matches, as 'keras/*' or '*/b32-*/training/cpu'"
+    fits = "show only cases whose id matches, such as 'keras/*' or '*/b32-*/training/cpu'"
     arguments.add_values(parser, ("case", "GLOB", str, fits), default="*")
     arguments.add_values(
         parser,
         (
             *("since", "TIME", _time),
-            "only sessions from then on, as 2026-01-31 or 2026-01-31T18:00 (UTC): earlier changes "
-            "are accepted",
+            "use only sessions from this time on, 2026-01-31 or 2026-01-31T18:00 (UTC); earlier "
+            "changes count as accepted",
         ),
         (
             *("fail-on", "RULE", str),
-            "exit with 1 if something has become SLOWER and stayed so (slower), or by more than "
-            "5%% (slower:5%%)",
+            "exit with 1 if something has become SLOWER and stayed slower (slower), or by more "
+            "than 5%% (slower:5%%)",
         ),
     )
     filters.add(parser)
-    sessions = "show all sessions of each case, not a line per case"
+    sessions = "show all sessions of each case, not one line per case"
     arguments.add_flags(parser, sessions=sessions)
     arguments.add_output(parser, FORMATS)
     return parser

@@ -1,7 +1,7 @@
-"""``python -m bench.plot``: draw results for a slide or a paper, as PNG, SVG or PDF.
+"""Draw results for a slide or a paper as PNG, SVG or PDF: ``python -m bench.plot``.
 
-Throughput, speedup over a baseline or memory of one session; or with ``--along`` time and memory
-against the window, timesteps or batch.
+A picture shows throughput, speedup over a baseline or memory of one session. With ``--along`` it
+shows time and memory against the window, the number of timesteps or the batch size.
 """
 
 import argparse
@@ -25,11 +25,12 @@ from bench.verdicts.sections import KINDS, build
 EPILOG = """\
 exit codes:
   0  the picture was written
-  2  bad input: an option, a file that cannot be read (of the good files the picture
-     is still made), nothing to draw, or no matplotlib
+  2  bad input: a wrong option, a file that cannot be read (the picture of the other files is still
+     made), nothing to draw, or matplotlib is not installed
 
-One picture is of one session: of several the newest is drawn. `python -m bench.history` draws
-several over time, and `python -m bench.compare devices` the map of two devices.
+A picture shows one session. If the results hold several, it shows the newest. `python -m
+bench.history --format svg` draws several sessions over time, and `python -m bench.compare devices
+--format svg` draws a map of two devices.
 """
 
 
@@ -45,7 +46,7 @@ def _plot(options: argparse.Namespace) -> int:
         raise UsageError(f"--output {printable(str(options.output))}: expected a name in {names}")
     if not NARROWEST <= options.width <= WIDEST:
         raise UsageError(
-            f"--width {options.width:g}: expected inches from {NARROWEST:g} to {WIDEST:g}"
+            f"--width {options.width:g}: expected a width from {NARROWEST:g} to {WIDEST:g} inches"
         )
     plot.check()
     (results,) = filters.read(options, result_paths(options.paths))
@@ -66,29 +67,29 @@ def _plot(options: argparse.Namespace) -> int:
         drawn = plot.picture(what, kind, THEMES[options.theme])
         skipped = len(sections) - 1
     write_bytes(options.output, drawn)
-    more = f" (of the newest session; not of {count(skipped, 'other')})" if skipped else ""
+    more = f" (it shows the newest session; {count(skipped, 'other')} left out)" if skipped else ""
     print(f"written: {printable(str(options.output))}{more}", file=sys.stderr)
     return command_line.BAD_INPUT if results.errors else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("plot", "A picture of results for a slide or a paper.", EPILOG)
+    parser = arguments.parser("plot", "Draw results for a slide or a paper.", EPILOG)
     command_line.add_result_paths(parser)
     arguments.add_choice(parser, "what", KIND_OF, "the figure to draw", "throughput")
-    axis = "instead: time per timestep or sequence, and memory, against this"
+    axis = "draw time per timestep or sequence, and memory, against this instead"
     arguments.add_choice(parser, "along", AXES, axis)
     add = functools.partial(arguments.add_values, parser)
-    place = "the picture; its suffix is the format: .png, .svg or .pdf"
+    place = "the file to write; its suffix gives the format: .png, .svg or .pdf"
     add(("output", "FILE", Path, place), required=True)
-    usual = "of a speed-up (default: keras or else while_loop, if measured)"
+    usual = "the baseline of a speedup (default: keras or else while_loop, if measured)"
     add(("baseline", "BACKEND", str, usual))
-    add(("case", "GLOB", str, "only cases whose id matches, as '*/b32-*'"), default="*")
-    kind = "the plain shapes, those cut into windows, or streams"
+    add(("case", "GLOB", str, "draw only cases whose id matches, such as '*/b32-*'"), default="*")
+    kind = "draw the plain shapes, the shapes cut into windows, or the streams"
     arguments.add_choice(parser, "kind", KINDS, kind, KINDS[0])
-    back = "the background: white, or dark with light letters"
+    back = "colours: a white background, or a dark one with light letters"
     arguments.add_choice(parser, "theme", THEMES, back, "light")
-    width = "of the picture; letters stay 7 to 9 points high (default: %(default)g, both columns "
-    add(("width", "INCHES", float, f"{width}of a page; one is 3.5)"), default=7.0)
+    width = "width of the picture; letters stay 7 to 9 points high (default: %(default)g, a full "
+    add(("width", "INCHES", float, f"{width}page; a column is 3.5)"), default=7.0)
     filters.add(parser)
     return parser
 

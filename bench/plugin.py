@@ -1,7 +1,7 @@
-"""Add a suite's options to pytest: ``pytest --benchmark-only`` measures, ``pytest`` runs tests.
+"""Add the options of a suite to pytest: ``pytest --benchmark-only`` measures, ``pytest`` tests.
 
-Measuring itself is in ``worker.pytest_session``. This plugin is loaded wherever the package is
-installed, so it imports nothing slow until there is something to measure.
+``worker.pytest_session`` measures. pytest loads this plugin wherever the package is installed, so
+the plugin imports nothing slow until there is something to measure.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ BENCH = Path(__file__).resolve().parent
 TESTS = BENCH.parent / "tests"
 
 COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
-"""Defaults for pytest-benchmark's table: its ten columns do not fit a terminal, and its order by
-the minimum may differ from the medians of the report."""
+"""The defaults for pytest-benchmark's table. Its ten columns do not fit a terminal, and its order
+by the minimum may differ from the order by the median in the report.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
+    """Add the options of a measurement to pytest."""
     group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
     for name, option in options.declared():
         group.addoption(f"--lstm-{name.replace('_', '-')}", **option.parsing)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Ignore this project's tests with --benchmark-only, and its benchmarks without."""
+    """Ignore this project's tests with --benchmark-only, and its benchmarks without it."""
     if _benchmark_only(config):
         return True if collection_path.is_relative_to(TESTS) else None
     is_benchmark = collection_path.parent == BENCH and collection_path.name.startswith("bench_")
     return True if is_benchmark else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads the options changed here
+# pytest-benchmark must read the options only after they are changed here.
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare to measure, if that was requested."""
+    """Prepare the measurement if this pytest run measures."""
     _refuse_separate_paths(config)
     if not _measures(config):
         return
@@ -54,21 +56,23 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen.set_threads()
     if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
         raise pytest.UsageError(
-            "--benchmark-only does not go with -n or --dist: benchmarks that run at the same time "
-            "slow one another down"
+            "--benchmark-only cannot be combined with -n or --dist: benchmarks that run at the "
+            "same time slow one another down; leave out -n and --dist"
         )
-    # A case without a time does not use the fixture. A project's own filters are for its tests:
-    # warnings of backends are recorded with their case, those of the suite are shown.
+    # A case without a time does not use the benchmark fixture, which is no reason for a warning.
+    # The filters that a project sets are meant for its tests: here the warnings of backends are
+    # recorded with their case, and the warnings of the suite are shown.
     config.addinivalue_line("filterwarnings", "default")
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
-    # Other projects have other patterns for test files.
+    # Another project may have set other patterns for test files.
     config.addinivalue_line("python_files", str(BENCH / "bench_*.py"))
     given = [str(argument).partition("=")[0] for argument in config.invocation_params.args]
     if config.option.benchmark_columns is None:
         config.option.benchmark_columns = list(COLUMNS)
     if "--benchmark-sort" not in given:
         config.option.benchmark_sort = SORT
-    # Imported after threads are set: what it imports reads them once.
+    # Import it only now, after the number of threads is set: the modules it imports read that
+    # number once.
     from bench.worker.pytest_session import Measuring
 
     config.pluginmanager.register(Measuring(config, chosen), "lstm-measuring")
@@ -79,8 +83,10 @@ def _benchmark_only(config: pytest.Config) -> bool:
 
 
 def _measures(config: pytest.Config) -> bool:
-    """Whether this pytest runs our benchmarks: by --benchmark-only, or by name."""
-    if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off
+    """Return whether this run executes our benchmarks, by --benchmark-only or because it names
+    them.
+    """
+    if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off.
         return False
     places = [_argument_path(argument.partition("::")[0], config) for argument in config.args]
     if _benchmark_only(config):
@@ -90,7 +96,10 @@ def _measures(config: pytest.Config) -> bool:
 
 
 def _argument_path(argument: str, config: pytest.Config) -> Path:
-    """Return the path that an argument of pytest names, with --pyargs by a module of ours."""
+    """Return the path that an argument of pytest names.
+
+    With --pyargs the argument may be the name of one of our modules.
+    """
     if config.getoption("pyargs", False) and argument.partition(".")[0] == BENCH.name:
         names = argument.split(".")[1:]
         return BENCH.joinpath(*names[:-1], f"{names[-1]}.py") if names else BENCH
@@ -98,9 +107,10 @@ def _argument_path(argument: str, config: pytest.Config) -> Path:
 
 
 def _refuse_separate_paths(config: pytest.Config) -> None:
-    """Refuse a path after a space, with which pytest would find no benchmark.
+    """Raise UsageError for an option whose path is a separate argument.
 
-    pytest looks for its root before it knows our options, and takes such a path for tests.
+    pytest determines its root directory before it knows our options. It would take such a path for
+    the folder of the tests and then find no benchmark.
     """
     arguments = config.invocation_params.args
     for option, value in itertools.pairwise(arguments):
@@ -108,17 +118,18 @@ def _refuse_separate_paths(config: pytest.Config) -> None:
             continue
         path = (config.invocation_params.dir / value).resolve()
         taken = path.exists() and path.is_relative_to(config.rootpath)
-        # A root above the project is wrong, too: its settings are not found from there.
+        # A root above the project is wrong as well: pytest does not find the project's settings
+        # from there.
         if taken and config.rootpath != BENCH.parent:
             raise pytest.UsageError(
-                f"write {option}={printable(value)}, with =: pytest takes a path that stands alone "
-                "for the folder of the tests"
+                f"write {option}={printable(value)} with =: pytest takes a separate path for the "
+                "folder of the tests, and would find no benchmark"
             )
 
 
 @pytest.fixture
 def lstm_case(request: pytest.FixtureRequest) -> Case:
-    """Return the case of this item."""
+    """Return the case that this test item measures."""
     measuring: Measuring = request.config.pluginmanager.getplugin("lstm-measuring")
     return measuring.cases[request.param]
 

@@ -1,8 +1,8 @@
-"""``python -m bench.profile``: show where the time of one case goes.
+"""Show where the time of one case goes: ``python -m bench.profile``.
 
-The case is prepared and checked as for a measurement, profiled once, timed without the profiler and
-compared with the roofs. The command prints what binds the case and its operators by time, and
-writes a timeline for Perfetto.
+The command prepares the case and passes it through the gate, as a measurement does. It then
+profiles one step, times the step without the profiler and compares the time with the roofs. It
+prints what limits the case and its operators by time, and writes a timeline for Perfetto.
 """
 
 import argparse
@@ -34,29 +34,33 @@ FORMATS = ("terminal", "markdown", "csv")
 
 EPILOG = f"""\
 exit codes:
-  0  profiled
-  1  not profiled, with the reason: the backend cannot run here, fails the gate, or its framework
-     has no known profiler
+  0  the case was profiled
+  1  the case was not profiled: the backend cannot run here, fails the gate, or uses a framework
+     without a known profiler; the output says which
   2  bad input
 
-A case's id is written as in reports: {ID_EXAMPLE}. The case passes
-the same gate as one that is measured. The file opens in {OPEN_WITH} (which reads it in the
-browser and sends nothing) and in chrome://tracing. A profiler slows a step down: the times of
-operators are with it, and the time of a step is without it.
+Write the id of a case as in reports: {ID_EXAMPLE}.
+The case must pass the same gate as in a measurement. Open the written file in {OPEN_WITH}
+(which reads it in the browser and sends nothing) or in chrome://tracing. A profiler slows a step
+down. The times of operators therefore include the profiler's own cost; the time of a step does not.
 """
 
 FEWEST_CALLS, SECONDS = 5, 0.5
-"""Least calls and seconds of timing without the profiler."""
+"""The step is timed without the profiler for at least this many calls and this many seconds."""
 
 MOST = 20
-"""Operators in a table; CSV has all."""
+"""The largest number of operators in a table. CSV lists all operators."""
 
 COLUMNS = ("operator", "kind", "count", "seconds", "share")
 
 
 @dataclass(frozen=True)
 class CaseProfile:
-    """A case's profile. seconds: the median without the profiler. figures: of its roofs."""
+    """Hold the profile of a case.
+
+    seconds: the median time of a step without the profiler. figures: the numbers from which the
+    bound was derived, such as the roofs, by name.
+    """
 
     case: Case
     profile: Profile
@@ -66,7 +70,7 @@ class CaseProfile:
 
 
 def profile_case(case: Case, bench: group.Bench | None = None) -> CaseProfile | group.Unmeasured:
-    """Return the profile of one step of a case, or why there is none."""
+    """Return the profile of one step of a case, or the reason why there is none."""
     bench = bench or group.Bench()
     with bench.interrupts, group.ignored_deprecations():
         prepared = group.prepare(case, 0, bench)
@@ -81,7 +85,7 @@ def profile_case(case: Case, bench: group.Bench | None = None) -> CaseProfile | 
 
 
 def _profile_prepared(case: Case, prepared: group.Prepared, bench: group.Bench) -> CaseProfile:
-    # The figures below guard the calls of the backend themselves, and a guard cannot be nested.
+    # The code below guards the calls of the backend itself, and guards cannot be nested.
     with prepared.guard:
         profile = prepared.model.profile(case.workload)
         if not profile.events:
@@ -113,10 +117,13 @@ def _profile_prepared(case: Case, prepared: group.Prepared, bench: group.Bench) 
 
 
 def write(found: CaseProfile, timeline: Path, form: str) -> None:
-    """Write the timeline's file, and print the rest in this form. Raises UsageError."""
+    """Write the timeline to a file and print the rest in the given format.
+
+    Raises UsageError if the file cannot be written.
+    """
     about = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
     output.write_file(timeline, trace(found.profile, about))
-    # Own time of each operator in one step with the profiler, the longest first.
+    # The own time of each operator in one step with the profiler, the longest first.
     spent = by_name(found.profile.events)
     whole = sum(each.seconds for each in spent.values()) or 1.0
     every = [
@@ -134,9 +141,9 @@ def write(found: CaseProfile, timeline: Path, form: str) -> None:
             for name, of, count, own, share in every[:MOST]
         ],
     )
-    title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
+    title = f"{found.case.id}: {seconds(found.seconds)} per step without {found.profile.source}"
     left = len(every) - MOST
-    more = [f"and {left} more; --format csv has all"] if left > 0 else []
+    more = [f"and {left} more operators; --format csv lists all"] if left > 0 else []
     blocks = [
         Block(lines=[title, bound_text(found.bound, found.figures)], joined=True),
         Block(table=table),
@@ -149,7 +156,10 @@ def write(found: CaseProfile, timeline: Path, form: str) -> None:
 
 
 def trace(profile: Profile, about: Mapping[str, object]) -> str:
-    """Return the timeline in JSON. about: what it is a profile of, as plain data."""
+    """Return the timeline as JSON in Chrome's trace event format.
+
+    about: what was profiled, as plain data.
+    """
     tracks = {track: n for n, track in enumerate(dict.fromkeys(e.track for e in profile.events))}
     begin = min((event.start for event in profile.events), default=0.0)
     events: list[dict[str, object]] = [
@@ -201,12 +211,12 @@ def _case(text: str) -> Case:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "profile", "Where does the time of a case go? By operator, and as a timeline.", EPILOG
+        "profile", "Show where the time of a case goes, by operator and as a timeline.", EPILOG
     )
     parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {ID_EXAMPLE}")
-    timeline = "the timeline, in JSON (Chrome's trace events)"
+    timeline = "the file of the timeline, in JSON (Chrome's trace event format)"
     arguments.add_values(parser, ("output", "FILE", Path, timeline), required=True)
-    arguments.add_choice(parser, "format", FORMATS, "of the table", FORMATS[0])
+    arguments.add_choice(parser, "format", FORMATS, "the format of the table", FORMATS[0])
     return parser
 
 

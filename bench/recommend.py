@@ -1,4 +1,4 @@
-"""``python -m bench.recommend``: which window and which backend, from results."""
+"""Recommend a truncation window and a backend from results: ``python -m bench.recommend``."""
 
 import argparse
 import sys
@@ -36,15 +36,17 @@ FORMATS = ("terminal", "markdown", "json")
 
 EPILOG = f"""\
 exit codes:
-  0  answered
-  1  there are no results near the requested shape; the answer is how to get them
-  2  bad input: an option, a file that cannot be read, a suite that cannot be written
+  0  the command gave a recommendation
+  1  there are no results near the requested shape; the answer says how to measure them
+  2  bad input: a wrong option, a file that cannot be read, or a suite that cannot be written
 
-The window is the shortest measured one of at least what the dependency needs, by the newest map of
-what windows learn (python -m bench.echo windows); without a map it is assumed to be twice the
-dependency and one timestep. Times are of the same shape, or of a similar one, which is named:
-batch, hidden and input size each within a factor of {NEAR:g}. Nothing is scaled or extrapolated.
-docs/truncation.md has the method.
+The newest map of what windows learn says how long a window the dependency needs; python -m
+bench.echo windows measures such a map. Without a map, the command assumes twice the dependency plus
+one timestep. It recommends the shortest measured window of at least this length.
+
+Times come from the same shape, or from a similar shape that the answer names. A shape is similar if
+its batch, hidden and input sizes each differ by a factor of at most {NEAR:g}. Nothing is scaled or
+extrapolated. docs/truncation.md describes the method.
 """
 
 
@@ -63,34 +65,38 @@ def _device(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "recommend",
-        "Recommend a truncation window and a backend from results, with their cost.",
+        "Recommend a truncation window and a backend from results, and state the cost.",
         EPILOG,
     )
     every = f"every session in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, and the reference results"
-    text = f"result files or folders, those of bench.echo windows too (default: {every})"
+    text = f"result files or folders, including those of bench.echo windows (default: {every})"
     parser.add_argument("paths", nargs="*", metavar="PATH", help=text)
     size, add = arguments.SIZE, arguments.add_values
-    add(parser, ("batch", "N", size, "sequences in a step"), required=True)
+    add(parser, ("batch", "N", size, "number of sequences in a batch"), required=True)
     parser.add_argument(
-        "--hidden", "--units", metavar="N", type=size, required=True, help="units of a layer"
+        *("--hidden", "--units"),
+        metavar="N",
+        type=size,
+        required=True,
+        help="number of units of a layer",
     )
-    write = "write the suite that measures precisely this to a new TOML file"
-    those = "of that suite, separated by commas (default: the fastest ones, or the usual ones)"
+    write = "write the suite that measures exactly this to a new TOML file"
+    those = "backends of that suite, separated by commas (default: the fastest or usual ones)"
     add(
         parser,
-        ("dependency", "N", size, "timesteps between an input and its effect (of training)"),
-        ("input", "N", size, "features of a timestep (default: any that was measured)"),
+        ("dependency", "N", size, "timesteps between an input and its effect (for training)"),
+        ("input", "N", size, "number of features of a timestep (default: any measured one)"),
         ("steps", "N", size, "timesteps of a complete sequence (default: an endless stream)"),
         ("write-suite", "FILE", Path, write),
         ("backends", "NAMES", arguments.names, those),
     )
-    mode = "inference has no window, and needs --steps"
+    mode = "inference uses no window and needs --steps"
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, mode, "training")
     arguments.add_choice(parser, "dtype", PRECISIONS, default="float32")
     arguments.add_with_default(
         parser,
         ("device", "NAME", _device, "cpu", "cpu, gpu:0, ..."),
-        ("layers", "N", size, 1, "stacked"),
+        ("layers", "N", size, 1, "number of stacked layers"),
     )
     arguments.add_output(parser, FORMATS)
     filters.add(parser, FILTERS)
@@ -98,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 FILTERS = ("backend", "shape")
-"""Filters of results; the other filters are options of the query."""
+"""The filters of results. The other filters are options of the query instead."""
 
 
 def _recommend(options: argparse.Namespace) -> int:
@@ -132,13 +138,16 @@ def _recommend(options: argparse.Namespace) -> int:
 def _query(options: argparse.Namespace) -> recommend.Query:
     training, steps, dependency = options.mode == "training", options.steps, options.dependency
     if training and dependency is None:
-        raise UsageError("--dependency N is missing: how many timesteps back what matters lies")
+        raise UsageError(
+            "--dependency N is missing; give the number of timesteps between an input and its "
+            "effect"
+        )
     if not training and steps is None:
-        raise UsageError("--mode inference needs --steps N: how long the sequences are")
+        raise UsageError("--mode inference needs --steps N, the length of the sequences")
     if training and steps is not None and dependency >= steps:
         raise UsageError(
-            f"--dependency {dependency}: nothing lies so far back in sequences of {steps} "
-            f"timesteps; expected at most {steps - 1}"
+            f"--dependency {dependency}: sequences of {steps} timesteps cannot hold such a long "
+            f"dependency; expected at most {steps - 1}"
         )
     return recommend.Query(
         dependency=dependency or 0,
@@ -155,7 +164,11 @@ def _query(options: argparse.Namespace) -> recommend.Query:
 
 @dataclass(frozen=True)
 class Available:
-    """reference: the ids of the reference's runs. learned: the newest map. errors: of files."""
+    """Hold the results from which a recommendation can be made.
+
+    reference: the ids of the runs that belong to the reference results. learned: the newest map of
+    what windows learn, or None. errors: one for each file that could not be read.
+    """
 
     results: Results
     reference: Sequence[str]
@@ -164,7 +177,10 @@ class Available:
 
 
 def available(paths: Sequence[str]) -> Available:
-    """Return results of paths, or of all sessions and the reference; report unreadable files."""
+    """Read the results of these paths, or of all sessions and the reference results.
+
+    Prints an error for each unreadable file.
+    """
     paths = paths or ([default_folder()] if is_url(default_folder()) else [])
     reference: list[str] = []
     if paths:
@@ -174,7 +190,7 @@ def available(paths: Sequence[str]) -> Available:
     else:
         own = Path(default_folder())
         folders = list(dict.fromkeys((own, own / REFERENCE, SHARED / DEFAULT_FOLDER / REFERENCE)))
-        # Folders that were not named may be empty without an error.
+        # The user did not name these folders, so an empty one is no error.
         results = read_results([each for each in folders if result_files(each)])
         reference = [
             file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE

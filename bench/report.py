@@ -1,6 +1,8 @@
-"""``python -m bench.report``: which backend is fastest, by how much, and is that to be trusted?
+"""Report which backend is fastest, by how much, and whether to trust it: ``python -m
+bench.report``.
 
-Good files are shown when others cannot be read; each bad one gives one line and exit code 2.
+Files that can be read are shown even if others cannot. Each unreadable file gives one line, and the
+exit code is then 2.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from bench.verdicts.sections import KINDS, Report, build
 
 SAMPLES = ("samples.csv", "samples.parquet")
 TOOLS = ("hyperfine", "github-action", "tensorboard")
-"""The formats of other tools."""
+"""The formats that other tools read."""
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES, *TOOLS)
 BRIEF = ("terminal", "markdown", "svg")
 LISTING = ("terminal", "markdown")
@@ -34,7 +36,7 @@ NEEDED = {"parquet": "pyarrow", "html": "jinja2", "tensorboard": "tensorboard"}
 """The package that a format needs, by the name of its extra."""
 
 ALONG = ("terminal", "markdown", "csv", "json")
-"""The formats of ``--along``."""
+"""The formats in which ``--along`` can be shown."""
 
 MEASURE = {
     "window": "python -m bench.run truncation",
@@ -46,17 +48,21 @@ Texts = Mapping[str, Callable[[], output.Answer]]
 
 
 def report(options: argparse.Namespace) -> int:
-    """Report on results; return the exit code. Raises UsageError, and as ``build`` and ``read``."""
+    """Report on results and return the exit code.
+
+    Raises UsageError, and the errors of ``filters.read`` and ``build``.
+    """
     for path in options.paths:
         if not is_url(path) and is_study(Path(path)):
-            how = f"in a clone, python -m tools.study {path} shows it"
-            raise UsageError(f"{path} is a study of an earlier version; {how}")
+            how = f"in a clone of the project, python -m tools.study {path} shows it"
+            raise UsageError(f"{path} holds a study of an earlier version; {how}")
     _check(options)
     if options.along is not None:
         return _along(options)
     (results,) = filters.read(options, result_paths(options.paths))
     if not results.measurements and not results.outcomes:
-        for note in results.notes:  # why there is nothing, as far as that is known
+        # The notes say why there is nothing to report, as far as that is known.
+        for note in results.notes:
             print(f"note: {note}", file=sys.stderr)
     if options.format in SAMPLES:
         samples: Texts = {
@@ -73,24 +79,24 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise UsageError where options do not go together, before anything is read."""
+    """Raise UsageError for options that exclude each other, before anything is read."""
     form, brief, axis = options.format, options.brief, options.along
     listed, other = ", ".join(LISTING), brief or form not in LISTING
     refused = {
-        f"--format {form} is no text; name a file for it: --output report.parquet": (
+        f"--format {form} is not text; name a file to write it to: --output report.parquet": (
             form.endswith("parquet") and options.output is None
         ),
-        f"--along goes with --format {', '.join(ALONG)}; a picture is made by "
-        f"python -m bench.plot --along {axis}": axis and form not in ALONG,
-        "--along with --brief needs --format markdown": axis and brief and form != "markdown",
+        f"--along can be shown as {', '.join(ALONG)}; python -m bench.plot --along {axis} "
+        "draws it": axis and form not in ALONG,
+        "--along --brief needs --format markdown": axis and brief and form != "markdown",
         **{
-            f"--{name} does not go with --along": axis and getattr(options, name)
+            f"--{name} cannot be combined with --along": axis and getattr(options, name)
             for name in ("teach", "why", "unmeasured")
         },
-        f"--brief goes with --format {', '.join(BRIEF)}": brief and form not in BRIEF,
+        f"--brief can be shown as {', '.join(BRIEF)}": brief and form not in BRIEF,
         **{
-            f"--{name} goes with --format {listed} and without --brief; csv and json have it of "
-            "every case": getattr(options, name) and other
+            f"--{name} needs --format {listed.replace(', ', ' or ')} and no --brief; csv and json "
+            "have it for every case": getattr(options, name) and other
             for name in ("why", "unmeasured")
         },
     }
@@ -104,7 +110,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _along(options: argparse.Namespace) -> int:
-    """Write fixed cost and slope along an axis; the exit code of ``bench.report``."""
+    """Write the fixed cost and the slope along an axis, and return the exit code."""
     times, maps = split_paths(options.paths or [default_folder()])
     (results,) = filters.read(options, result_paths(times if options.paths else ()))
     learned, bad = newest(maps) if options.along == "window" else (None, ())
@@ -116,7 +122,7 @@ def _along(options: argparse.Namespace) -> int:
         why = "; ".join(dict.fromkeys(note for each in found for note in along.notes(each)))
         raise UsageError(
             f"no case has a time along {options.along}{why and f': {why}'}; "
-            f"measure some with `{MEASURE[options.along]}`"
+            f"`{MEASURE[options.along]}` measures some"
         )
     document = along.brief(found) if options.brief else along.document(found)
     texts: Texts = {
@@ -129,7 +135,7 @@ def _along(options: argparse.Namespace) -> int:
 
 
 def _teach(report: Report, options: argparse.Namespace) -> None:
-    """Write the report's decisions for ``backend="auto"`` and print them."""
+    """Write the decisions of the report for ``backend="auto"``, and print them."""
     place, found = data.write(report)
     for each in found:
         print(printable(each.headline, 200))
@@ -137,7 +143,7 @@ def _teach(report: Report, options: argparse.Namespace) -> None:
 
 
 def _show(report: Report, options: argparse.Namespace) -> None:
-    """Write the report in its format, and after a brief one the command for all of it."""
+    """Write the report in its format. After a brief report, print the command for the full one."""
     draw: shown.Draw = functools.partial(shown.full, listed=options.unmeasured)
     if options.brief:
         draw = shown.brief
@@ -165,19 +171,20 @@ def _show(report: Report, options: argparse.Namespace) -> None:
 EPILOG = """\
 exit codes:
   0  the report was written
-  2  bad input: an option, a file that cannot be read (the good files are still
-     shown), or nothing to report
+  2  bad input: a wrong option, a file that cannot be read (the other files are still shown), or
+     nothing to report
 
 `python -m bench.plot` draws pictures for slides and papers.
-docs/columns.md has the columns of csv, json and parquet, docs/sql.md queries in SQL. In Python,
-bench.load_frame(paths) gives them as a pandas frame, bench.load_samples(paths) every sample.
+docs/columns.md describes the columns of csv, json and parquet, and docs/sql.md has queries in SQL.
+In Python, bench.load_frame(paths) returns these columns as a pandas frame, and
+bench.load_samples(paths) returns every sample.
 """
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    # A report is millions of small objects that live to its end: collecting cycles among them takes
-    # a third of the time and frees none.
+    # A report consists of millions of small objects that live until its end. Collecting cycles
+    # among them would take a third of the time and free nothing.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -189,7 +196,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "report", "Which LSTM backend is fastest, by how much, and can that be trusted?", EPILOG
+        "report", "Say which LSTM backend is fastest, by how much, and whether to trust it.", EPILOG
     )
     command_line.add_result_paths(parser)
     arguments.add_output(parser, FORMATS)
@@ -197,18 +204,18 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_values(parser, ("baseline", "BACKEND", str, baseline))
     arguments.add_flags(
         parser,
-        brief="a screenful: the fastest backend of each shape and what to use; with --format "
-        "markdown one table of the fastest backends",
+        brief="show one screenful: the fastest backend of each shape and what to use; with "
+        "--format markdown, one table of the fastest backends",
     )
-    kind = "only the plain shapes, or only those cut into windows"
+    kind = "show only the plain shapes, only those cut into windows, or only streams"
     arguments.add_choice(parser, "kind", (*KINDS, "all"), kind, "all")
     arguments.add_flags(
         parser,
-        teach="write no report, but for each shape which backend is fastest to where "
-        "lstm_impl.keras.LSTM(backend='auto') looks for it (the folder LSTM_DECISIONS)",
-        why="a sentence per case: what bounds it, and what would help (docs/why.md)",
+        teach="instead of a report, write which backend is fastest for each shape to the folder "
+        "LSTM_DECISIONS, where lstm_impl.keras.LSTM(backend='auto') looks for it",
+        why="explain each case in a sentence: what limits it, and what would help (docs/why.md)",
     )
-    axis = "instead of the report: the fixed cost of a step, and the cost of each unit more"
+    axis = "show the fixed cost of a step and the cost of each further unit, instead of the report"
     arguments.add_choice(parser, "along", AXES, axis)
     arguments.add_unmeasured(parser)
     filters.add(parser)

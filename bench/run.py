@@ -1,4 +1,4 @@
-"""``python -m bench.run SUITE``: measure a suite in fresh processes until intervals are narrow."""
+"""Measure a suite in fresh processes until its intervals are narrow: ``python -m bench.run``."""
 
 import argparse
 import functools
@@ -21,22 +21,23 @@ from bench.session.session import PRECISION
 from bench.stats.intervals import ENOUGH_PROCESSES
 
 EPILOG = f"""\
-It ends when the interval of every case is narrow enough (judged at {ENOUGH_PROCESSES} processes
-or more), or when the budget is spent. Times are numbers with s, m or h: 90s, 10m, 1h30m.
+A run ends when the interval of every case is narrow enough, which is judged from
+{ENOUGH_PROCESSES} processes on, or when the budget is spent. Write a time as a number with s, m
+or h: 90s, 10m, 1h30m.
 
 exit codes:
-  0    every case was measured, or cannot be measured here (no such device, not installed,
-       refused by its backend); an unreliable result is marked, and is no error
-  1    a case failed, crashed or took longer than its limit, or a worker process could not
-       measure at all; the others were measured
+  0    every case was measured, or cannot be measured here: its device is missing, its framework is
+       not installed, or its backend refuses it; an unreliable result is marked and is no error
+  1    a case failed, crashed or took longer than its limit, or a worker process could not measure
+       at all; the other cases were measured
   2    bad input
-  3    the results cannot be written: a full disk, an unwritable folder
-  4    another run measures on this machine (--wait waits for it, --force goes on)
-  5    the budget was spent before every case was measured at least once, or in as many
-       processes as --processes asked for
-  130  stopped by Ctrl-C or SIGTERM; what was finished is kept, and --resume goes on
+  3    the results cannot be written: the disk is full, or the folder is not writable
+  4    another run measures on this machine (--wait waits for it, --force measures anyway)
+  5    the budget was spent before every case was measured once, or in as many processes as
+       --processes asked for
+  130  stopped by Ctrl-C or SIGTERM; finished measurements are kept, and --resume continues
 
-docs/running.md explains how it measures, docs/scale.md how on many machines.
+docs/running.md explains the measurement, docs/scale.md a measurement on many machines.
 """
 
 
@@ -48,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_reporting_errors(
         functools.partial(_run, options),
         held="--wait waits for it, --force measures anyway",
-        stopped="stopped; nothing was being measured",
+        stopped="stopped before anything was measured",
     )
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.list:
         if options.ray is not None:
-            raise UsageError("--ray measures, and --list does not: give one of them")
+            raise UsageError("--ray cannot be combined with --list, which measures nothing")
         return _list(options.suite)
     check_system()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -65,7 +66,9 @@ def _run(options: argparse.Namespace) -> int:
         options.resume is not None and measure.holds_environments(options.results)
     ):
         if options.ray is not None:
-            raise UsageError("--ray does not go with --python: both would start the processes")
+            raise UsageError(
+                "--ray cannot be combined with --python: both start the worker processes"
+            )
         run = measure.run_environments
     return run(options, text_console(soft_wrap=True))
 
@@ -100,49 +103,52 @@ def _parser() -> arguments.Parser:
     )
 
     which = parser.add_mutually_exclusive_group()
-    suite = f"a suite of the package or the path of a TOML file (default: {DEFAULT_SUITE})"
+    suite = f"the name of a suite or the path of a TOML file (default: {DEFAULT_SUITE})"
     which.add_argument("suite", nargs="?", metavar="SUITE", help=suite)
     which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
-    place = f"folder, or URL to copy to at the end (default: ${RESULTS_VARIABLE}, {DEFAULT_FOLDER})"
-    budget = f"time for all (default: {BUDGET / 60:g}m; none with --processes)"
+    place = "the folder of the results, or a URL to which they are copied at the end "
+    place += f"(default: ${RESULTS_VARIABLE}, {DEFAULT_FOLDER})"
+    budget = f"time for the whole run (default: {BUDGET / 60:g}m; none with --processes)"
     arguments.add_values(
         parser,
         ("budget", "TIME", arguments.seconds, budget),
         (
             *("precision", "PERCENT", arguments.percentage),
-            "largest half-width of every median's 95%% interval over processes (default: "
-            f"{PRECISION:.0%}%)",
+            "stop once the 95%% interval of every median over processes has at most this "
+            f"half-width (default: {PRECISION:.0%}%)",
         ),
         (
             *("processes", "N", arguments.integer(1, 10_000)),
-            "measure each case in N processes, whatever its interval",
+            "measure each case in N processes, however narrow its interval is",
         ),
         ("results", "DIR", str, place),
     )
     add_run_options(parser)
     for name, metavar, text in (
-        ("resume", "SESSION", "resume this session, or the newest that is unfinished"),
+        ("resume", "SESSION", "resume this session, or the newest unfinished one"),
         (
             *("ray", "ADDRESS"),
             "measure on all machines of the Ray cluster at this address (HOST:PORT, "
-            "ray://HOST:PORT or auto), in one session for each kind of machine; without an address "
-            "on this machine through Ray",
+            "ray://HOST:PORT or auto), in one session for each kind of machine; with no address, "
+            "measure on this machine through Ray",
         ),
     ):
         parser.add_argument(f"--{name}", nargs="?", const="", metavar=metavar, help=text)
     twice = (
-        "given twice: measure in this Python or virtual environment and in the other, a process of "
-        "each in turn (default: 10), for python -m bench.compare environments"
+        "give it twice: measure in this Python or virtual environment and in the other one, in "
+        "alternating processes (default: 10 of each), for python -m bench.compare environments"
     )
     arguments.add_values(parser, ("python", "ENVIRONMENT", str, twice), action="append")
     arguments.add_flags(
         parser,
-        list="list the suites, or the cases of SUITE, and end",
-        brief="at the end say only what could not be measured",
+        list="list the suites, or the cases of SUITE, and exit",
+        brief="print only what could not be measured at the end",
     )
     busy = parser.add_mutually_exclusive_group()
     arguments.add_flags(
-        busy, wait="wait while another run measures here", force="measure although another run does"
+        busy,
+        wait="wait while another run measures here",
+        force="measure even though another run does",
     )
     return parser
 

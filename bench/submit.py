@@ -1,6 +1,7 @@
-"""``python -m bench.submit``: check result files, make them anonymous, and share them.
+"""Check result files, make them anonymous, and share them: ``python -m bench.submit``.
 
-The files are written here first, all their texts are listed, and nothing is sent without consent.
+The command first writes the files on this machine and lists all the texts in them. It sends nothing
+without the user's consent.
 """
 
 from __future__ import annotations
@@ -29,22 +30,23 @@ from bench.sharing.submission import check as check_shared
 REFUSED = 1
 
 UNWRITABLE = 3
-"""The exit code, also of ``bench.run``, for files that cannot be copied to a URL."""
+"""The exit code for files that cannot be copied to a URL. ``bench.run`` uses the same code."""
 
 EPILOG = """\
-A file must be complete, unchanged and consistent: each case passed its gate, with evidence of what
-ran; statistics and validity are those of the samples; no rate is above the device's, no time is
-outside the run, and no samples occur twice. Its seed must be one that seeds.csv, beside the folder,
-has as published lately.
+A file must be complete, unchanged and consistent:
+- Each case passed its gate, and the file holds evidence of what ran.
+- The statistics and the validity follow from the samples.
+- No rate is above the device's roof, no time lies outside the run, and no samples occur twice.
+- The seed is one that seeds.csv, next to the folder, lists as recently published.
 
-In a folder the files are ready for a pull request. For a URL, such as s3://team/lstm, they are
-written here first and sent after confirmation, or without it with --yes. An existing file is never
-replaced.
+The files in a folder are ready for a pull request. For a URL such as s3://team/lstm, the files are
+written on this machine first, and sent after you confirm, or at once with --yes. An existing file
+is never replaced.
 
 exit codes:
-  0  all files are written, or existed
-  1  a file is inconsistent; each reason is printed, and nothing is written
-  2  bad input: a file that cannot be read, a folder that cannot be written to; not confirmed
+  0  all files are written, or existed already
+  1  a file is inconsistent; every reason is printed, and nothing is written
+  2  bad input: a file that cannot be read, a folder that cannot be written to, or no confirmation
   3  a file could not be copied to the URL
 """
 
@@ -52,7 +54,10 @@ exit codes:
 def main(
     words: Sequence[str] | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> int:
-    """Run the command and return its exit code (see ``EPILOG``). clock: returns today's date."""
+    """Run the command and return its exit code (see ``EPILOG``).
+
+    clock: returns the current date and time.
+    """
     return command_line.run(
         _parser(), lambda options: _submit(options, clock()), words, ResultWriteError
     )
@@ -60,7 +65,7 @@ def main(
 
 def _submit(options: argparse.Namespace, now: datetime) -> int:
     if options.accepted is not None and not options.check:
-        raise InputError("--accepted says which files were accepted before: add --check")
+        raise InputError("--accepted says which files were accepted before; add --check")
     if options.check:
         checked = [check_shared(folder, now, options.accepted) for folder in options.paths]
         for note in (text for each in checked for text in each.notes):
@@ -75,12 +80,12 @@ def _submit(options: argparse.Namespace, now: datetime) -> int:
         raise ResultError("there are no result files")
     url = options.to if is_url(options.to) else None
     if options.unchanged and url is None:
-        raise ResultError("--unchanged sends files as they are: name a URL with --to")
+        raise ResultError("--unchanged sends files as they are; name a URL with --to")
     if url is not None:
         check(url)
     if options.unchanged:
         for path in paths:
-            read(path)  # only readable files are sent
+            read(path)  # Files that cannot be read must not be sent.
     else:
         folder = Path(FOLDER) if url is not None else expanded(options.to)
         found = submit(paths, folder, now)
@@ -89,7 +94,7 @@ def _submit(options: argparse.Namespace, now: datetime) -> int:
         for path in found.written:
             print(printable(str(path)))
         for path in found.there:
-            print(f"there already: {printable(str(path))}")
+            print(f"exists already: {printable(str(path))}")
         if url is None and found.written:
             _show_contents(found.written, options.texts)
             print("To share them, commit the files on a branch and open a pull request.")
@@ -109,7 +114,7 @@ def _send(paths: Sequence[Path], url: str, *, agreed: bool, every_text: bool) ->
     _show_contents(paths, every_text)
     if not agreed:
         if not (sys.stdin is not None and sys.stdin.isatty()):
-            raise ResultError("nothing was sent: look through the files, then add --yes")
+            raise ResultError("nothing was sent; look through the files, then add --yes")
         question = f"send {count(len(paths), 'file')} to {safe_url(url)}? [y/N] "
         print(question, end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -122,13 +127,13 @@ def _send(paths: Sequence[Path], url: str, *, agreed: bool, every_text: bool) ->
 
 
 _FREE = re.compile(r"remarks|\.reason$|\.kernels|variables")
-"""The places of texts that a user's machine, backend or driver may have written."""
+"""The places of texts that the user's machine, backend or driver may have written."""
 
 
 def _show_contents(paths: Sequence[Path], every_text: bool) -> None:
-    """Print what leaves the machine, and in full the texts that are not of this project.
+    """Print what leaves the machine, and print the texts that this project did not write in full.
 
-    every_text: print all texts in the files.
+    every_text: print all texts of the files.
     """
     documents = [json.loads(path.read_bytes()) for path in paths if path.suffix == ".json"]
     found: dict[str, dict[str, None]] = {}
@@ -141,11 +146,11 @@ def _show_contents(paths: Sequence[Path], every_text: bool) -> None:
     _list_texts(found if every_text else free)
     if not every_text:
         number = len({text for each in found.values() for text in each})
-        print(f"All {number} texts in them: add --texts. Everything else is numbers.")
+        print(f"--texts lists all {number} texts in the files. Everything else is numbers.")
 
 
 def _summary(documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield lines on the contents of anonymous result files, and on what is not in them."""
+    """Yield lines that say what anonymous result files contain, and what they leave out."""
     runs = [document["lstm"]["run"] for document in documents]
     cases = {each["name"] for document in documents for each in document["benchmarks"]}
 
@@ -176,11 +181,11 @@ def _summary(documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _list_texts(found: Mapping[str, Iterable[str]]) -> None:
-    """Print texts in full, each once, at the first place that has it."""
+    """Print each text in full, once, at the first place that holds it."""
     if not found:
-        print("Texts that others may have written: none")
+        print("Texts that the machine, a backend or a driver may have written: none")
         return
-    print("Texts in them, each once:")
+    print("Texts in the files, each listed once:")
     shown: set[str] = set()
     for place, each in found.items():
         if new := [text for text in each if text not in shown]:
@@ -193,23 +198,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "submit", "Check result files, make them anonymous, and share them.", EPILOG
     )
-    text = "result files, or folders, of which the newest run is taken"
+    text = "result files, or folders whose newest run is taken"
     parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help=text)
-    place = "a folder, with one for each kind of machine, or a URL"
+    place = "a folder, which gets a folder for each kind of machine, or a URL"
     arguments.add_with_default(parser, ("to", "PLACE", str, FOLDER, place))
-    names = "send the files to the URL with the names in them, like `bench.run --results URL`"
-    listed = "check the shared files in the folders, and list in tiers.csv whose attestations hold"
+    names = "send the files to the URL without removing names, like `bench.run --results URL`"
+    listed = "check shared files in the folders, and list in tiers.csv whose attestations are valid"
     branch = (
-        "with --check: the project's own branch, such as origin/main; files that it already holds "
-        "are judged by the day on which they came there, all others by today's date"
+        "with --check: the project's own branch, such as origin/main; a file that the branch holds "
+        "is judged by the day on which it was added, any other file by today's date"
     )
     arguments.add_values(parser, ("accepted", "BRANCH", str, branch))
     arguments.add_flags(
         parser,
-        yes="send to the URL without asking",
+        yes="send the files to the URL without asking",
         unchanged=names,
         check=listed,
-        texts="list every text in the files, not only those that others may have written",
+        texts="list every text in the files, not only those that this project did not write",
     )
     return parser
 

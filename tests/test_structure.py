@@ -136,8 +136,8 @@ RECORDING = (
 NO_REASONS = (
     "give it more time: ",  # of older files and of messages
     *("__init__", "reason for being unavailable"),  # of errors
-    *("; TensorFlow's GPU", "\n... ", "it printed"),  # of a backend's output
-    *("was ended ", "put off, ", "process ", "^(?:ERROR"),  # events, printed at once
+    *("; TensorFlow's GPU", "\n... ", "the backend printed"),  # of a backend's output
+    *("was stopped ", "postponed, ", "process ", "^(?:ERROR"),  # events, printed at once
 )
 """The beginnings of sentences in them that are no reasons."""
 

@@ -183,7 +183,9 @@ def describe_left_out(mode: str, paths: Sequence[str]) -> str:
     missing = [f"`{name}`" for name in dict.fromkeys(measured) if name not in shown]
     other = "inference" if _find_mode(mode) == "training" else "training"
     parts = ", ".join([*missing, other])
-    return f" Left out: {parts}, and all intervals (`python -m bench.report` has them)."
+    return (
+        f" Not shown: {parts}, and the intervals of the times. `python -m bench.report` shows them."
+    )
 
 
 def _list_names(names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -235,14 +237,19 @@ def _print_table(options: argparse.Namespace) -> int:
     (section, *_) = build(collect(result_paths(options.paths))).sections
     speedup = "how many times as fast as Keras's"
     marks = {
-        "defaults": f"Our time, and {speedup} layer (99.5% CI). Left out: all other calls.",
-        "keras": f"The step of `fused_cpu`, and {speedup} (99.5% CI). Left out: other backends.",
-        "precisions": "Bold: the shortest time but for int8, which is shown with its error.",
-        "precisions-training": "Bold: the shortest time.",
+        "defaults": f"Each cell has our time, and {speedup} layer it is, with a 99.5% CI. "
+        "Other calls are not shown.",
+        "keras": f"Each cell has the time of a step of `fused_cpu`, and {speedup} it is, with a "
+        "99.5% CI. Other backends are not shown.",
+        "precisions": "Bold marks the shortest time except int8, which is shown with its error.",
+        "precisions-training": "Bold marks the shortest time.",
     }
-    mark = f"Bold: the shortest time; {FASTEST} significantly FASTER than all others, jointly."
+    mark = (
+        f"Bold marks the shortest time, and {FASTEST} a time that is significantly shorter than "
+        "all others, tested jointly."
+    )
     mark = marks.get(options.table, mark)
-    print(f"\n{mark} \\~ an unreliable time.{rest} {caption(section)}")
+    print(f"\n{mark} \\~ marks an unreliable time.{rest} {caption(section)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Cases, the suites that name them, and what others published for such cases.
+"""Define cases, the suites that list them, and the times that other projects published for them.
 
 The suites are the TOML files in this folder.
 """

@@ -1,8 +1,8 @@
-"""Cases: a backend, a spec, a workload and a device, named by one stable id.
+"""Define the case: a backend, a spec, a workload and a device, named by one stable id.
 
-A backend's variant (``torch:int8``) is part of its name here, in ids and in tables; result files
-have a field for it. Results are joined by id across runs, devices and machines, so its spelling is
-part of the format.
+In this module, in ids and in tables, a variant (``torch:int8``) is part of the backend's name.
+Result files store it in a field of its own. Results of different runs, devices and machines are
+joined by id, so the spelling of an id is part of the file format.
 """
 
 from __future__ import annotations
@@ -26,49 +26,54 @@ from lstm_impl.workload import LONGEST_PERIOD, OPTIMIZERS, SHORTEST_PERIOD, Work
 ID_EXAMPLE = "backend/b32-t100-i128-h256/float32/inference/cpu"
 
 NO_VARIANT = "none"
-"""Stands among variants for the backend itself."""
+"""Means the backend without a variant, in a list of variants."""
 
 APPROXIMATE = ("int8",)
-"""Variants that compute another function than their backend."""
+"""The variants that compute a different function from their backend, by design."""
 
 UNRANKED = (*APPROXIMATE, "denormal")
-"""Variants whose times are shown and never ranked."""
+"""The variants whose times are shown but never ranked."""
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
 REPLICAS = "replicas"
 """The variant that computes on all GPUs, or on two logical CPUs."""
 
 PEERS = ("torch", "jax_scan")
-"""TensorFlow's backends that compile at any length, and those of other frameworks. What is not
-installed is recorded as not measured, which takes no time."""
+"""The usual backends of other frameworks. ``BACKENDS`` lists TensorFlow's, which compile in seconds
+for a sequence of any length. A backend that is not installed is recorded as not measured, which
+takes no time.
+"""
 
 SIZES = ("batch", "timesteps", "inputs", "hidden")
-"""The sizes of a ``Shape``."""
+"""The names of the fields of a ``Shape``."""
 
 SHAPE_EXAMPLE = "b64-t25-i512-h512"
-"""An example of how a user writes a shape, as in the id of a case."""
+"""An example of how a user writes a shape. Ids use the same form."""
 
 _T = TypeVar("_T", LSTMSpec, Workload)
 
 _GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
-"""What a training step differentiates, as an id has it: the weights W, and the input x."""
+"""How an id abbreviates the gradients that a training step computes: of the weights W, or also of
+the input x.
+"""
 
 _NOT_INTEGER = ("dropout", "period", "reset_rate")
-"""Numbers of an id that need not be integers."""
+"""The numbers of an id that need not be integers."""
 
 _SIZES = re.compile("-".join(f"{letter}([1-9][0-9]{{0,9}})" for letter in "btih"))
 
 
 @cache
 def _shape_pattern() -> re.Pattern[str]:
-    """Return the pattern of ``Case.shape``. Cells of other packages are looked for when it is used.
+    """Return the pattern that ``Case.shape`` matches.
 
-    The parts stand in a fixed order, the one in which ``Case.shape`` writes them.
+    The parts have a fixed order, the one in which ``Case.shape`` writes them. The pattern is made
+    at its first use, because other packages may register cells until then.
     """
     cells = "|".join(re.escape(name) for name in list_cells() if name != DEFAULT_CELL.name)
     return re.compile(
         r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<input_size>\d+)-h(?P<hidden_size>\d+)"
-        rf"(-(?P<cell>{cells or '(?!)'}))?"  # without another cell this part matches nothing
+        rf"(-(?P<cell>{cells or '(?!)'}))?"  # Without other cells, this part matches nothing.
         r"(-l(?P<num_layers>\d+))?(-(?P<bidirectional>bi))?(-w(?P<window>\d+))?"
         r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
         rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-p(?P<period>[0-9.e+-]+?)ms)?"
@@ -77,7 +82,7 @@ def _shape_pattern() -> re.Pattern[str]:
 
 
 BACK_TO_BACK = "back-to-back"
-"""Each call begins when the one before is done."""
+"""Each call begins when the previous call has ended."""
 
 PERIODS = f'"{BACK_TO_BACK}" or a time from 1us to 1h, such as "10ms"'
 
@@ -86,14 +91,17 @@ _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def parse_period(text: str) -> float | None:
-    """Return the seconds between calls, None for back to back. Raises ValueError for other text."""
+    """Return the seconds from the start of one call to the next, or None for back-to-back calls.
+
+    Raises ValueError for text that is not a period.
+    """
     if text == BACK_TO_BACK:
         return None
     match = _TIME.fullmatch(text.strip())
-    # Rounded: it is part of a case's name, and 10ms should be 0.01.
+    # The period is part of a case's id, so it is rounded: 10ms becomes exactly 0.01.
     seconds = round(float(match[1]) * _SECONDS[match[2]], 9) if match else 0.0
     if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
-        raise ValueError(f"{text[:40]!r} is no period; expected {PERIODS}")
+        raise ValueError(f"{text[:40]!r} is not a period; expected {PERIODS}")
     return seconds
 
 
@@ -104,7 +112,10 @@ def format_period(period: float | None) -> str:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a layer and its batch: input ``[batch, timesteps, inputs]``, ``hidden`` units."""
+    """The sizes of a layer and its batch. The input has the shape ``[batch, timesteps, inputs]``.
+
+    hidden: the number of units.
+    """
 
     batch: int
     timesteps: int
@@ -113,10 +124,10 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str) -> Shape:
-        """Parse ``b64-t25-i512-h512``. Raises InputError for anything else."""
+        """Parse a shape such as ``b64-t25-i512-h512``. Raise InputError for other text."""
         match = _SIZES.fullmatch(text)
         if match is None:
-            raise InputError(f"{text[:60]!r} is no shape; expected one such as {SHAPE_EXAMPLE}")
+            raise InputError(f"{text[:60]!r} is not a shape; write one like {SHAPE_EXAMPLE}")
         return cls(*map(int, match.groups()))
 
     def __str__(self) -> str:
@@ -125,9 +136,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure: backend × spec × workload × device (``cpu``, ``gpu:0``, ...).
+    """What is measured: a backend computes a workload of a spec on a device (``cpu``, ``gpu:0``,
+    ...).
 
-    backend: its id, possibly with a variant: ``torch``, ``torch:int8``.
+    backend: the id of the backend, possibly with a variant: ``torch``, ``torch:int8``.
     """
 
     backend: str
@@ -137,46 +149,52 @@ class Case:
 
     @cached_property
     def name(self) -> BackendName:
-        """The parts of the backend's id: backend, variants and call."""
+        """Return the parts of the backend's id: the backend, its variants and the call."""
         return BackendName.parse(self.backend)
 
     @property
     def variant(self) -> str:
-        """What follows the last colon of the backend's id, empty for the backend itself.
+        """Return what follows the last colon of the backend's id, or an empty string.
 
-        Files and tables have it. ``name`` tells variants from calls.
+        Files and tables have a field for it. ``name`` distinguishes variants from calls.
         """
         return _split(self.backend)[1]
 
     @property
     def call(self) -> str:
-        """The call that is timed, such as ``predict``; empty for the backend's own step."""
+        """Return the call that is timed, such as ``predict``. It is empty for the backend's own
+        step.
+        """
         return self.name.call
 
     @property
     def approximate(self) -> bool:
-        """Whether its results are only near those of the reference, by design."""
+        """Whether the results are only close to those of the reference, by design."""
         return not set(APPROXIMATE).isdisjoint(self.name.variants)
 
     @property
     def ranked(self) -> bool:
-        """Whether its time is ranked in its group."""
+        """Whether the time is ranked in its group."""
         return set(UNRANKED).isdisjoint(self.name.variants)
 
     @property
     def several_gpus(self) -> bool:
-        """Whether it computes on all GPUs: roofs and counters of one say nothing about it."""
+        """Whether the case computes on all GPUs. Roofs and counters of one GPU then say nothing
+        about it.
+        """
         return REPLICAS in self.name.variants and self.device != "cpu"
 
     @property
     def sizes(self) -> Shape:
-        """The sizes of its layers and its batch."""
+        """Return the sizes of the layers and of the batch."""
         spec, work = self.spec, self.workload
         return Shape(work.batch, work.timesteps, spec.input_size, spec.hidden_size)
 
     @property
     def shape(self) -> str:
-        """Sizes, such as ``b32-t100-i128-h256``, then what is not the default."""
+        """Return the sizes, such as ``b32-t100-i128-h256``, followed by each property that is
+        unusual.
+        """
         spec, work = self.spec, self.workload
         by_text = {
             spec.cell.name: spec.cell != DEFAULT_CELL,
@@ -188,7 +206,7 @@ class Case:
             "bm": work.batch_major,
             work.optimizer: work.optimizer is not None,
             f"p{_number_text(work.period or 0.0, thousand=True)}ms": work.period is not None,
-            # Ids are older than this field.
+            # Ids are older than this field, so the value that older ids mean is not written.
             _GRADIENTS.get(work.gradients): work.gradients != "all",
             f"reset{_number_text(work.reset_rate)}": work.reset_rate,
             "initial": work.reset_to != "zeros",
@@ -198,17 +216,23 @@ class Case:
 
     @cached_property
     def group(self) -> str:
-        """All but the backend: cases of one group do the same work on the same device."""
+        """Return the id without the backend. Cases of one group do the same work on the same
+        device.
+        """
         return f"{self.shape}/{self.spec.dtype}/{self.workload.mode}/{self.device}"
 
     @property
     def id(self) -> str:
-        """``backend/shape/dtype/mode/device``; of a variant ``backend:variant/...``."""
+        """Return the id ``backend/shape/dtype/mode/device``; with a variant,
+        ``backend:variant/...``.
+        """
         return f"{self.backend}/{self.group}"
 
     @property
     def kind(self) -> str:
-        """``streaming``, ``truncation`` if sequences are cut into windows, else ``throughput``."""
+        """Return ``streaming``, ``truncation`` for sequences cut into windows, or else
+        ``throughput``.
+        """
         if self.workload.streaming:
             return "streaming"
         return "throughput" if self.workload.window is None else "truncation"
@@ -218,9 +242,10 @@ class Case:
         return replace(self, device=device)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for a result file; period, resets, variant and cell may be missing.
+        """Return plain data for a result file.
 
-        They are newer than the first files, and are written only where they are not the default.
+        The fields of the period, the resets, the variant and the cell are newer than the first
+        files. They are written only if they differ from the default.
         """
         workload = self.workload.to_dict()
         if self.workload.period is None:
@@ -233,7 +258,7 @@ class Case:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
-        """Return the case that ``to_dict`` wrote. Raises ValueError, which names the field."""
+        """Return the case that ``to_dict`` wrote. Raise a ValueError that names the wrong field."""
         for name in ("backend", "device"):
             if not isinstance(data.get(name), str) or not data[name]:
                 raise ValueError(f"case.{name} is {data.get(name)!r}; expected a name")
@@ -251,11 +276,11 @@ class Case:
 
     @classmethod
     def from_id(cls, text: str) -> Case:
-        """Return the case with this id. Raises ValueError for other text."""
+        """Return the case with this id. Raise ValueError for text that is not an id."""
         parts = text.split("/")
         match = _shape_pattern().fullmatch(parts[1]) if len(parts) == 5 else None
         if match is None:
-            raise ValueError(f"{text[:200]!r} is no case's id; one is written {ID_EXAMPLE}")
+            raise ValueError(f"{text[:200]!r} is not the id of a case; write {ID_EXAMPLE}")
         backend, _, dtype, mode, device = parts
         sizes: dict[str, Any] = {
             key: int(value)
@@ -265,7 +290,7 @@ class Case:
         spec = {key: sizes.pop(key) for key in ("input_size", "hidden_size")}
         spec["num_layers"] = sizes.pop("num_layers", 1)
         spec["cell"] = get_cell(match["cell"] or DEFAULT_CELL.name)
-        # Milliseconds in the id, seconds in the workload.
+        # The id has milliseconds, the workload has seconds.
         period = None if match["period"] is None else _read_number(match["period"], thousand=True)
         long = {short: gradients for gradients, short in _GRADIENTS.items()}
         work = Workload(
@@ -285,16 +310,18 @@ class Case:
         )
         if case.id != text:
             raise ValueError(
-                f"{text[:200]!r} is no case's id; the same sizes are written {case.id}"
+                f"{text[:200]!r} is not the id of a case; the id of these sizes is {case.id}"
             )
         return case
 
 
 def _number_text(value: float, thousand: bool = False) -> str:
-    """Return the text of a number, or of its thousandfold, in an id.
+    """Return the text of a number in an id.
 
-    Six digits are enough for most numbers. Where they are not, the text has all digits, so that no
-    two cases have one id.
+    Six digits are enough for most numbers. If they are not, the text has all digits, so that two
+    cases never have the same id.
+
+    thousand: write the number times 1000.
     """
     short = f"{1000 * value if thousand else value:g}"
     if _read_number(short, thousand) == value:
@@ -304,15 +331,15 @@ def _number_text(value: float, thousand: bool = False) -> str:
 
 
 def _read_number(text: str, thousand: bool = False) -> float:
-    """Return the number that ``_number_text`` wrote. Raises ValueError for other text."""
+    """Return the number that ``_number_text`` wrote. Raise ValueError for other text."""
     try:
         return float(Decimal(text) / (1000 if thousand else 1))
     except ArithmeticError as error:
-        raise ValueError(f"{text!r} is no number") from error
+        raise ValueError(f"{text!r} is not a number") from error
 
 
 def _split(backend: str) -> tuple[str, str]:
-    """Split a name into a backend's id, and its variant or an empty string."""
+    """Split a name into the id of a backend and its variant, which may be empty."""
     plain, _, variant = backend.rpartition(":")
     return (plain, variant) if plain and variant else (backend, "")
 
@@ -332,7 +359,11 @@ def _from_mapping(cls: type[_T], where: str, data: object) -> _T:
 
 
 def toml(about: str, case: Case, windows: Sequence[int], **more: object) -> str:
-    """Return a suite of one shape, perhaps in windows. about: a comment. more: further fields."""
+    """Return the TOML text of a suite with one shape.
+
+    about: the comment at the top. case: gives the shape and all other settings; its backend is not
+    used. windows: the lengths of windows, possibly none. more: further fields of the suite.
+    """
 
     def pairs(values: Mapping[str, object]) -> list[str]:
         return [f"{key} = {json.dumps(value)}" for key, value in values.items()]

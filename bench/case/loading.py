@@ -1,7 +1,7 @@
-"""Read suites: TOML files that name lists of cases.
+"""Read suites: TOML files that describe lists of cases.
 
-The suites of the package are files in this folder; a user's own may be anywhere. An error in a file
-names the file and the key.
+The suites of the package are the files in this folder. A user's suite may be anywhere. An error in
+a file names the file and the key.
 """
 
 from __future__ import annotations
@@ -44,20 +44,21 @@ _T = TypeVar("_T")
 FOLDER = Path(__file__).parent
 
 DEFAULT_SECONDS = 3.0
-"""Measuring time of a case if the suite names none: 20 blocks of a step of 100 ms, enough for an
-interval of a few per cent."""
+"""The measuring time of a case, in seconds, if the suite gives none. It holds 20 blocks of a step
+of 100 ms, which is enough for an interval of a few per cent.
+"""
 
 LARGEST_SUITE = 2**24
-"""Most bytes of a suite. Parsing a million takes a second."""
+"""The largest file of a suite, in bytes. Parsing a megabyte takes a second."""
 
 MOST_CASES = 1_000_000
-"""Most cases of a suite: at a second each they take twelve days."""
+"""The largest number of cases in a suite. At a second each, they would take twelve days."""
 
-_LONGEST_ERROR = 2000  # characters; a list of all backends has a thousand
+_LONGEST_ERROR = 2000  # In characters. A list of all backends has a thousand.
 
 
 class SuiteError(InputError):
-    """A suite, or a choice from it, cannot be used; one printable line says where and why."""
+    """A suite, or a selection from it, cannot be used. The message is one printable line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, _LONGEST_ERROR))
@@ -65,11 +66,11 @@ class SuiteError(InputError):
 
 @dataclass(frozen=True)
 class SuiteChoice:
-    """What a user chooses of a suite; None leaves it to the suite.
+    """What a user selects from a suite. None leaves a property as the suite says.
 
-    backends, variants, cells, devices, periods: replace the suite's (``all`` stands for all
-    backends or devices, the variant ``none`` for the backend itself, the period None for back to
-    back). modes: selects among the suite's.
+    backends, variants, cells, devices, periods: replace those of the suite. ``all`` means all
+    backends or devices, the variant ``none`` means the backend itself, and the period None means
+    back-to-back calls. modes: keeps only these modes of the suite.
     """
 
     backends: Sequence[str] | None = None
@@ -84,9 +85,10 @@ class SuiteChoice:
 class Suite:
     """A named list of cases.
 
-    cases: each once, those of one group together. seconds: of measuring for each case, by
-    ``Case.group``. source: of shapes that others published. memory: whether to measure the memory
-    of cases on the CPU, which takes some seconds for each.
+    cases: each case once, with the cases of a group next to each other. seconds: the measuring time
+    of each case by ``Case.group``. source: who published times of these shapes, if anyone did.
+    memory: whether to measure the peak memory of cases on the CPU, which takes some seconds per
+    case.
     """
 
     name: str
@@ -98,7 +100,7 @@ class Suite:
     memory: bool = False
 
     def with_cases(self, wanted: Sequence[Case]) -> Suite:
-        """Return the suite with these cases, which may be new."""
+        """Return the suite with these cases instead of its own. They need not be in the suite."""
         groups: dict[str, list[Case]] = {}
         for case in dict.fromkeys(wanted):
             groups.setdefault(case.group, []).append(case)
@@ -110,26 +112,30 @@ class Suite:
 
 
 def available() -> dict[str, Path]:
-    """Return the suites of the package."""
+    """Return the suites of the package: their names and files."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
 
 
 def load(name: str, choice: SuiteChoice | None = None, folder: Path | None = None) -> Suite:
-    """Return the suite of this name or path, relative to ``folder``. Raises SuiteError."""
+    """Return the suite with this name or path. Raise SuiteError.
+
+    folder: relative paths start here, by default in the current directory.
+    """
     path = _find(name, folder or Path())
     with _suite_errors(path):
         return parse(path, regular_bytes(path, LARGEST_SUITE), choice)
 
 
 def parse(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
-    """Return the suite in ``text``, the contents of the file with this path. Raises SuiteError."""
+    """Return the suite in ``text``, which is the content of the file ``path``. Raise SuiteError."""
     with _suite_errors(path):
         try:
             data = tomllib.loads(text.decode())
         except UnicodeDecodeError as error:
-            raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
-        except ValueError as error:  # a TOMLDecodeError, or a number of 5,000 digits
-            raise SuiteError(f"{path}: is no suite, which is a file of TOML: {error}") from error
+            raise SuiteError(f"{path}: not UTF-8 text (byte {error.start})") from error
+        # This is a TOMLDecodeError, or comes from a number of 5,000 digits.
+        except ValueError as error:
+            raise SuiteError(f"{path}: not a suite, which is a TOML file: {error}") from error
         return _suite(Field(path, "", data), choice or SuiteChoice())
 
 
@@ -140,11 +146,14 @@ def _suite_errors(path: Path) -> Iterator[None]:
     except ResultError as error:
         raise SuiteError(str(error)) from error
     except RecursionError as error:
-        raise SuiteError(f"{path}: is nested too deeply to be read") from error
+        raise SuiteError(f"{path}: nested too deeply to be read") from error
 
 
 def load_cases(path: Path, suite: Suite) -> Suite:
-    """Return the suite of a JSON file's cases, new ones or by their ids. Raises SuiteError."""
+    """Return the suite with only the cases that a JSON file lists. Raise SuiteError.
+
+    The file lists ids of cases of this suite, or complete cases, which may be new.
+    """
     by_id = {case.id: case for case in suite.cases}
     found = []
     with _suite_errors(path):
@@ -178,24 +187,26 @@ def _find(name: str, folder: Path) -> Path:
         path = folder / expanded(name)
         if path.is_file():
             return path
-    except (FolderError, OSError) as error:  # such as a name of thousands of characters
+    # The name may have thousands of characters, for instance.
+    except (FolderError, OSError) as error:
         message = error.strerror if isinstance(error, OSError) else str(error)
-        raise SuiteError(f"{printable(name, 60)} cannot be looked for: {message}") from None
+        raise SuiteError(f"cannot look for {printable(name, 60)}: {message}") from None
     if name.endswith(".toml") or "/" in name or "\\" in name:
         raise SuiteError(
             f"{printable(name, 60)}: there is no such file; expected the path of a suite"
         )
     raise SuiteError(
         f"there is no suite {shown(name)}{did_you_mean(name, known)}; there are "
-        f"{', '.join(known)}, and a suite of your own is named by its path, as in ./my.toml"
+        f"{', '.join(known)}; name a suite of your own by its path, such as ./my.toml"
     )
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The shapes of one entry of ``shapes``: each combination of the sizes that it lists.
+    """The shapes that one entry of ``shapes`` describes: every combination of the sizes it lists.
 
-    Its length is known before any shape is made. entry: the place in the file, for errors.
+    The number of shapes is known before any shape is made. entry: the place in the file, for
+    errors. given: the content of the entry.
     """
 
     entry: Field
@@ -203,9 +214,13 @@ class Grid:
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """The batches, timesteps, input sizes (0: as wide as the layer) and hidden sizes."""
+        """Return the batch sizes, timesteps, input sizes and hidden sizes.
+
+        An input size of 0 means the width of the layer.
+        """
         given = self.given
-        timesteps = 1 if given.timesteps is None else given.timesteps  # of a stream's chunk
+        # Only a stream may omit it: its chunks then have one timestep.
+        timesteps = 1 if given.timesteps is None else given.timesteps
         inputs = 0 if isinstance(given.input_size, str) else given.input_size
         return tuple(
             _unique(sizes if isinstance(sizes, list) else (sizes,))
@@ -228,11 +243,13 @@ class Grid:
         period: float | None = None,
         cell: str = DEFAULT_CELL.name,
     ) -> tuple[LSTMSpec, Workload]:
-        """Return one shape as a spec and a workload. Raises SuiteError for a wrong combination."""
+        """Return one shape as a spec and a workload. Raise SuiteError for an invalid
+        combination.
+        """
         entry, given = self.entry, self.given
         batch, timesteps, inputs, hidden = sizes
         if mode == "streaming" and given.bidirectional:
-            raise entry["bidirectional"].error("false: a stream has no end to begin at")
+            raise entry["bidirectional"].error("false: a stream has no end to begin from")
         if mode != "streaming" and given.timesteps is None:
             raise file_error(entry.path, "is missing", entry["timesteps"].name)
         try:
@@ -263,7 +280,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class _Axes:
-    """Values for all groups of a suite, or for one group."""
+    """The values of each property that a suite has for all its groups, or for one group."""
 
     backends: tuple[str, ...] = ()
     variants: tuple[str, ...] = (NO_VARIANT,)
@@ -276,10 +293,12 @@ class _Axes:
     seconds: float = DEFAULT_SECONDS
 
     def changed(self, place: Field, keys: SharedKeys, chosen: Collection[str]) -> _Axes:
-        """Add what a file or a group has, except where the user chose.
+        """Return these values, replaced by those that a file or a group gives, unless the user
+        chose.
 
-        Names are looked up also where the choice replaces them: an error in a file is always
-        reported. place: where the keys are in the file.
+        A name is looked up even if the user's choice replaces it, so that an error in a file is
+        always reported. place: where the keys are in the file. chosen: the properties that the user
+        chose.
         """
         said: dict[str, Any] = {}
         for key, resolve in (("backends", _backends), ("devices", _devices)):
@@ -299,7 +318,7 @@ class _Axes:
 
 
 def _chosen(choice: SuiteChoice) -> dict[str, Any]:
-    """Return the axes that a user chose, resolved. Raises SuiteError for an unknown name."""
+    """Return the values that a user chose, resolved. Raise SuiteError for an unknown name."""
     chosen: dict[str, Any] = {}
     for key, resolve in (("backends", _backends), ("devices", _devices)):
         if (names := getattr(choice, key)) is not None:
@@ -317,10 +336,10 @@ def _chosen(choice: SuiteChoice) -> dict[str, Any]:
 
 
 def _group_axes(group: Field, own: _Axes) -> _Axes:
-    """Return a group's axes with the variants of its backends. Raises SuiteError."""
+    """Return the values of a group, with the variants of its backends. Raise SuiteError."""
     for key in ("backends", "devices"):
         if not getattr(own, key):
-            raise SuiteError(f"{group.path}: {key} is missing, and {group.name} names none")
+            raise SuiteError(f"{group.path}: {group.name} has no {key}, and neither has the suite")
     if own.variants != (NO_VARIANT,):
         varied = (
             backend if variant == NO_VARIANT else f"{backend}:{variant}"
@@ -350,8 +369,8 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
         count += sum(map(len, grids)) * each * sum(map(len, places.values()))
         if count > MOST_CASES:
             raise SuiteError(
-                f"{root.path}: {group.name} brings the suite to {count:,} cases, of all modes; "
-                f"expected at most {MOST_CASES:,}: split it"
+                f"{root.path}: with {group.name} the suite has {count:,} cases in all modes; "
+                f"expected at most {MOST_CASES:,}; split it"
             )
         for case in _cases(grids, windows, places, own, choice):
             cases.setdefault(case.group, {})[case] = None
@@ -363,7 +382,7 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
             if (names := getattr(choice, kind)) is not None
         ]
         what = f" with {' and '.join(parts)}" if parts else ""
-        raise SuiteError(f"{root.path}: no case is left of suite {file.name}{what}")
+        raise SuiteError(f"{root.path}: the suite {file.name} has no case{what}")
     return Suite(
         name=file.name,
         summary=file.summary or "",
@@ -385,7 +404,8 @@ def _cases(
     for grid, sizes in ((each, sizes) for each in grids for sizes in each):
         values = itertools.product(axes.cells, windows, axes.dtypes, _modes(axes))
         for cell, window, dtype, (mode, gradients, period) in values:
-            # Made before any is left out: an error in a file is always reported.
+            # The shape is made before the mode is filtered, so that an error in a file is always
+            # reported.
             spec, workload = grid.shape(sizes, window, dtype, mode, gradients, period, cell)
             if choice.modes is not None and mode not in choice.modes:
                 continue
@@ -395,7 +415,7 @@ def _cases(
 
 
 def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
-    """Yield each mode with what it differentiates and its period."""
+    """Yield each mode with the gradients that it computes and its period."""
     for mode in axes.modes:
         for gradients in axes.gradients if mode == "training" else ("all",):
             for period in axes.periods if mode == "streaming" else (None,):
@@ -403,15 +423,15 @@ def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
 
 
 def _select_devices(backend: str, wanted: Sequence[str]) -> Sequence[str]:
-    """Return the devices that a backend has cases on.
+    """Return the devices on which a backend has cases.
 
-    It has none on a device of a kind that it never uses (cuDNN on a CPU), unless it would then have
-    none at all: what was requested is recorded as not measured.
+    A backend has no case on a kind of device that it never uses, such as cuDNN on a CPU. If no
+    device remained, it keeps all of them: the report then says that the request was not measured.
     """
     try:
         kinds = get_backend(backend).devices
     except UnavailableError:
-        return wanted  # a broken one of another package: its cases report that
+        return wanted  # A backend of another package is broken; its cases report that.
     return [device for device in wanted if devices.kind(device) in kinds] or wanted
 
 
@@ -433,7 +453,10 @@ def _names(
 def _resolved(
     resolve: Callable[[str], Sequence[str]], names: Iterable[tuple[str, str]]
 ) -> tuple[str, ...]:
-    """Resolve names, each once. names: the place of each, for an error, and the name."""
+    """Resolve names and return each once.
+
+    names: the place of each name, for an error message, and the name.
+    """
     found: dict[str, None] = {}
     for where, name in names:
         try:
@@ -451,5 +474,5 @@ def _devices(name: str) -> Sequence[str]:
     if name != ALL:
         return (devices.parse(name),)
     here = devices.available()
-    # Without a GPU its cases are recorded as not measured.
+    # The cases of a missing GPU are recorded as not measured.
     return here if len(here) > 1 else [*here, "gpu:0"]

@@ -1,7 +1,7 @@
-"""Read other projects' published times from ``published.csv``, each with its source.
+"""Read the times that other projects published from ``published.csv``, each with its source.
 
-They come from other machines, so they are shown as published and never mixed with what is measured
-here. ``published_sources.csv`` describes the sources.
+They come from other machines. They are therefore shown as published, and never combined with what
+is measured here. ``published_sources.csv`` describes the sources.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ FILE = Path(__file__).with_name("published.csv")
 
 _SIZES = ("batch", "timesteps", "input_size", "hidden_size", "layers")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-_EPOCH_SEQUENCES = 500  # of RETURNN's benchmark: an epoch of its training data
+_EPOCH_SEQUENCES = 500  # An epoch of RETURNN's benchmark has this many sequences of training data.
 
-# What makes a complete step of each mode, by the names of the table: one figure, or all of several.
+# The figures of the table that make up a complete step of each mode: one figure, or the sum of
+# several.
 _COMPLETE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "inference": (("inference:forward",),),
     "training": (
@@ -38,7 +39,10 @@ _MODES = {
 
 @dataclass(frozen=True)
 class PublishedSource:
-    """A source of published times: its place, a note, and suites with its shapes."""
+    """A source of published times.
+
+    where: its address. note: how it measured. suites: the names of suites that contain its shapes.
+    """
 
     name: str
     where: str
@@ -57,7 +61,7 @@ with FILE.with_name("published_sources.csv").open(encoding="utf-8", newline="") 
 
 @dataclass(frozen=True, order=True)
 class PublishedShape:
-    """What two times must share to be shown together."""
+    """The properties that two times must share to be shown next to each other."""
 
     batch: int
     timesteps: int
@@ -69,9 +73,9 @@ class PublishedShape:
 
     @classmethod
     def of(cls, case: Case) -> PublishedShape | None:
-        """Return that of a case, or None with windows, padding, dropout or an optimizer.
+        """Return the shape of a case, or None if no published time can match it.
 
-        The published times are those of LSTMs, so that it is None for another cell too.
+        That is so for windows, padding, dropout or an optimizer, and for any cell but the LSTM.
         """
         spec, work = case.spec, case.workload
         if (
@@ -88,10 +92,11 @@ class PublishedShape:
 
 @dataclass(frozen=True)
 class PublishedStep:
-    """One published time. file: in the source's repository.
+    """A published time.
 
-    measured: what was measured, by the table's names. how: how the seconds of a step were computed
-    from figures of the table, empty if a figure is the step.
+    file: the file in the source's repository that has it. measured: what was measured, in the words
+    of the table. seconds: the time of one step. how: how the seconds were computed from figures of
+    the table; empty if one figure is the time of a step.
     """
 
     source: PublishedSource
@@ -106,7 +111,7 @@ class PublishedStep:
 
 
 def read(path: Path = FILE) -> tuple[PublishedStep, ...]:
-    """Return the figures of the table, parts of steps among them."""
+    """Return the figures of the table. Some of them are only parts of a step."""
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(map(_figure, csv.DictReader(file, strict=True)))
 
@@ -130,8 +135,8 @@ def _figure(row: Mapping[str, str]) -> PublishedStep:
 def steps(figures: Iterable[PublishedStep]) -> tuple[PublishedStep, ...]:
     """Return the times of complete steps, which do the same work as ours.
 
-    Parts are added up, and an epoch is divided by its batches. A forward pass of training without
-    its backward pass is left out.
+    Parts of a step are added up, and the time of an epoch is divided by its number of batches. A
+    forward pass of training without its backward pass is left out.
     """
     groups: dict[PublishedStep, dict[str, PublishedStep]] = {}
     for each in figures:
@@ -148,7 +153,7 @@ def _step(parts: Sequence[PublishedStep]) -> PublishedStep:
     seconds, how = sum(part.seconds for part in parts), ""
     if len(parts) > 1:
         words = [part.measured.partition(":")[2] for part in parts]
-        how = f"{', '.join(words[:-1])} and {words[-1]} added up"
+        how = f"the sum of {', '.join(words[:-1])} and {words[-1]}"
     elif "epoch" in parts[0].measured:
         batch = parts[0].shape.batch
         seconds *= batch / _EPOCH_SEQUENCES

@@ -1,6 +1,6 @@
-"""Declare what a suite's file may hold. ``bench.schema.decoding`` checks files against these types.
+"""Declare what the file of a suite may contain. ``bench.schema.decoding`` checks files against it.
 
-The order of the fields is the one in which errors and documents list them.
+Errors and documents list the fields in the order of this module.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCHEMA = 1
 ALL = "all"
 
 SQUARE = "hidden_size"
-"""The input_size that is each layer's own width."""
+"""The value of ``input_size`` that means the width of the layer."""
 
 _SIZES = "a positive integer or a list of them"
 _INPUTS = f'a positive integer, a list of them, or "{SQUARE}"'
@@ -56,9 +56,9 @@ Gradients = Annotated[str, choices(GRADIENTS)]
 
 
 class SuiteShape(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The sizes of networks and data, and what all of them have in common.
+    """The sizes of networks and data, and the properties that all of them share.
 
-    Each list of sizes stands for as many shapes. timesteps: only a stream's chunk has a default.
+    Every combination of the listed sizes is a shape. timesteps: may be missing only for streams.
     """
 
     batch: Sizes
@@ -74,7 +74,7 @@ class SuiteShape(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class SharedKeys(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The keys that a file may have for all groups and a group for itself."""
+    """The keys that a file may give for all groups, and a group for itself."""
 
     backends: Names | None = None
     variants: (
@@ -95,7 +95,7 @@ class SharedKeys(Struct, forbid_unknown_fields=True, kw_only=True):
     ) = None
 
     def __post_init__(self) -> None:
-        # Other packages may bring cells. They are looked for when a file names some.
+        # Other packages may register cells, so they are looked up when a file names some.
         for index, cell in enumerate(self.cells or ()):
             if cell not in (known := list_cells()):
                 expected = f"one of {', '.join(known)}{did_you_mean(cell, known)}"
@@ -108,7 +108,7 @@ class SharedKeys(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class SuiteGroup(SharedKeys, forbid_unknown_fields=True, kw_only=True):
-    """Shapes that have the other keys in common."""
+    """Shapes that share the values of all other keys."""
 
     shapes: Annotated[
         list[SuiteShape],
@@ -119,7 +119,7 @@ class SuiteGroup(SharedKeys, forbid_unknown_fields=True, kw_only=True):
 
 
 class SuiteSchema(Struct):
-    """The schema of a file, which is checked before the rest."""
+    """The schema number of a file, which is checked before the rest."""
 
     schema: Annotated[
         int, integer(SCHEMA, SCHEMA), described(f"{SCHEMA}, which this version of the suite knows")
@@ -127,7 +127,7 @@ class SuiteSchema(Struct):
 
 
 class SuiteFile(SharedKeys, forbid_unknown_fields=True, kw_only=True):
-    """The contents of a file."""
+    """The content of the file of a suite."""
 
     schema: int
     name: Annotated[

@@ -1,1 +1,1 @@
-"""Provide the parser, filters, output and progress of all commands."""
+"""Provide what all commands share: the parser, filters, output and progress."""

@@ -1,7 +1,8 @@
 """Define the parser of all commands, groups of options, and the types of their values.
 
-A type raises ``argparse.ArgumentTypeError`` with one line that says what is expected. This module
-imports nothing of results or frameworks, since pytest loads it with the plugin's options.
+The functions ``parse_...`` are types for ``add_argument``. They raise
+``argparse.ArgumentTypeError`` with one line that says what is expected. pytest loads this module
+with the plugin's options, so the module imports nothing that reads results and no framework.
 """
 
 import argparse
@@ -22,10 +23,12 @@ _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the long usage."""
+    """A parser that reports an error in one line, without the long usage."""
 
     def format_help(self) -> str:
-        """Return the help, in which a document's name is its path if this is no clone."""
+        """Return the help. Outside a clone, it names the path of each document instead of
+        docs/NAME.md.
+        """
         text = super().format_help()
         inside = Path(__file__).resolve().parents[2] == SHARED
         return text if inside else re.sub(r"(?<!/)docs/(?=\w+\.md)", f"{SHARED}/docs/", text)
@@ -35,12 +38,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"error: {printable(message, _LONGEST_ERROR)}; see --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse arguments; an unknown option is reported before a required one that is missing."""
+        """Parse arguments. Report an unknown option before a missing required one.
+
+        A misspelled option is the likely reason why a required one is missing.
+        """
         words = [*(sys.argv[1:] if args is None else args), "--"]
         known = [each for each in self._option_string_actions if each.startswith("--")]
         for name in [word.partition("=")[0] for word in words[: words.index("--")]]:
             near = not name.startswith("--") or any(each.startswith(name) for each in known)
-            if not near and self._subparsers is None:  # else it may be an option of theirs
+            # A parser with subcommands cannot know their options.
+            if not near and self._subparsers is None:
                 self.error(f"there is no option {name}{did_you_mean(name, known)}")
         found, rest = super().parse_known_args(args, namespace)
         if getattr(found, "format", "") is None:
@@ -48,7 +55,10 @@ class Parser(argparse.ArgumentParser):
             (formats,) = (each.choices or () for each in self._actions if each.dest == "format")
             found.format = SUFFIXES.get(suffix, "")
             if found.format not in formats:
-                self.error(f"--output {found.output}: add --format, one of {', '.join(formats)}")
+                self.error(
+                    f"--output {found.output}: this name implies no format; add --format, one of "
+                    f"{', '.join(formats)}"
+                )
         return found, rest
 
 
@@ -58,11 +68,11 @@ SUFFIXES = {
     ".md": "markdown",
     **{f".{each}": each for each in ("csv", "json", "parquet", "html", "svg")},
 }
-"""The formats that the name of a file implies."""
+"""The format that the suffix of a file name implies."""
 
 
 def parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:
-    """Return the parser of ``python -m bench.COMMAND``, or of a module whose name has a dot."""
+    """Return the parser of ``python -m bench.COMMAND``, or of a module with a dot in its name."""
     return Parser(
         prog=f"python -m {command if '.' in command else f'bench.{command}'}",
         description=description,
@@ -75,7 +85,11 @@ def parser(command: str, description: str, epilog: str = "", **more: Any) -> Par
 def add_values(
     to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], str], **more: Any
 ) -> None:
-    """Add options with a value: name, metavar, type and help. more: for ``add_argument``."""
+    """Add options with a value.
+
+    rows: the name, metavar, type and help of each option. more: further arguments of
+    ``add_argument``.
+    """
     for name, metavar, kind, described in rows:
         to.add_argument(f"--{name}", metavar=metavar, type=kind, help=described, **more)
 
@@ -83,7 +97,10 @@ def add_values(
 def add_with_default(
     to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], Any, str]
 ) -> None:
-    """Add options like ``add_values``, with a default before the help."""
+    """Add options with a value and a default.
+
+    rows: the name, metavar, type, default and help of each option.
+    """
     for name, metavar, kind, default, text in rows:
         help_text = f"{text} (default: %(default)s)".lstrip()
         add_values(to, (name, metavar, kind, help_text), default=default)
@@ -96,7 +113,7 @@ def add_choice(
     text: str = "",
     default: str | None = None,
 ) -> None:
-    """Add an option with a choice of words."""
+    """Add an option whose value is one of several words."""
     note = "" if default is None else "(default: %(default)s)"
     to.add_argument(
         f"--{name}", choices=tuple(choices), default=default, help=f"{text} {note}".strip()
@@ -104,25 +121,28 @@ def add_choice(
 
 
 def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:
-    """Add options without a value, with their help."""
+    """Add options without a value.
+
+    flags: the help of each option by its name, with underscores for hyphens.
+    """
     for name, described in flags.items():
         to.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=described)
 
 
 def add_output(parser: argparse._ActionsContainer, formats: Sequence[str]) -> None:
     """Add the options ``--format`` and ``--output``."""
-    described = "what is written (default: implied by FILE's name, or else terminal)"
+    described = "the format of the output (default: the one that FILE's name implies, or terminal)"
     add_choice(parser, "format", formats, described)
-    add_values(parser, ("output", "FILE", local_path, "write to FILE, not the terminal"))
+    add_values(parser, ("output", "FILE", local_path, "write to FILE, not to the terminal"))
 
 
 def local_path(text: str) -> Path:
-    """Return the path of a file to write. Raises ArgumentTypeError for a URL."""
+    """Return the path of a file to write. Raise ArgumentTypeError for a URL."""
     if is_url(text):
         shown = printable(without_secrets(text), 100)
         raise argparse.ArgumentTypeError(
-            f"{shown} is a URL, and reports are written to files of this machine: write FILE, then "
-            "copy it; bench.submit --to URL copies results"
+            f"{shown} is a URL, but a report can only be written to a file on this machine; write "
+            "FILE and copy it (bench.submit --to URL copies results)"
         )
     return Path(text)
 
@@ -136,7 +156,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def integer(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
-    """Return the type of integers from ``least`` to ``most``."""
+    """Return a type that parses integers from ``least`` to ``most``."""
 
     def number(text: str) -> int:
         if text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most:
@@ -148,7 +168,7 @@ def integer(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
 
 
 SIZE = integer(1, 999_999_999)
-"""The type of the size of a batch, a layer or a sequence."""
+"""The type of a batch size, a layer size or a number of timesteps."""
 
 
 def integers(text: str) -> tuple[int, ...]:
@@ -156,11 +176,13 @@ def integers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in names(text))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected integers, as in 3,5,10") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of integers; write 3,5,10"
+        ) from None
 
 
 def seconds(text: str) -> float:
-    """Parse a time above 0 into seconds: 90, 90s, 10m or 1h30m."""
+    """Parse a positive time into seconds: 90, 90s, 10m or 1h30m."""
     match = _TIME.fullmatch(text.strip())
     hours, minutes, rest = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + rest
@@ -170,7 +192,7 @@ def seconds(text: str) -> float:
 
 
 def periods(text: str) -> tuple[float | None, ...]:
-    """Parse periods of the calls of a stream: ``10ms``, ``back-to-back``, separated by commas."""
+    """Parse the periods of a stream's calls, separated by commas, such as ``10ms,back-to-back``."""
     return tuple(dict.fromkeys(map(_period, names(text))))
 
 
@@ -183,7 +205,7 @@ def short_time(text: str) -> float:
 
 
 def _period(text: str) -> float | None:
-    # Not at the top, since importing it would delay every pytest.
+    # Importing this at the top would delay the start of every pytest run.
     from bench.case.cases import parse_period
 
     try:
@@ -193,13 +215,13 @@ def _period(text: str) -> float | None:
 
 
 def percentage(text: str) -> float:
-    """Parse a percentage above 0, with or without %, into a share: 2% is 0.02."""
+    """Parse a percentage above 0, with or without %, into a fraction: 2% becomes 0.02."""
     kind = "percentage from 0 to 100, such as 2%"
     return _above_0(text.strip().removesuffix("%"), 100, kind, text) / 100
 
 
 def share(text: str) -> float:
-    """Parse a number above 0 and up to 1."""
+    """Parse a number above 0 and at most 1."""
     return _above_0(text, 1, "number from 0 to 1", text)
 
 
@@ -211,5 +233,7 @@ def _above_0(text: str, most: float, kind: str, given: str) -> float:
 
 
 def add_unmeasured(parser: argparse.ArgumentParser) -> None:
-    """Add ``--unmeasured``, for a terminal and Markdown."""
-    add_flags(parser, unmeasured="list cases without a time and the reasons, not only their number")
+    """Add ``--unmeasured``, which applies to the terminal and Markdown."""
+    add_flags(
+        parser, unmeasured="list the cases without a time and the reasons, not only their number"
+    )

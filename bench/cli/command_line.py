@@ -1,4 +1,6 @@
-"""Run commands with exit codes and errors of one line, also for closed pipes and full disks."""
+"""Run commands: return exit codes, print one line for an error, survive closed pipes and full
+disks.
+"""
 
 import argparse
 import codecs
@@ -17,28 +19,32 @@ from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.reasons import ReasonedError
 
 BAD_INPUT = 2
-"""The exit code of every command for invalid, unreadable or unwritable input."""
+"""The exit code of every command for input that is invalid or unreadable, or output it cannot
+write.
+"""
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C or another request to end."""
+"""The exit code after Ctrl-C or another request to stop."""
 
 READER_LEFT = 128 + 13
-"""The exit code of a tool that SIGPIPE ended."""
+"""The exit code of a program that the signal SIGPIPE ended, because the reader of its output left.
+"""
 
 _LONGEST_LINE = 10_000
-"""Letters. A path has at most 4,096."""
+"""The longest printed line, in characters. A path has at most 4,096."""
 
 NARROWEST = 20
-"""Columns. A smaller value, as in COLUMNS=0, means that the width is unknown."""
+"""The narrowest terminal, in columns. A smaller value, such as COLUMNS=0, means an unknown width.
+"""
 
 
 def end(main: Callable[[], int]) -> NoReturn:
     """Run a command and end this process with its exit code.
 
-    An error of the output is one line: its reader left (a pager, ``head``), its disk is full, or it
-    is closed.
+    If the output cannot be written, this prints one line. This happens when its reader (a pager or
+    ``head``) left, when its disk is full, or when it is closed.
     """
-    # Before any framework is imported, here or in a child. A user's setting has priority.
+    # Set this before a framework is imported, here or in a child process. A user's setting wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if sys.stdout is None:
         _exit("error: standard output is closed; redirect it to /dev/null to discard it")
@@ -49,7 +55,7 @@ def end(main: Callable[[], int]) -> NoReturn:
         try:
             code = main()
         except SystemExit as stopped:
-            # From argparse, or from Rich, with another code, for a broken pipe.
+            # argparse raises this. Rich raises it, too, with another exit code, for a broken pipe.
             code = READER_LEFT if isinstance(stopped.__context__, BrokenPipeError) else stopped.code
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -73,9 +79,11 @@ def run(
 ) -> int:
     """Run ``work`` with the parsed options and return the exit code.
 
-    An ``InputError``, or one of ``more``, is printed in one line and returns ``BAD_INPUT``, as does
-    a ``ReportedError``, which was printed before. interrupted: the message of an interruption,
-    which returns ``INTERRUPTED``; None raises it.
+    An ``InputError``, or one of the types in ``more``, is printed in one line and returns
+    ``BAD_INPUT``. So does a ``ReportedError``, which is not printed again.
+
+    interrupted: the message to print for Ctrl-C, which then returns ``INTERRUPTED``. None lets the
+    KeyboardInterrupt pass.
     """
     options = parser.parse_args(words)
     write_any_letter()
@@ -85,7 +93,7 @@ def run(
     except ReportedError:
         return BAD_INPUT
     except BrokenPipeError:
-        raise  # an OSError, which may be one of ``more``
+        raise  # A BrokenPipeError is an OSError, which may be among the expected errors.
     except expected as error:
         return failed(error)
     except KeyboardInterrupt:
@@ -103,7 +111,7 @@ def failed(error: object, code: int = BAD_INPUT) -> int:
 
 
 def print_errors(errors: Iterable[object]) -> None:
-    """Print errors on standard error, one line each."""
+    """Print each error as one line on standard error."""
     for error in errors:
         text = str(error)
         if isinstance(error, ReasonedError):
@@ -115,7 +123,7 @@ def print_errors(errors: Iterable[object]) -> None:
 
 
 def _exit(line: str) -> NoReturn:
-    with contextlib.suppress(OSError, AttributeError):  # standard error may be closed, too
+    with contextlib.suppress(OSError, AttributeError):  # Standard error may be closed, too.
         print(printable(line, 1000), file=sys.stderr, flush=True)
     sys.exit(BAD_INPUT)
 
@@ -126,14 +134,14 @@ def _write_nowhere() -> None:
 
 
 def write_any_letter() -> None:
-    """Let the streams replace letters that this terminal does not have."""
+    """Let the streams replace letters that the encoding of this terminal does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=PLAIN)
 
 
 PLAIN = "lstm-plain"
-"""The name of the error handler that replaces letters which a stream does not have."""
+"""The name of the error handler that replaces letters that a stream cannot encode."""
 
 _ASCII = {
     **dict(zip("★☆▲✓–−—×·µ≤─━│┃█▉▊▋▌▍▎▏", "*+*+---x-u<--||#####---", strict=True)),
@@ -155,8 +163,8 @@ codecs.register_error(PLAIN, _plain)
 
 
 def python() -> str:
-    """Return how a user calls this Python: ``python``, or its path if that is another one."""
-    # tox runs commands with another PATH than the user's.
+    """Return how a user calls this Python: ``python``, or its path if ``python`` is another one."""
+    # tox runs commands with a PATH that is not the user's.
     here = Path(sys.executable)
     if shutil.which("python") == str(here) and "TOX_ENV_DIR" not in os.environ:
         return "python"
@@ -165,17 +173,19 @@ def python() -> str:
 
 
 def typed(command: str, *words: str) -> str:
-    """Return a command of this suite with its arguments, for a user to type."""
+    """Return a command of this suite with its arguments, as a user would type it."""
     return typed_command(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
 
 
 def typed_command(command: str) -> str:
-    """Return a command for a user to type, in which names are printable."""
+    """Return a command that a user can type, with unprintable letters escaped."""
     return printable(command, _LONGEST_LINE)
 
 
 def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:
-    """Add the argument ``paths``: result files or folders; ``default`` is for the help."""
+    """Add the argument ``paths`` for result files or folders. default: what the help calls the
+    default.
+    """
     text = (
         f"result files or folders (default: {default} in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)"
     )
@@ -183,8 +193,8 @@ def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest
 
 
 class UsageError(InputError):
-    """A command cannot be executed; one line with the reason and what to do."""
+    """A command cannot be executed. The message says in one line why, and what to do."""
 
 
 class ReportedError(InputError):
-    """The command cannot continue, and the reason has been printed."""
+    """A command cannot continue, and the reason has already been printed."""

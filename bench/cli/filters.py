@@ -17,7 +17,8 @@ from bench.verdicts.pairs import Rule
 def add(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None:
     """Add the options that select results."""
     group = parser.add_argument_group(
-        "only these", "names, separated by commas or blanks; a name may be a pattern: 'b32-*'"
+        "select results",
+        "Give names, separated by commas or blanks. A name may be a pattern such as 'b32-*'.",
     )
     for name in names:
         group.add_argument(f"--{name}", metavar="NAMES", type=arguments.names)
@@ -26,12 +27,19 @@ def add(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None
 def chosen(
     results: Results, options: argparse.Namespace, names: Iterable[str] = FILTERS
 ) -> Results:
-    """Return the results that the options of these names select. Raises NothingThereError."""
+    """Return the results that the options of these names select.
+
+    Raises NothingThereError if nothing is left.
+    """
     return select(results, {name: getattr(options, name) for name in names})
 
 
 def read(options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]]) -> list[Results]:
-    """Read selected results, report unreadable files. Raises ReportedError, NothingThereError."""
+    """Read and select the results of each group of paths, and report unreadable files.
+
+    Raises ReportedError if no file of a group can be read, and NothingThereError if the options
+    leave nothing of a group.
+    """
     found = [read_results(paths) for paths in places]
     if not all(results.files for results in found):
         raise ReportedError
@@ -42,6 +50,6 @@ def parse_rule(text: str) -> Rule:
     """Parse the ``--fail-on`` rule ``slower`` or ``slower:5%``. Raises UsageError."""
     found = re.fullmatch(r"slower(?::(\d+(?:\.\d+)?)%)?", text)
     if found is None:
-        text = f"--fail-on {printable(text)!r}: expected slower, or slower:5% (by more than 5%)"
+        text = f"--fail-on {printable(text)!r}: expected slower, or slower:5% for more than 5%"
         raise UsageError(text)
     return Rule(text, None if found[1] is None else float(found[1]) / 100)

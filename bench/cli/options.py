@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
 )
-"""Libraries that several frameworks use read these when they start. Like the frameworks' own
-variables, they are set before any framework is imported."""
+"""Several libraries that frameworks use read these variables when they start. They are therefore
+set before any framework is imported, together with the frameworks' own variables.
+"""
 
 DEFAULT_SUITE = "quick"
 """The suite that is measured if the user names none."""
@@ -44,9 +45,9 @@ DEFAULT_SUITE = "quick"
 class ValueKind:
     """How the values of an option are parsed and checked.
 
-    parse: makes a value of a word of the command line; it raises ``argparse.ArgumentTypeError``.
-    stored: the type of the value in a JSON file. words: the only words that are allowed, and their
-    values. record: makes what a result file records of a value.
+    parse: turns a word of the command line into a value and raises ``argparse.ArgumentTypeError``.
+    stored: the type of the value in a JSON file. words: if only certain words are allowed, their
+    values. record: returns what a result file records for a value.
     """
 
     parse: Callable[[str], Any]
@@ -61,7 +62,7 @@ class ValueKind:
 
 
 def _record_periods(periods: tuple[float | None, ...]) -> list[str]:
-    # Not at the top, since it imports NumPy, which must not be imported before threads are set.
+    # Importing this at the top would import NumPy, which must wait until threads are set.
     from bench.case.cases import format_period
 
     return [format_period(each) for each in periods]
@@ -92,9 +93,9 @@ _BUSY = ValueKind(str, Annotated[str, choices(_BUSY_WORDS)], {word: word for wor
 class Option:
     """How an option is declared.
 
-    metavar: stands for the value in the help. run: the option's name in ``bench.run``, empty if
-    ``bench.run`` does not have it. session: its key in the file of a session, empty if the file
-    does not hold it. is_recorded: whether a result file records it.
+    metavar: stands for the value in the help. run: the name of the option in ``bench.run``; empty
+    if ``bench.run`` lacks it. session: its key in the file of a session; empty if the file does not
+    hold it. is_recorded: whether a result file records it.
     """
 
     kind: ValueKind
@@ -118,7 +119,7 @@ class Option:
         return {"metavar": self.metavar, "help": self.help, "default": None, **words}
 
     def value(self, parsed: Any) -> Any:
-        """Return the value of what a parser returned for the option."""
+        """Return the value for what a parser returned for the option."""
         return self.kind.words.get(parsed, parsed)
 
 
@@ -128,12 +129,12 @@ def _option(kind: ValueKind, metavar: str, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class MeasurementOptions:
-    """What a user or the manager of a session chose; None leaves an option to its default.
+    """What a user or the manager of a session chose. None means the default of an option.
 
-    suite: a name or a path. budget: seconds of measuring for each case. share: the part of these
-    seconds that is measured. session: shared by runs that are replicates of one another. results,
-    judged: folders of the result file and of what the processes of a session share. turn: an open
-    file to lock before anything is built.
+    suite: a name or a path. budget: seconds of measuring for each case. share: the fraction of
+    these seconds that is used. session: the name that replicates of a run share. results: the
+    folder of the result file. judged: the folder that the processes of a session share. turn: the
+    descriptor of an open file to lock before anything is built.
     """
 
     suite: str | None = _option(
@@ -145,74 +146,74 @@ class MeasurementOptions:
         session="devices",
     )
     backends: tuple[str, ...] | None = _option(
-        *(_NAMES, "NAMES", "implementations, separated by commas, or all"),
+        *(_NAMES, "NAMES", "backends to measure, separated by commas, or all"),
         run="backends",
         session="backends",
     )
     variant: tuple[str, ...] | None = _option(
-        *(_NAMES, "NAMES", "variants of them, such as none,int8 (none: the backend itself)"),
+        *(_NAMES, "NAMES", "variants of the backends, such as none,int8 (none: without a variant)"),
         run="variant",
         session="variants",
     )
     cell: tuple[str, ...] | None = _option(
-        *(_NAMES, "CELLS", "cells in place of the suite's: lstm, gru, gru_reset_before"),
+        *(_NAMES, "CELLS", "cells to use instead of the suite's: lstm, gru, gru_reset_before"),
         run="cell",
         session="cells",
     )
     mode: tuple[str, ...] | None = _option(
-        *(_NAMES, "MODES", "only inference, training or streaming"),
+        *(_NAMES, "MODES", "measure only these modes: inference, training, streaming"),
         run="mode",
         session="modes",
     )
     threads: int | None = _option(
         _whole_number(1, 4096),
-        *("N", "threads for every framework (default: its own choice)"),
+        *("N", "number of threads of every framework (default: the framework's own choice)"),
         run="threads",
         session="threads",
     )
     seed: int | None = _option(
         _SEED,
-        *("N", "of weights, inputs and every random order (default: newest published)"),
+        *("N", "seed of weights, inputs and random orders (default: the newest published one)"),
         run="seed",
         session="seed",
     )
     period: tuple[float | None, ...] | None = _option(
-        *(_PERIODS, "PERIODS", "time between two calls of a stream: 10ms, back-to-back, ..."),
+        *(_PERIODS, "PERIODS", "times between two calls of a stream: 10ms, back-to-back, ..."),
         run="period",
         session="periods",
     )
     deadline: float | None = _option(
-        *(_SHORT_TIME, "TIME", "count calls of streams later than this (default: period)"),
+        *(_SHORT_TIME, "TIME", "count calls of a stream that take longer (default: the period)"),
         run="deadline",
         session="deadline",
     )
     load: int | None = _option(
         _whole_number(0, 4096),
-        *("N", "processes that keep a processor busy each during streams"),
+        *("N", "number of processes that each keep a processor busy during streams"),
         run="load",
         session="load",
     )
     budget: float | None = _option(
         _SECONDS,
-        *("TIME", "of measuring for each case in each process (default: what the suite says)"),
+        *("TIME", "time to measure each case in each process (default: the suite's own)"),
         run="seconds",
         session="seconds",
     )
     memory: bool | None = _option(
         _ON_OFF,
         "auto|on|off",
-        "Whether to measure the peak memory of cases on the CPU too (auto: what the suite says).",
+        "measure the peak memory of cases on the CPU, too (auto: as the suite says)",
         run="memory",
         session="memory",
     )
     case_limit: float | None = _option(
         _SECONDS,
-        *("TIME", "when bench.run ends a case, with compiling (default: 120s)"),
+        *("TIME", "end a case after this time, compilation included (default: 120s)"),
         run="case-limit",
         session="case_limit",
     )
     share: float | None = _option(
-        _SHARE, "PART", "Part of the measuring time that is used (bench.run)."
+        _SHARE, "PART", "Fraction of the measuring time to use (set by bench.run)."
     )
     precision: float | None = _option(
         _PERCENTAGE,
@@ -237,16 +238,16 @@ class MeasurementOptions:
     busy: str | None = _option(
         _BUSY,
         "refuse|wait|force",
-        "While another run measures on this machine: refuse to start, wait for it, or go on though "
-        "the runs disturb each other (default: refuse).",
+        "While another run measures on this machine: refuse to start, wait for it, or measure even "
+        "though the runs disturb each other (default: refuse).",
         is_recorded=False,
     )
     judged: str | None = _option(
-        *(_TEXT, "DIR", "Folder that the processes of a session share (bench.run)."),
+        *(_TEXT, "DIR", "Folder that the processes of a session share (set by bench.run)."),
         is_recorded=False,
     )
     turn: int | None = _option(
-        *(_whole_number(0), "FD", "Lock this open file before measuring (bench.run)."),
+        *(_whole_number(0), "FD", "Lock this open file before measuring (set by bench.run)."),
         is_recorded=False,
     )
 
@@ -314,8 +315,8 @@ class MeasurementOptions:
 
     @property
     def choice(self) -> SuiteChoice:
-        """Return what the options choose of the suite."""
-        # Not at the top, since it imports NumPy, which must not be imported before threads are set.
+        """Return what the options select from the suite."""
+        # Importing this at the top would import NumPy, which must wait until threads are set.
         from bench.case.loading import SuiteChoice
 
         return SuiteChoice(
@@ -326,7 +327,7 @@ class MeasurementOptions:
         """Set the variables from which libraries read how many threads they may start."""
         if self.threads is None:
             return
-        # The descriptors of frameworks import NumPy, whose BLAS reads its variable then.
+        # The descriptors of the frameworks import NumPy, whose BLAS then reads its variable.
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
         from lstm_impl.frameworks import list_frameworks
 
@@ -352,9 +353,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def list_fixed() -> list[str]:
-    """Return the names in ``bench.run`` of the options that a session keeps when it is resumed.
+    """Return the ``bench.run`` names of the options that a resumed session must keep.
 
-    Only the limit of a case may change: a user resumes with a larger one if a case took too long.
+    Only the limit of a case may change: if a case took too long, the user resumes with a larger
+    limit.
     """
     names = [each.run for name, each in declared() if each.run and name != "case_limit"]
     return ["suite", *names]

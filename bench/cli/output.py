@@ -16,13 +16,15 @@ from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render.escape import text_console
 
 WIDTH = 100
-"""Columns if the width is unknown: a complete row fits, and an editor next to the terminal too."""
+"""The number of columns if the width is unknown. A complete row fits into it, and the
+terminal leaves space for an editor.
+"""
 
 Draw: TypeAlias = Callable[[Console], None]
-"""Prints the output for a terminal."""
+"""A function that prints the output to a terminal."""
 
 Answer: TypeAlias = str | bytes | Iterable[str]
-"""The output in another format, at once or line by line."""
+"""The output in another format, as a whole or line by line."""
 
 
 def deliver(
@@ -34,7 +36,9 @@ def deliver(
 ) -> None:
     """Write the output in the format and to the place that the options of ``add_output`` name.
 
-    summary: the file to which GitHub Actions wants Markdown appended, with annotations printed.
+    terminal: prints the output to a terminal. texts: for each other format, a function that returns
+    the output. summary: the file to which GitHub Actions wants Markdown appended. annotations:
+    returns the lines that GitHub Actions shows as annotations.
 
     Raises UsageError if a file cannot be written.
     """
@@ -54,7 +58,8 @@ def deliver(
         except OSError as error:
             text = f"{printable(summary)} cannot be written: {error.strerror}"
             raise UsageError(text) from None
-        # Stdout may be read by another program; the runner reads annotations from stderr too.
+        # Another program may read standard output. GitHub's runner reads annotations from standard
+        # error, too.
         stream = sys.stdout if output is not None or kind == "terminal" else sys.stderr
         for line in annotations():
             print(line, file=stream)
@@ -62,20 +67,23 @@ def deliver(
 
 
 def console() -> Console:
-    """Return standard output with its own width, or ``WIDTH`` if that is unknown."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ  # a terminal's, or one the user has set
+    """Return a console for standard output with its own width, or with ``WIDTH`` if that is
+    unknown.
+    """
+    # The width is known for a terminal, or if the user has set it.
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return text_console(width=None if known else WIDTH)
 
 
 def plain_text(draw: Draw, width: int = WIDTH) -> str:
-    """Return the output for a terminal as text without colour."""
+    """Return what ``draw`` prints to a terminal as text without colour."""
     file = io.StringIO()
     draw(text_console(file=file, width=width, no_color=True))
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
 def write_file(path: Path, text: Answer) -> None:
-    """Write a file atomically and report it. Raises UsageError if it cannot be written."""
+    """Write a file atomically and report its path. Raise UsageError if it cannot be written."""
     try:
         write_bytes(path, _encoded(text))
     except ResultWriteError as error:
@@ -88,5 +96,5 @@ def _encoded(text: Answer) -> bytes:
         return text
     if isinstance(text, str):
         return text.encode("utf-8", "replace")
-    # Line by line, so that a large table is not in memory several times.
+    # Encoding line by line avoids several copies of a large table in memory.
     return b"".join(line.encode("utf-8", "replace") for line in text)

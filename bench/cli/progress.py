@@ -1,7 +1,7 @@
-"""Read results, and show progress in one line on standard error meanwhile.
+"""Read results, and meanwhile show the progress in one line on standard error.
 
-A thread draws the line after a second, only on a terminal, and removes it at the end. It must not
-run while times are measured.
+If reading takes longer than a second, a thread draws the line on a terminal and removes it at the
+end. The thread must not run while times are measured.
 """
 
 import os
@@ -25,11 +25,15 @@ from bench.render.escape import clean, text_console
 from bench.render.messages import empty_session, foreign_session
 
 AFTER = 1.0
-"""Seconds before the line appears."""
+"""The delay before the line appears, in seconds."""
 
 
 class Progress(Closing):
-    """Shows progress during its block. what: such as ``reading results``. after: seconds."""
+    """Shows a line of progress during its block.
+
+    what: what happens, such as ``reading results``. stream: standard error by default. after: the
+    delay before the line appears, in seconds.
+    """
 
     def __init__(self, what: str, stream: TextIO | None = None, after: float = AFTER) -> None:
         self._what, self._part = what, " ..."
@@ -49,7 +53,7 @@ class Progress(Closing):
             self._start.start()
 
     def over(self, items: Sequence[Path]) -> Iterator[Path]:
-        """Yield the files and show the number of the current one."""
+        """Yield the files, and show the number of the current one."""
         for number, item in enumerate(items, start=1):
             self._part = f": {number:,} of {len(items):,}"
             yield item
@@ -63,7 +67,10 @@ class Progress(Closing):
 
 
 def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool = True) -> Results:
-    """Collect results with progress; print warnings and, with ``tell``, errors to stderr."""
+    """Read results while showing progress, and print warnings to standard error.
+
+    tell: also print an error for each file that cannot be read.
+    """
     with Progress("reading results") as progress:
         results = collect(paths, progress.over)
     for note in results.warnings:
@@ -74,9 +81,11 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
 
 
 def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
-    """Return a command's paths or the default ones; the UsageError for none names ``made_by``.
+    """Return the paths of a command, or the default ones if it has none.
 
-    A line on standard error names each newer session that the default ones pass over, and why.
+    A line on standard error names each newer session that the default leaves out, and says why.
+
+    Raises UsageError if there are no results; the message suggests the command ``made_by``.
     """
     if paths:
         return paths
@@ -84,7 +93,7 @@ def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only")
     found = default_results(folder, environment.read().machine_id)
     if not found.paths:
         raise UsageError(
-            f"there are no results in {printable(folder)}/; make some with `{made_by}`, or name "
+            f"there are no results in {printable(folder)}/; measure some with `{made_by}`, or name "
             "result files or folders"
         )
     notes = []

@@ -19,11 +19,14 @@ from lstm_impl.workload import Workload
 GPU_BACKENDS = ("cudnn",)
 
 _MULTIPLES = (1, 2, 4)
-"""Measured multiples of the needed window, since a longer one may save time."""
+"""The windows to measure, as multiples of the needed window: a longer window may save time."""
 
 
 def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
-    """Return the suite as TOML. backends: by default the usual ones of the device."""
+    """Return the suite as TOML.
+
+    backends: the backends to measure; by default the usual ones of the device.
+    """
     chosen = list(backends)
     if not chosen:
         gpu = GPU_BACKENDS if devices.kind(query.device) == "gpu" else ()
@@ -36,8 +39,8 @@ def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
         work = Workload(query.batch, most, mode, optimizer="adam", gradients="weights")
         what = f"windows for a dependency of {query.dependency} timesteps"
         cost = (
-            f"what a window for a dependency of {query.dependency} timesteps costs. The window "
-            f"needed is {need.window}: {window_reason(need)}."
+            f"what a window for a dependency of {query.dependency} timesteps costs. The dependency "
+            f"needs a window of {need.window}: {window_reason(need)}."
         )
     else:
         work = Workload(query.batch, need.window, query.mode)
@@ -51,22 +54,26 @@ def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
 
 
 def name(query: Query) -> str:
-    """Return the name of the suite and its file."""
+    """Return the name of the suite, which also names its file."""
     return f"dependency-{query.dependency}" if query.training else f"inference-{query.steps}"
 
 
 def write(
     path: Path, query: Query, found: Recommendation | NoRecommendation, backends: Sequence[str]
 ) -> None:
-    """Write the suite into a new file. Raises SuiteError, ResultWriteError."""
-    # If backends are tied, only they remain to be decided.
+    """Write the suite to a new file.
+
+    Raises SuiteError if the file exists or is no TOML file, and ResultWriteError if it cannot be
+    written.
+    """
+    # If the best backends are tied, only they need to be measured.
     if not backends and isinstance(found, Recommendation) and found.rivals:
         backends = [row.case.backend for row in (found.best, *(each.row for each in found.rivals))]
     if path.suffix != ".toml":
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
     if path.exists():
         raise SuiteError(
-            f"--write-suite {printable(str(path))}: the file exists already; name another one"
+            f"--write-suite {printable(str(path))}: the file exists already; choose another name"
         )
     described = text(query, found.need, backends).encode()
     loading.parse(path, described)
@@ -74,7 +81,10 @@ def write(
 
 
 def commands(query: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
-    """Return the commands that measure what was requested; suite: its file, if already written."""
+    """Return the commands that measure what was requested.
+
+    suite: the file of the suite if it is already written; otherwise the first command writes it.
+    """
     path = str(suite or f"{name(query)}.toml")
     found = []
     if suite is None:

@@ -1,4 +1,4 @@
-"""``python -m bench.echo``: train the 2016 tutorial's task, or map what a window learns."""
+"""Run ``python -m bench.echo``: train the 2016 tutorial's task, or map what a window learns."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from bench.echo import run, windows
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code (see ``run.EPILOG``, ``windows.EPILOG``)."""
+    """Run the command and return its exit code (see ``run.EPILOG`` and ``windows.EPILOG``)."""
     words = sys.argv[1:] if words is None else words
     parser, work = run.parser, run.train
     if words[:1] == ["windows"]:

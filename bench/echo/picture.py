@@ -1,4 +1,4 @@
-"""Draw a training: the loss curve, and the inputs, targets and predictions of the last window."""
+"""Draw a training: its loss curve, and the last window's inputs, targets and predictions."""
 
 import math
 import textwrap
@@ -17,18 +17,18 @@ from bench.render.plot import Figure, current_theme
 
 SUFFIXES = tuple(f".{kind}" for kind in plot.FORMATS)
 INPUT, TARGET, PREDICTION, WRONG = BLUE, BROWN, GREEN, ORANGE
-_MOST_SERIES = 6  # panels that are readable at that height
-_MOST_STEPS = 60  # bars that are distinct at that width
-_SMOOTH = 50  # windows of the running median
-_LANE = 1.35  # height of a lane: a bar of 1 and a gap
+_MOST_SERIES = 6  # The number of panels that are readable at this height.
+_MOST_STEPS = 60  # The number of bars that are distinct at this width.
+_SMOOTH = 50  # The windows of the running median.
+_LANE = 1.35  # The height of a lane: a bar of 1 and a gap.
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The state of a training that is drawn.
+    """Hold the state of a training that is drawn.
 
-    losses and best (the best possible loss) have an entry for each window so far; ``windows`` is
-    the number of the complete training.
+    ``losses`` and ``best`` (the best possible loss) have an entry for each window so far.
+    ``windows`` is the number of windows of the complete training.
     """
 
     settings: EchoSettings
@@ -92,7 +92,7 @@ def _draw_losses(axes: Figure, scene: Scene) -> None:
     axes.plot(x, smooth, color=INPUT, linewidth=2.2, zorder=4, label=label)
     unknown = scene.best > 0
     if unknown.any():
-        # A few windows are marked; many are a line.
+        # A few windows are shown as marks, many as a line.
         line = np.count_nonzero(unknown) > 40
         look = {"linestyle": "-" if line else "none", "marker": "" if line else "v"}
         label = "best possible" if line else "best possible, where it is not 0"
@@ -111,7 +111,7 @@ def _draw_losses(axes: Figure, scene: Scene) -> None:
 
 
 def _draw_series(axes: Figure, window: Window, row: int, settings: EchoSettings) -> None:
-    """Draw the inputs, targets and predictions of a series; a prediction's height is P(1)."""
+    """Draw the inputs, targets and predictions of a series. The height of a prediction is P(1)."""
     part = slice(max(0, settings.window - _MOST_STEPS), settings.window)
     arrays = window.inputs, window.targets, window.ones
     inputs, targets, ones = (array[part, row] for array in arrays)

@@ -23,25 +23,25 @@ from bench.echo.training import DivergedError, Training, build_model
 from bench.machine import devices
 from bench.render import plot
 
-DEFAULT_BACKEND = "while_loop"  # the loop of the tutorial's dynamic_rnn
-FALLBACK_BACKEND = "numpy"  # needs no framework
+DEFAULT_BACKEND = "while_loop"  # The loop of the tutorial's dynamic_rnn.
+FALLBACK_BACKEND = "numpy"  # NumPy needs no framework.
 PICTURE = Path("results/echo.png")
-RECENT = 50  # windows that a reported loss averages
-LINES_EVERY = 100  # windows between two lines of progress, as in the tutorial
+RECENT = 50  # The windows over which a reported loss is averaged.
+LINES_EVERY = 100  # The windows between two lines of progress, as in the tutorial.
 
 DESCRIPTION = """\
 Train an LSTM to repeat each bit of a random stream some timesteps later, one window at a
-time: the echo task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)".
-python -m bench.echo windows trains a map of which distances each window learns.
+time: the echo task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)". The
+command python -m bench.echo windows maps which distances each length of window learns.
 """
 
 EPILOG = """\
-Ctrl-C stops after the current window, and the picture shows what was trained.
+Ctrl-C stops after the current window. The picture then shows the training so far.
 
 exit codes:
-  0    trained
+  0    the training is complete
   1    the training diverged
-  2    an option makes no sense; one line says which
+  2    an option is invalid; a message says which
   130  stopped by Ctrl-C
 """
 
@@ -52,25 +52,25 @@ def parser() -> arguments.Parser:
     default, positive = EchoSettings(), arguments.integer(1)
     arguments.add_with_default(
         made,
-        ("epochs", "N", positive, 4, "epochs in all"),
-        ("bits", "N", positive, default.bits, "bits of an epoch"),
-        ("echo", "N", arguments.integer(0), default.echo, "timesteps from bit to repetition"),
+        ("epochs", "N", positive, 4, "number of epochs"),
+        ("bits", "N", positive, default.bits, "bits per epoch"),
+        ("echo", "N", arguments.integer(0), default.echo, "timesteps from a bit to its repetition"),
         ("batch", "N", positive, default.batch, "parallel series"),
-        ("window", "N", positive, default.window, "timesteps a step back-propagates through"),
-        ("units", "N", positive, default.units, "units of each layer"),
+        ("window", "N", positive, default.window, "timesteps of back-propagation per step"),
+        ("units", "N", positive, default.units, "units per layer"),
         ("layers", "N", positive, default.layers, "stacked layers"),
         ("dropout", "RATE", float, default.dropout, "rate of dropout between layers"),
-        ("learning-rate", "RATE", float, default.learning_rate, "of Adagrad"),
-        ("seed", "N", arguments.integer(0), default.seed, "of weights, bits and dropout"),
-        ("dtype", "NAME", str, default.dtype, f"one of {', '.join(lstm_impl.PRECISIONS)}"),
-        ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."),
+        ("learning-rate", "RATE", float, default.learning_rate, "learning rate of Adagrad"),
+        ("seed", "N", arguments.integer(0), default.seed, "seed of weights, bits and dropout"),
+        ("dtype", "NAME", str, default.dtype, f"precision: {', '.join(lstm_impl.PRECISIONS)}"),
+        ("device", "NAME", str, "cpu", "device: cpu, gpu:0, ..."),
     )
     arguments.add_flags(made, reset_state="start each window from the zero state")
-    backend = f"of the LSTM ({DEFAULT_BACKEND}, or {FALLBACK_BACKEND} where it is missing)"
+    backend = f"backend of the LSTM ({DEFAULT_BACKEND}, or {FALLBACK_BACKEND} if that is missing)"
     arguments.add_values(
         made,
         ("backend", "ID", str, backend),
-        ("output", "FILE", Path, f"the picture, .png, .svg or .pdf ({PICTURE})"),
+        ("output", "FILE", Path, f"file of the picture: .png, .svg or .pdf ({PICTURE})"),
     )
     return made
 
@@ -86,7 +86,10 @@ def parse_settings(options: argparse.Namespace) -> EchoSettings:
 
 
 def picture_path(output: Path | None) -> Path | None:
-    """Return the picture's path, None without matplotlib. Raises UsageError if it is unwritable."""
+    """Return the path of the picture, or None without matplotlib.
+
+    Raises UsageError if not writable.
+    """
     if not plot.available():
         if output is not None:
             plot.check()
@@ -94,9 +97,9 @@ def picture_path(output: Path | None) -> Path | None:
     path = output or PICTURE
     if path.suffix.lower() not in picture.SUFFIXES:
         suffixes = ", ".join(picture.SUFFIXES)
-        raise UsageError(f"--output {path}: expected a name that ends in {suffixes}")
+        raise UsageError(f"--output {path}: expected a file name that ends in {suffixes}")
     if path.is_dir():
-        raise UsageError(f"--output {path}: is a folder; expected a file's name")
+        raise UsageError(f"--output {path} is a folder; expected the name of a file")
     folder = next(each for each in path.parents if each.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UsageError(f"--output {path}: {folder} is not a folder that can be written to")
@@ -104,13 +107,16 @@ def picture_path(output: Path | None) -> Path | None:
 
 
 def choose_backend(name: str | None, device: str, settings: EchoSettings) -> lstm_impl.Backend:
-    """Return the backend; NumPy, with a note, if the default is missing. Raises UsageError."""
+    """Return the chosen backend, or NumPy with a note if the default backend is missing.
+
+    Raises UsageError if the chosen backend cannot train with these settings on the device.
+    """
     try:
         backend = lstm_impl.get_backend(name or DEFAULT_BACKEND)
         available = backend.availability(device)
         if not available and name is None and device == "cpu":
             print(f"note: {backend.name} is not available here ({available})")
-            print(f"note: training with {FALLBACK_BACKEND}", flush=True)
+            print(f"note: training with {FALLBACK_BACKEND} instead", flush=True)
             backend = lstm_impl.get_backend(FALLBACK_BACKEND)
     except lstm_impl.UnsupportedError as error:
         raise UsageError(f"--backend: {error}") from error
@@ -120,7 +126,7 @@ def choose_backend(name: str | None, device: str, settings: EchoSettings) -> lst
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C or SIGTERM arrived; a second one raises."""
+    """Yield a function that returns whether Ctrl-C or SIGTERM arrived. A second signal raises."""
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -130,7 +136,7 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
     before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(ValueError):  # only the main thread may handle signals
+        with contextlib.suppress(ValueError):  # Only the main thread may handle signals.
             before[number] = signal.signal(number, handle)
     try:
         yield lambda: bool(received)
@@ -140,7 +146,7 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train, show the result and return the exit code. Raises UsageError, UnsupportedError."""
+    """Train, show the result and return the exit code. Raises UsageError and UnsupportedError."""
     path, settings = picture_path(options.output), parse_settings(options)
     try:
         device = devices.parse(options.device)
@@ -168,11 +174,11 @@ def train(options: argparse.Namespace) -> int:
         print(
             f"mean loss of the last {span} windows: {np.mean(losses[-span:]):.5f}"
             f"  (best possible: {np.mean(best[:done][-span:]):.5f}),"
-            f" {np.mean(training.accuracies[-span:]):.2%} right",
+            f" {np.mean(training.accuracies[-span:]):.2%} correct",
             flush=True,
         )
     if path is None:
-        print(f"no picture: it needs matplotlib ({plot.INSTALL})")
+        print(f"No picture was drawn, because matplotlib is missing. Install it: {plot.INSTALL}")
     else:
         scene = picture.Scene(settings, backend.name, losses, best[:done], len(best), training.last)
         picture.save(scene, path)
@@ -191,6 +197,6 @@ def show_progress(training: Training, epochs: int) -> None:
         print(
             f"epoch {epoch + 1}/{epochs}  window {number + 1:{len(str(per_epoch))}}/{per_epoch}  "
             f"loss {np.mean(training.losses[-RECENT:]):.4f}  "
-            f"right {np.mean(training.accuracies[-RECENT:]):6.1%}",
+            f"correct {np.mean(training.accuracies[-RECENT:]):6.1%}",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Define the echo task: read a random stream of bits, and repeat each some timesteps later.
+"""Define the echo task: read a random stream of bits, and repeat each bit some timesteps later.
 
 This is the task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)". The defaults of
 ``EchoSettings`` are the tutorial's: repeat a bit after 3 timesteps, learn through windows of 15
@@ -18,11 +18,11 @@ Float64 = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.uint8]
 
 COIN_TOSS = float(np.log(2.0))
-"""Loss in nats of a prediction that knows nothing about the bits."""
+"""The loss of a prediction that knows nothing about the bits, in nats."""
 
 
 class SettingsError(InputError):
-    """A setting has an impossible value; ``field`` names it."""
+    """A setting, named by ``field``, has an impossible value."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -32,24 +32,43 @@ class SettingsError(InputError):
 
 @dataclass(frozen=True)
 class EchoSettings:
-    """Everything that decides a loss curve except the backend's rounding; sizes are positive.
+    """Hold everything that decides a loss curve except the rounding of the backend.
 
     Parameters
     ----------
-    bits : random bits of each epoch, cut into ``batch`` consecutive series.
-    echo : timesteps between a bit and its repetition.
-    window : timesteps that one training step back-propagates through.
-    dropout : rate of inverted dropout between layers.
-    seed : of weights, bits and dropout masks.
-    dtype : precision of the LSTM; everything else is float64.
-    reset_state : start each window from the zero state rather than from the previous window's.
-    optimizer : ``adagrad`` as in the tutorial, or ``adam``.
-    memory : spread the units' initial time constants over up to ``memory`` timesteps by the gate
-        biases; 0 leaves the biases as ``LSTMWeights.random`` draws them.
+    bits : int
+        The number of random bits of each epoch, which are cut into ``batch`` consecutive series.
+    echo : int
+        The number of timesteps between a bit and its repetition.
+    batch : int
+        The number of parallel series.
+    window : int
+        The number of timesteps that one training step back-propagates through.
+    units : int
+        The number of units per layer.
+    layers : int
+        The number of stacked layers.
+    dropout : float
+        The rate of inverted dropout between layers.
+    learning_rate : float
+        The learning rate of the optimizer.
+    seed : int
+        The seed of weights, bits and dropout masks.
+    dtype : str
+        The precision of the LSTM. Everything else is float64.
+    reset_state : bool
+        Whether each window starts from the zero state, and not from the state in which the previous
+        window ended.
+    optimizer : str
+        ``adagrad`` as in the tutorial, or ``adam``.
+    memory : int
+        The biases of the gates spread the initial time constants of the units over up to this many
+        timesteps. With 0, the biases stay as ``LSTMWeights.random`` draws them.
 
     Raises
     ------
     SettingsError
+        If a value is impossible.
     """
 
     bits: int = 50_000
@@ -80,11 +99,11 @@ class EchoSettings:
             if not valid:
                 raise SettingsError(field, f"is {getattr(self, field)!r}; expected {expected}")
         if self.dropout and self.layers == 1:
-            raise SettingsError("dropout", "acts between layers; ask for at least 2 layers")
+            raise SettingsError("dropout", "acts between layers; it needs at least 2 layers")
 
     @property
     def spec(self) -> LSTMSpec:
-        """The network: one input bit, ``units`` outputs."""
+        """The network: one input bit, and ``units`` outputs."""
         return LSTMSpec(1, self.units, num_layers=self.layers, dtype=self.dtype)
 
     @property
@@ -94,17 +113,19 @@ class EchoSettings:
 
     @property
     def timesteps(self) -> int:
-        """Timesteps of each series."""
+        """The number of timesteps of each series."""
         return self.bits // self.batch
 
     @property
     def windows_per_epoch(self) -> int:
-        """Complete windows in an epoch; like the tutorial's, a training drops the rest."""
+        """The number of complete windows in an epoch. As in the tutorial, the rest is not used."""
         return self.timesteps // self.window
 
 
 def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None:
-    """Raise UsageError with the reason if a backend cannot train this on the device."""
+    """Raise UsageError with the reason if a backend cannot train with these settings on the
+    device.
+    """
     if not (available := backend.availability(device)):
         raise UsageError(f"--backend {backend.name} on {device}: {available}")
     if reason := backend.refusal(settings.spec, settings.workload):
@@ -112,10 +133,11 @@ def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None
 
 
 def draw_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:
-    """Draw one epoch's inputs and targets, each ``[timesteps, batch]`` of 0 and 1.
+    """Draw the inputs and targets of one epoch, each ``[timesteps, batch]`` of 0 and 1.
 
-    As in the tutorial, the stream is shifted by ``echo`` before it is cut into series: the first
-    targets of a series are the last bits of the previous series, those of the first series are 0.
+    As in the tutorial, the stream is shifted by ``echo`` before it is cut into series. The first
+    targets of a series are thus the last bits of the previous series, and those of the first series
+    are 0.
     """
     stream = rng.integers(0, 2, settings.bits, dtype=np.uint8)
     echoed = np.zeros_like(stream)
@@ -131,16 +153,16 @@ def draw_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits,
 def best_possible_loss(settings: EchoSettings) -> Float64:
     """Return the least expected loss of each window of an epoch, ``[windows_per_epoch]``, in nats.
 
-    A target costs nothing if the network has seen its bit since its state was last zero. The first
-    ``echo`` timesteps after that are unknown: the best prediction is the frequency of zeros among
-    the targets that the network cannot distinguish: those of all series of a batch and, with
-    ``reset_state``, of all windows.
+    A target costs nothing if the network has seen its bit since its state was last zero. Targets of
+    the first ``echo`` timesteps after that are unknown. The best prediction for them is the
+    frequency of zeros among the targets that the network cannot distinguish, which are those of all
+    series of a batch and, with ``reset_state``, of all windows.
     """
     position = np.arange(settings.window)
     start = np.arange(settings.windows_per_epoch)[:, None] * settings.window
-    time = start + position  # within the epoch
-    # A target from before the stream's first bit is certainly 0; any other unseen bit is 0 half of
-    # the time.
+    time = start + position  # The timestep within the epoch.
+    # A target from before the first bit of the stream is certainly 0. Any other unseen bit is 0
+    # half of the time.
     certain = np.ceil((settings.echo - time) / settings.timesteps).clip(0, settings.batch)
     zeros = guess = 0.5 + 0.5 * certain / settings.batch
     if settings.reset_state:
@@ -148,7 +170,7 @@ def best_possible_loss(settings: EchoSettings) -> Float64:
     seen = position if settings.reset_state else time
     unknown = np.broadcast_to(seen < settings.echo, zeros.shape)
     cost = np.zeros(zeros.shape)
-    for truth, guessed in ((zeros, guess), (1.0 - zeros, 1.0 - guess)):  # cross-entropy
+    for truth, guessed in ((zeros, guess), (1.0 - zeros, 1.0 - guess)):  # The cross-entropy.
         some = unknown & (truth > 0)
         cost[some] -= truth[some] * np.log(guessed[some])
     return np.asarray(cost.mean(axis=1), np.float64)

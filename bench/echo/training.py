@@ -1,9 +1,9 @@
-"""Train the echo task by truncated back-propagation, one window a step, with any backend's LSTM.
+"""Train the echo task by truncated back-propagation, one window per step, with any backend's LSTM.
 
 ``Training.step`` is the loop of the 2016 tutorial: take the next window of bits, run the LSTM from
 the state in which the previous window ended, compute the loss, back-propagate through this window
-only, and update the weights. The softmax layer, the loss and the optimizers are float64 NumPy, the
-same for every backend, so two loss curves can differ only by how the LSTMs round.
+only, and update the weights. The softmax layer, the loss and the optimizers are float64 NumPy and
+the same for every backend. Two loss curves can therefore differ only by how the LSTMs round.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from lstm_impl.optimizer import adam as adam_update
 from lstm_impl.optimizer import adam_corrections
 
 INITIAL_ACCUMULATOR = 0.1
-"""TensorFlow's ``AdagradOptimizer`` starts its sums of squared gradients here, not at zero."""
+"""The initial sums of squared gradients of TensorFlow's ``AdagradOptimizer``, which are not
+zero.
+"""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The LSTM's weights, and the softmax layer's kernel ``[H, 2]`` and bias ``[2]``, in float64.
+    """Hold the weights of the LSTM, and the softmax layer's kernel ``[H, 2]`` and bias ``[2]``.
 
-    The model rounds its own copy.
+    All are float64. The model rounds its own copy.
     """
 
     lstm: LSTMWeights
@@ -36,11 +38,11 @@ class Parameters:
     def initial(cls, settings: EchoSettings, rng: np.random.Generator) -> Parameters:
         """Draw the LSTM as ``LSTMWeights.random`` does, and the kernel within ``1/sqrt(H)``.
 
-        With ``settings.memory`` the biases of the forget and input gates are ln u and -ln u, u
-        uniform between 1 and ``memory`` for each unit, which then forgets in about u timesteps
-        (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?").
+        With ``settings.memory``, the biases of the forget and input gates are ln u and -ln u, where
+        u is uniform between 1 and ``memory`` for each unit. A unit then forgets in about u
+        timesteps (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?").
         """
-        spec = replace(settings.spec, dtype="float64")  # the same numbers for every dtype
+        spec = replace(settings.spec, dtype="float64")  # The same numbers for every dtype.
         limit = 1.0 / np.sqrt(settings.units)
         lstm = LSTMWeights.random(spec, seed=int(rng.integers(2**32)))
         if settings.memory:
@@ -51,21 +53,30 @@ class Parameters:
         return cls(lstm, rng.uniform(-limit, limit, (settings.units, 2)), np.zeros(2))
 
     def arrays(self) -> list[Float64]:
-        """Return the LSTM's arrays, then the kernel and the bias."""
+        """Return the arrays of the LSTM, then the kernel and the bias."""
         return [*(np.asarray(a, np.float64) for a in self.lstm.arrays()), self.kernel, self.bias]
 
     @classmethod
     def from_arrays(cls, spec: LSTMSpec, arrays: list[Float64]) -> Parameters:
-        """Make parameters from what ``arrays`` returned."""
+        """Make parameters from arrays in the order of ``arrays``."""
         *lstm, kernel, bias = arrays
         return cls(LSTMWeights.from_arrays(spec, lstm), kernel, bias)
 
 
 @dataclass(frozen=True)
 class HeadResult:
-    """The loss in nats, its gradients, and the predictions of ``softmax_loss``.
+    """Hold the results of ``softmax_loss``: the loss, its gradients and the predictions.
 
-    accuracy is the share of targets that were the likelier bit; ones ``[T, B]`` is P(bit = 1).
+    Attributes
+    ----------
+    loss
+        The mean cross-entropy in nats.
+    accuracy
+        The share of targets that were the likelier bit.
+    dy, dkernel, dbias
+        The gradients of the loss: ``[T, B, H]``, ``[H, 2]`` and ``[2]``.
+    ones
+        P(bit = 1), ``[T, B]``.
     """
 
     loss: float
@@ -77,7 +88,9 @@ class HeadResult:
 
 
 def softmax_loss(y: Float64, targets: Bits, kernel: Float64, bias: Float64) -> HeadResult:
-    """Apply the softmax layer to ``y [T, B, H]``; differentiate the mean cross-entropy in nats."""
+    """Apply the softmax layer to ``y [T, B, H]`` and differentiate the mean cross-entropy in
+    nats.
+    """
     logits = y @ kernel + bias
     logits = logits - logits.max(axis=-1, keepdims=True)
     log_sum = np.log(np.exp(logits).sum(axis=-1))
@@ -101,8 +114,8 @@ def adagrad(
 ) -> tuple[list[Float64], list[Float64]]:
     """Return parameters and sums after one step of Adagrad as TensorFlow computes it.
 
-    The sum includes the current squared gradient, and there is no epsilon since no sum is ever
-    zero (Duchi, Hazan & Singer 2011; ``ResourceApplyAdagrad``).
+    The sum includes the current squared gradient. There is no epsilon, since no sum is ever zero
+    (Duchi, Hazan & Singer 2011; ``ResourceApplyAdagrad``).
     """
     sums = [a + g * g for a, g in zip(sums, gradients, strict=True)]
     updated = [
@@ -119,10 +132,10 @@ def adam(
     learning_rate: float,
     step: int,
 ) -> tuple[list[Float64], list[Float64]]:
-    """Return parameters and moments after step number ``step``, from 1, of Adam.
+    """Return parameters and moments after step number ``step`` of Adam, counted from 1.
 
-    ``moments`` are the running means of the gradients, then those of their squares; epsilon is
-    1e-8 as in algorithm 1 of Kingma & Ba (2015).
+    ``moments`` are the running means of the gradients, then those of their squares. Epsilon is 1e-8
+    as in algorithm 1 of Kingma & Ba (2015).
     """
     count, corrections = len(parameters), adam_corrections(step)
     updates = [
@@ -139,10 +152,18 @@ class DivergedError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Window:
-    """The result of one training step, computed before its update.
+    """Hold the result of one training step, computed before its update.
 
-    loss is the mean cross-entropy in nats, and accuracy the share of right predictions; inputs,
-    targets and ones (the predicted probability of a 1) are ``[window, batch]``.
+    Attributes
+    ----------
+    loss
+        The mean cross-entropy in nats.
+    accuracy
+        The share of correct predictions.
+    inputs, targets
+        The bits, ``[window, batch]``.
+    ones
+        The predicted probability of a 1, ``[window, batch]``.
     """
 
     loss: float
@@ -153,29 +174,34 @@ class Window:
 
 
 def build_model(settings: EchoSettings, backend: str = "numpy", device: str = "cpu") -> Model:
-    """Build the LSTM of these settings with a backend; ``Training`` sets its weights."""
+    """Build the LSTM of these settings with a backend. ``Training`` then sets its weights."""
     return get_backend(backend).build(settings.spec, LSTMWeights.random(settings.spec), device)
 
 
 class Training:
-    """A training of the echo task that advances one window a step.
+    """Train the echo task, one window per step.
 
     Parameters
     ----------
-    settings : of the task and the network.
-    model : an LSTM with ``settings.spec``, by any backend; the training sets its weights.
+    settings
+        The settings of the task and the network.
+    model
+        An LSTM with ``settings.spec``, of any backend. The training sets its weights.
 
     Attributes
     ----------
-    losses, accuracies : one entry for each window so far.
-    last : the latest window, None before the first.
+    losses, accuracies
+        One entry for each window so far.
+    last
+        The latest window, or None before the first.
     """
 
     def __init__(self, settings: EchoSettings, model: Model) -> None:
         if model.spec != settings.spec:
             raise ValueError(f"the model is a {model.spec}; the settings ask for {settings.spec}")
         self.settings, self.model = settings, model
-        # Separate streams: dropout does not change the bits, nor the network's size the bits.
+        # The streams are separate, so that neither the dropout nor the size of the network changes
+        # the bits.
         weights, bits, masks = np.random.SeedSequence(settings.seed).spawn(3)
         self.parameters = Parameters.initial(settings, np.random.default_rng(weights))
         arrays = self.parameters.arrays()
@@ -198,9 +224,14 @@ class Training:
         return len(self.losses)
 
     def step(self) -> Window:
-        """Train on the next window, and start a new epoch after the last window of one.
+        """Train on the next window. After the last window of an epoch, start a new epoch.
 
-        Raises DivergedError, and UnsupportedError if the backend cannot do what the settings ask.
+        Raises
+        ------
+        DivergedError
+            If the loss or a weight is no longer finite.
+        UnsupportedError
+            If the backend cannot do what the settings require.
         """
         settings = self.settings
         number = self.windows_done % settings.windows_per_epoch
@@ -223,8 +254,8 @@ class Training:
         head = softmax_loss(np.asarray(y, np.float64), targets, kernel, bias)
         if not np.isfinite(head.loss):
             raise self._diverged()
-        # The mean over many steps makes each step's gradient too small for half precision, and
-        # their sum would be too large; a power of two changes nothing in wider types.
+        # The mean over many steps makes the gradient of each step too small for half precision, and
+        # their sum would be too large. A power of two changes nothing in wider types.
         scale = 2.0 ** round(0.5 * np.log2(targets.size))
         found = self.model.gradients(x, head.dy * scale, state, masks=masks)
         of_lstm = [np.asarray(each, np.float64) / scale for each in found.weights.arrays()]
@@ -245,13 +276,16 @@ class Training:
         return self.last
 
     def until(self, windows: int) -> Float64:
-        """Train until ``windows`` windows are done, and return all losses. Raises as ``step``."""
+        """Train until ``windows`` windows are done, and return all losses.
+
+        Raises the errors of ``step``.
+        """
         while self.windows_done < windows:
             self.step()
         return np.array(self.losses)
 
     def _diverged(self) -> DivergedError:
         return DivergedError(
-            f"the training diverged at window {self.windows_done + 1}: loss or weights are no "
-            "longer finite; lower the learning rate or take a wider dtype"
+            f"the training diverged at window {self.windows_done + 1}: the loss or a weight is no "
+            "longer finite. Reduce the learning rate, or use a wider dtype"
         )

@@ -1,7 +1,7 @@
 """Train a map of which echo distances are learned through which truncation windows.
 
-``bench.recommend --dependency`` reads the map. Each cell is one ``Training`` of a distance, a
-window and a seed, with the state carried from window to window or reset at each.
+``bench.recommend --dependency`` reads the map. Each cell is one ``Training`` with a distance, a
+window and a seed. Its state is carried from window to window, or reset at each window.
 """
 
 import argparse
@@ -43,11 +43,13 @@ from bench.render.table import TextTable, numbers
 from lstm_impl.tuning.machine import count_usable_cpus
 
 BATCH, HIDDEN, LEARNING_RATE = 16, 24, 0.02
-"""Settings of each cell; Adam's rate was chosen at distance 8, from 0.01 to 0.06."""
+"""The settings of each cell. Adam's rate was chosen at distance 8, from 0.01 to 0.06."""
 
 SPREAD = 2
-"""The initial time constants reach twice the distance: the network has its best chance, so the
-window is the reason where it does not learn."""
+"""The initial time constants reach twice the distance.
+
+The network thus has its best chance, so if it does not learn, the window is the reason.
+"""
 
 FINAL = 0.1
 """The last part of a training, over which its loss is averaged."""
@@ -56,30 +58,33 @@ THREADS = {
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
 }
-"""Set to 1 in each worker unless the user has set them: the networks are too small for two."""
+"""Each worker sets these to 1 unless the user has set them: the networks are too small for two
+threads.
+"""
 
 Item = tuple[int, int, bool, int]
-"""Distance, window, whether the state is carried, seed."""
+"""A distance, a window, whether the state is carried over, and a seed."""
 
 
 DESCRIPTION = """\
-Train the echo of each distance through windows of each length, with the state carried from
-window to window and with it reset, and show which are learned. bench.recommend --dependency
-uses the newest map. Every cell sees the same timesteps; Ctrl-C keeps the finished cells.
+Train the echo task for each distance through windows of each length, with the state carried
+from window to window and with it reset, and show which distances are learned. The command
+bench.recommend --dependency uses the newest map. All cells train for the same number of
+timesteps. Ctrl-C keeps the finished cells.
 """
 
 EPILOG = """\
 exit codes:
-  0    trained or shown
+  0    the map was trained or shown
   1    a training failed
-  2    an option or a file makes no sense; one line says which
+  2    an option or a file is invalid; a message says which
   130  stopped by Ctrl-C
 """
 
 
 @dataclass(frozen=True)
 class MapPlan:
-    """The settings of a map. Raises SettingsError."""
+    """Hold the settings of a map. Raises SettingsError."""
 
     distances: tuple[int, ...] = (1, 3, 8, 20, 50)
     windows: tuple[int, ...] = (3, 5, 10, 15, 30, 60, 120)
@@ -91,13 +96,13 @@ class MapPlan:
     def __post_init__(self) -> None:
         for name, values in (("distances", self.distances), ("windows", self.windows)):
             if not values or min(values) < 1 or len(set(values)) != len(values):
-                raise SettingsError(name, "must be different positive integers, at least one")
-        # Two windows at least: the loss of the second shows the first update.
+                raise SettingsError(name, "expected one or more different positive integers")
+        # At least two windows are needed: the loss of the second shows the first update.
         if self.timesteps < (least := 2 * max(self.windows)):
             raise SettingsError("timesteps", f"is {self.timesteps}; expected at least {least}")
 
     def items(self) -> list[Item]:
-        """Return the trainings, all of a seed before the next seed."""
+        """Return the trainings: first all of one seed, then those of the next seed."""
         axes = range(self.seeds), (True, False), self.distances, self.windows
         return [
             (distance, window, carried, seed)
@@ -127,7 +132,7 @@ def train_cell(plan: MapPlan, item: Item, model: lstm_impl.Model | None = None) 
     settings = plan.settings(item)
     training = Training(settings, model or build_model(settings, plan.backend, plan.device))
     windows = settings.windows_per_epoch
-    first = min(int((1.0 - FINAL) * windows), windows - 1)  # window of the final part
+    first = min(int((1.0 - FINAL) * windows), windows - 1)  # The first window of the final part.
     problem, loss, accuracy = "", None, None
     try:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -159,7 +164,10 @@ def train_cell(plan: MapPlan, item: Item, model: lstm_impl.Model | None = None) 
 def train_cells(
     plan: MapPlan, jobs: int, done: Callable[[MapCell], None], stopped: Callable[[], bool]
 ) -> None:
-    """Train all cells, ``jobs`` at a time, until stopped. Raises BrokenExecutor if one dies."""
+    """Train all cells, ``jobs`` at a time, until stopped.
+
+    Raises BrokenExecutor if a worker dies.
+    """
     ours = dict.fromkeys(THREADS - os.environ.keys(), "1")
     os.environ.update(ours)
     spawn = multiprocessing.get_context("spawn")
@@ -219,7 +227,7 @@ def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
 
 
 def tables(found: LearningMap) -> list[tuple[str, TextTable]]:
-    """Return a table with its title for each task and state: distances by windows."""
+    """Return a table with its title for each task and kind of state: distances by windows."""
     result = []
     for task, carried in itertools.product(found.tasks(), (True, False)):
         if distances := found.distances(task, carried):
@@ -251,8 +259,8 @@ def markdown(found: LearningMap) -> str:
     blocks.append(
         "Rows: distance d. Columns: window k. Cells: per cent of the way from the memoryless loss "
         "to the best possible one, mean over seeds.\n✓: every seed learned it "
-        f"({maps.LEARNED:.0%} of the way); 1/2: one of two did; –: nothing to learn (state reset "
-        "and k ≤ d)."
+        f"({maps.LEARNED:.0%} of the way); 1/2: one of two seeds did; –: nothing to learn (state "
+        "reset and k ≤ d)."
     )
     return "\n\n".join(blocks)
 
@@ -263,22 +271,22 @@ def parser() -> arguments.Parser:
     default = MapPlan()
     arguments.add_with_default(
         made,
-        ("distances", "LIST", arguments.integers, default.distances, "timesteps of the echo"),
-        ("windows", "LIST", arguments.integers, default.windows, "timesteps of a window"),
-        ("seeds", "N", arguments.integer(1), default.seeds, "trainings of each cell"),
-        ("timesteps", "N", int, default.timesteps, "of each series, none seen twice"),
-        ("backend", "ID", str, default.backend, "what computes the LSTMs"),
-        ("device", "NAME", str, default.device, "cpu, gpu:0, ..."),
-        ("jobs", "N", arguments.integer(1, 4096), count_usable_cpus(), "trainings at a time"),
+        ("distances", "LIST", arguments.integers, default.distances, "distances in timesteps"),
+        ("windows", "LIST", arguments.integers, default.windows, "lengths of windows in timesteps"),
+        ("seeds", "N", arguments.integer(1), default.seeds, "trainings per cell"),
+        ("timesteps", "N", int, default.timesteps, "timesteps of each series; none repeats"),
+        ("backend", "ID", str, default.backend, "backend of the LSTMs"),
+        ("device", "NAME", str, default.device, "device: cpu, gpu:0, ..."),
+        ("jobs", "N", arguments.integer(1, 4096), count_usable_cpus(), "parallel trainings"),
     )
     arguments.add_values(made, ("results", "DIR", Path, "folder of the map (results)"))
-    show = "show the newest map in these files and folders (results) and train nothing"
+    show = "show the newest map in these files and folders (results); do not train"
     arguments.add_values(made, ("show", "PATH", Path, show), nargs="*")
     return made
 
 
 def main(options: argparse.Namespace) -> int:
-    """Train a map or show one; return the exit code."""
+    """Train a map or show one, and return the exit code."""
     if options.show is not None:
         return _show(options.show or [Path(expanded(default_folder()))])
     try:
@@ -305,5 +313,5 @@ def _show(paths: list[Path]) -> int:
         print(markdown(loaded.maps[0]))
     elif not loaded.errors:
         where = ", ".join(map(str, paths))
-        raise UsageError(f"{where} holds no map; python -m bench.echo windows makes one")
+        raise UsageError(f"{where} contains no map; run python -m bench.echo windows to make one")
     return command_line.BAD_INPUT if loaded.errors else 0

@@ -1,1 +1,1 @@
-"""Handle this computer's devices, state, lock, files and processes."""
+"""Handle this computer: its devices, its state, its lock, its files and its processes."""

@@ -1,7 +1,7 @@
 """Parse the names of devices, and find which devices this machine has and why one is missing.
 
-No framework is imported: starting one takes seconds, and it is wrong about a GPU if its own
-libraries are missing. The driver or its files are queried.
+No framework is imported, because starting one takes seconds and it misreports GPUs if its own
+libraries are missing. Instead, the driver or its files are queried.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ _NAME = re.compile(r"(?P<kind>cpu|gpu)(:(?P<index>0|[1-9][0-9]{0,3}))?")
 
 
 class DeviceError(InputError):
-    """A name is not that of a device; one line that says what is expected."""
+    """A name does not denote a device. The message says in one line what is expected."""
 
 
 class NvmlError(RuntimeError):
-    """NVIDIA's management library failed; the message says why and what to do."""
+    """NVIDIA's management library failed. The message says why, and what to do."""
 
 
 def parse(text: str) -> str:
-    """Return ``cpu`` or ``gpu:N`` (``gpu`` is ``gpu:0``). Raises DeviceError for anything else."""
+    """Return ``cpu`` or ``gpu:N`` (``gpu`` means ``gpu:0``). Raise DeviceError for other text."""
     match = _NAME.fullmatch(text.strip().lower())
     if match is None or (match["kind"] == "cpu" and match["index"] not in (None, "0")):
         hint = "; TensorFlow's GPU:0 is gpu:0 here" if re.search("cuda|xla|rocm|tpu", text) else ""
@@ -45,7 +45,7 @@ def kind(device: str) -> str:
 
 
 def gpu_index(device: str) -> int:
-    """Return the N of ``gpu:N``. Raises DeviceError if the device is not a GPU."""
+    """Return the N of ``gpu:N``. Raise DeviceError if the device is not a GPU."""
     name, _, index = parse(device).partition(":")
     if name != "gpu":
         raise DeviceError(f"{device!r} is not a GPU; expected gpu:N, such as gpu:0")
@@ -56,10 +56,11 @@ def gpu_index(device: str) -> int:
 class GpuFacts:
     """The GPUs of this machine.
 
-    installed: how many the driver has. visible: how many of them CUDA programs may use. hidden_by:
-    the value of CUDA_VISIBLE_DEVICES if it hides some. hardware: an NVIDIA GPU is on the PCI bus,
-    with or without a driver. driver: the kernel has loaded NVIDIA's driver. problem: the error of
-    the management library if it is installed and failed, else empty.
+    installed: how many GPUs the driver has. visible: how many of them CUDA programs may use.
+    hidden_by: the value of CUDA_VISIBLE_DEVICES if it hides some. hardware: whether an NVIDIA GPU
+    is on the PCI bus, with or without a driver. driver: whether the kernel has loaded NVIDIA's
+    driver. container: whether this process runs in a container. problem: the error of the
+    management library if it is installed but failed, or else empty.
     """
 
     installed: int = 0
@@ -72,27 +73,27 @@ class GpuFacts:
 
 
 def import_nvml() -> Nvml:
-    """Return the module, not initialised. Raises NvmlError if it is not installed."""
+    """Return the module, not initialised. Raise NvmlError if it is not installed."""
     try:
         import pynvml
     except ImportError:
-        raise NvmlError("nvidia-ml-py is not installed: pip install nvidia-ml-py") from None
+        raise NvmlError("nvidia-ml-py is not installed; pip install nvidia-ml-py") from None
     return pynvml
 
 
 @contextmanager
 def opened_nvml(load: Callable[[], Nvml] = import_nvml) -> Iterator[Nvml]:
-    """Yield the library of NVIDIA's driver, initialised. Raises NvmlError if it fails."""
+    """Yield the initialised library of NVIDIA's driver. Raise NvmlError if it fails."""
     nvml = load()
     try:
         nvml.nvmlInit()
     except Exception as error:
-        # Its error classes are created at run time.
+        # The library creates its error classes at run time.
         raise NvmlError(f"NVIDIA's driver does not answer: {error}") from error
     try:
         yield nvml
     finally:
-        with contextlib.suppress(Exception):  # nothing depends on it
+        with contextlib.suppress(Exception):  # Nothing depends on the shutdown.
             nvml.nvmlShutdown()
 
 
@@ -101,7 +102,7 @@ def gpu_facts(
     environ: Mapping[str, str] = os.environ,
     load_nvml: Callable[[], Nvml] = import_nvml,
 ) -> GpuFacts:
-    """Return the GPUs of the machine whose ``dev``, ``proc`` and ``sys`` are under ``root``."""
+    """Return the GPUs of the machine whose ``dev``, ``proc`` and ``sys`` are below ``root``."""
     places = ("proc/driver/nvidia/version", "dev/nvidiactl")
     driver = any((root / place).exists() for place in places)
     problem = ""
@@ -113,7 +114,7 @@ def gpu_facts(
     except Exception as error:
         files = [*root.glob("dev/nvidia[0-9]*")] or [*root.glob("proc/driver/nvidia/gpus/*")]
         installed = len(files)
-        # Without the package or a driver, the library's error does not help.
+        # Without the package or a driver, the error of the library does not help.
         problem = str(error) if driver and "not installed" not in str(error) else ""
     setting = environ.get("CUDA_VISIBLE_DEVICES")
     visible = len(visible_gpus(setting, installed, uuids))
@@ -131,8 +132,10 @@ def gpu_facts(
 def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[int | None]:
     """Return the driver's number of each GPU that CUDA shows, in CUDA's order.
 
-    setting: CUDA_VISIBLE_DEVICES, None if unset. uuids: of the installed GPUs, if known; another
-    one (of a slice of a GPU) gives None. As in CUDA, the list ends at the first invalid entry.
+    A part of a GPU gives None. As in CUDA, the list ends at the first invalid entry.
+
+    setting: the value of CUDA_VISIBLE_DEVICES, None if unset. uuids: those of the installed GPUs,
+    if known.
     """
     if setting is None:
         return list(range(installed))
@@ -149,13 +152,13 @@ def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[
 
 
 def visible_here(nvml: Nvml, environ: Mapping[str, str]) -> list[int | None]:
-    """Return ``visible_gpus`` of this machine."""
+    """Return ``visible_gpus`` for this machine."""
     uuids = gpu_uuids(nvml)
     return visible_gpus(environ.get("CUDA_VISIBLE_DEVICES"), len(uuids), uuids)
 
 
 def gpu_handle(nvml: Nvml, environ: Mapping[str, str], device: str) -> object:
-    """Return NVML's handle of ``gpu:N``, None for a part of a GPU."""
+    """Return NVML's handle of ``gpu:N``, or None for a part of a GPU."""
     number = visible_here(nvml, environ)[gpu_index(device)]
     return None if number is None else nvml.nvmlDeviceGetHandleByIndex(number)
 
@@ -174,8 +177,8 @@ def missing(names: Iterable[str]) -> list[str]:
 def explain_missing(device: str, facts: GpuFacts | None = None) -> Reason | None:
     """Return why a device cannot be used on this machine, or None if it can.
 
-    device: ``cpu`` or ``gpu:N``. facts: what is known of the GPUs; None looks for them. Raises
-    DeviceError if ``device`` is no name of a device.
+    device: ``cpu`` or ``gpu:N``. facts: what is known about the GPUs; None looks for them. Raises
+    DeviceError if ``device`` does not denote a device.
     """
     if kind(device) == "cpu":
         return None
@@ -210,7 +213,7 @@ _CONTAINER_VARIABLES = {
 
 
 def container(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the kind of this container (docker, podman, ...), None outside of containers."""
+    """Return the kind of this container (docker, podman, ...), or None outside of containers."""
     found = [kind for place, kind in _CONTAINER_FILES.items() if (root / place).exists()]
     found += [kind for name, kind in _CONTAINER_VARIABLES.items() if name in environ]
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -227,14 +230,14 @@ def gpu_uuids(nvml: Nvml) -> list[str]:
 
 
 def decoded(text: str | bytes) -> str:
-    """Return text from NVML, which is bytes in older versions."""
+    """Return text from NVML, which older versions return as bytes."""
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _on_the_bus(root: Path) -> bool:
     for place in root.glob("sys/bus/pci/devices/*"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            # NVIDIA's vendor number, and the PCI classes of displays and accelerators.
+            # These are NVIDIA's vendor number, and the PCI classes of displays and accelerators.
             nvidia = (place / "vendor").read_text().strip() == "0x10de"
             if nvidia and (place / "class").read_text().startswith(("0x03", "0x12")):
                 return True

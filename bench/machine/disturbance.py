@@ -11,18 +11,21 @@ from bench.machine import devices
 from bench.machine.environment import Machine, attempt, cpu_clock, per_cpu
 
 BUSY = 0.1
-"""Share of the machine's processors that others may keep busy. An idle desktop takes a tenth; more
-takes away caches and, in bursts, processors."""
+"""The share of the machine's processors that others may keep busy.
+
+An idle desktop takes a tenth. More activity takes away caches and, in bursts, processors.
+"""
 
 
 @dataclass(frozen=True)
 class Activity:
     """Counters at one time.
 
-    time: monotonic seconds. busy: processor seconds of the machine, including those that a
-    hypervisor took. own: those of this process and its finished children. others: name and seconds
-    of each other process, by pid. swapped: bytes moved from and to swap. cpu_throttled: how often a
-    core was too hot. gpu_throttled: seconds of each GPU's thermal throttling. clock_hz: of the CPU.
+    time: monotonic seconds. busy: the processor seconds of the machine, including those that a
+    hypervisor took. own: those of this process and its finished children. others: the name and
+    seconds of each other process, by pid. swapped: the bytes moved from and to swap. cpu_throttled:
+    how often a core was too hot. gpu_throttled: the seconds of thermal throttling of each GPU.
+    clock_hz: the clock of the CPU.
     """
 
     time: float
@@ -38,10 +41,10 @@ class Activity:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """Changes of the counters during a measurement; None where unknown.
+    """The changes of the counters during a measurement. None means unknown.
 
-    others: processors that others kept busy, on average. busiest: the busiest processes, as text.
-    clock_change: the CPU's clock at the end over that at the start.
+    others: how many processors others kept busy, on average. busiest: the busiest processes, as
+    text. clock_change: the CPU's clock at the end divided by that at the start.
     """
 
     seconds: float
@@ -54,7 +57,10 @@ class Disturbance:
     clock_change: float | None
 
     def kept_busy(self) -> dict[str, object]:
-        """Return how many processors others kept busy and which did, empty if it was little."""
+        """Return how many processors others kept busy, and which processes.
+
+        Empty if it was little.
+        """
         if self.others is None or self.others <= BUSY * self.processors:
             return {}
         busiest = ", ".join(self.busiest)
@@ -62,7 +68,7 @@ class Disturbance:
 
 
 def activity(machine: Machine | None = None) -> Activity:
-    """Read the counters now. Never raises."""
+    """Read the counters now. Never raise an error."""
     machine = machine or Machine()
     return Activity(
         time=time.monotonic(),
@@ -90,9 +96,9 @@ def between(before: Activity, after: Activity) -> Disturbance:
     return Disturbance(
         seconds=seconds,
         processors=after.processors,
-        # The kernel counts hundredths of a second: below half a second the count is noise.
+        # The kernel counts hundredths of a second, so below half a second the count is noise.
         others=None if foreign is None or seconds < 0.5 else max(0.0, foreign) / seconds,
-        # An idle desktop's programs take a twentieth of a processor.
+        # The programs of an idle desktop take a twentieth of a processor.
         busiest=tuple(f"{name} {100 * used[name]:.0f}%" for name in most if used[name] >= 0.05),
         swapped=_growth(before.swapped, after.swapped),
         cpu_throttled=_growth(before.cpu_throttled, after.cpu_throttled),
@@ -116,7 +122,7 @@ _THROTTLED = "thermal_throttle/core_throttle_count"
 
 
 def _busy_seconds(times: object) -> float:
-    # Not all systems have all of them. Guests' time is part of "user".
+    # Some systems lack some of these. The time of guests is part of "user".
     names = ("user", "nice", "system", "irq", "softirq", "steal")
     return math.fsum(getattr(times, name, 0.0) for name in names)
 

@@ -1,8 +1,8 @@
 """Read what the machine is and what state it is in.
 
-``read`` never raises: what could not be read is None. No framework is imported; one that the
-process has imported is read. The machine's files are looked for under a root and its driver,
-process table and modules are parameters, so that tests can make up any machine.
+``read`` never raises an error: what could not be read is None. It imports no framework, but reads
+one that the process has imported. The machine's files are searched for under a root, and its
+driver, process table and modules are parameters. Tests can therefore make up any machine.
 """
 
 import contextlib
@@ -33,16 +33,17 @@ from lstm_impl.frameworks import built_in_frameworks, list_frameworks
 from lstm_impl.tuning.machine import read_cpu_name
 
 _MOST = 200
-"""GPUs and libraries of a file that are read: no machine has more."""
+"""The largest number of GPUs and libraries of a file that are read. No machine has more."""
 
 
 @dataclass(frozen=True, order=True)
 class MachineKind:
     """The properties that all machines of one kind share.
 
-    cpu: its model, or its architecture if that is unknown. processors: how many a process may use,
-    -1 if unknown. quota: processors' worth of time allowed, 0 without a limit. gpus: name and
-    driver of each, in CUDA's order. libraries: name and version, by name.
+    cpu: the model of the CPU, or its architecture if the model is unknown. processors: how many
+    processors a process may use, -1 if unknown. quota: the time that a process may use, in
+    processors, 0 without a limit. gpus: the name and driver of each GPU, in CUDA's order.
+    libraries: names and versions, by name.
     """
 
     cpu: str
@@ -54,11 +55,11 @@ class MachineKind:
 
     @property
     def id(self) -> str:
-        """Return eight hexadecimal digits, the same in every process."""
+        """Return eight hexadecimal digits that are the same in every process."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
-        """Return its processors and GPUs in a few words."""
+        """Describe the processors and GPUs in a few words."""
         shared = f", the time of {self.quota:g}" if self.quota else ""
         count = "processors not counted" if self.processors < 0 else f"{self.processors} processors"
         gpus = [
@@ -69,7 +70,7 @@ class MachineKind:
 
 
 def machine_kind(environment: object) -> MachineKind | None:
-    """Return the kind of machine that an environment describes; None if its processor is unknown.
+    """Return the kind of machine that an environment describes, or None for an unknown processor.
 
     environment: ``run.environment["before"]`` of a result file, which may be any plain data.
     """
@@ -103,7 +104,7 @@ _VARIABLES = (
     r"(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL|CUDA|CUDNN|CUBLAS|NCCL|MALLOC|LSTM)_\w+"
     r"|CUDA\w*|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
-"""The recorded environment variables besides those of frameworks."""
+"""The pattern of recorded environment variables, apart from those of frameworks."""
 
 
 @functools.cache
@@ -115,7 +116,7 @@ def _recorded_variables() -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{each})" for each in patterns if each))
 
 
-# Paths and log levels change no time, and paths often hold a user's name.
+# Paths and log levels change no time, and paths often contain the name of a user.
 _PLACES = re.compile(
     r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|NATIVE_PREBUILT|DECISIONS|RESULTS)|TF_CPP_MIN_LOG_LEVEL"
 )
@@ -124,10 +125,12 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Cpu:
-    """A processor. cores: physical ones; logical: those of the system; usable: by this process.
+    """A processor.
 
-    quota: processors' worth of time that a control group allows; None without a limit.
-    virtual: a hypervisor runs it. Clocks in Hz, ``clock_hz`` the mean over processors now.
+    cores: the number of physical cores. logical: the number of processors that the system has.
+    usable: the number that this process may use. quota: the time that a control group allows, in
+    processors; None without a limit. virtual: whether a hypervisor runs it. clock_hz: the current
+    clock in Hz, as the mean over processors.
     """
 
     name: str | None
@@ -146,7 +149,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class MemorySize:
-    """Bytes."""
+    """The memory of a machine, in bytes."""
 
     total_bytes: int | None
     available_bytes: int | None
@@ -156,7 +159,7 @@ class MemorySize:
 
 @dataclass(frozen=True)
 class GpuProcess:
-    """Another process with memory on a GPU (in a container its number is the host's)."""
+    """Another process with memory on a GPU. In a container, its number is that of the host."""
 
     pid: int
     name: str | None
@@ -165,7 +168,7 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU; they are in CUDA's order, that of the N of ``gpu:N``."""
+    """A GPU. GPUs are in CUDA's order, which is the order of the N in ``gpu:N``."""
 
     name: str | None
     driver: str | None
@@ -190,11 +193,11 @@ class Gpu:
 class Environment:
     """The machine at one time.
 
-    load: the average number of processes that wanted to run, over 1, 5 and 15 minutes.
-    libraries: installed versions by distribution name. tensorflow: its build and settings, None if
-    it is not imported. threads: the requested number and those that the frameworks report.
-    variables: environment variables that can change a time. unread: why there are no ``gpus``.
-    boot: identifies the start of the kernel, the same in all containers on it.
+    load: the average number of processes that were ready to run, over 1, 5 and 15 minutes.
+    libraries: the installed versions by distribution name. tensorflow: its build and settings, None
+    if it is not imported. threads: the requested number, and those that the frameworks report.
+    variables: the environment variables that can change a time. unread: why there are no ``gpus``.
+    boot: identifies the start of the kernel; all containers on this kernel share it.
     """
 
     time: str
@@ -239,7 +242,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Machine:
-    """The sources from which a machine is read; by default, those of this one."""
+    """The sources from which a machine is read.
+
+    By default, these are the sources of this machine.
+    """
 
     root: Path = Path("/")
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -249,7 +255,7 @@ class Machine:
     version: Callable[[str], str] = metadata.version
 
     def text(self, place: str) -> str:
-        """Return the content of a file, stripped."""
+        """Return the content of a file without white space at its ends."""
         return (self.root / place).read_text(errors="replace").strip()
 
 
@@ -274,7 +280,8 @@ def per_cpu(machine: Machine, place: str) -> list[str]:
 def libraries(public: bool = False) -> tuple[str, ...]:
     """Return the distributions whose versions can change a time, those of frameworks first.
 
-    public: without those of frameworks that other packages describe, whose names may be private.
+    public: leave out distributions of frameworks that other packages describe, whose names may be
+    private.
     """
     found = ["lstm-benchmark-suite"]
     for framework in built_in_frameworks() if public else list_frameworks():
@@ -286,7 +293,10 @@ def libraries(public: bool = False) -> tuple[str, ...]:
 
 
 def read(machine: Machine | None = None, threads: int | None = None) -> Environment:
-    """Read the machine now. threads: how many were requested, if any were."""
+    """Read the machine now.
+
+    threads: the requested number of threads, if any.
+    """
     machine = machine or Machine()
     unread: dict[str, str] = {}
     gpus: tuple[Gpu, ...] = ()
@@ -351,7 +361,7 @@ def _cpu(machine: Machine) -> Cpu:
 
 
 def device_name(device: str, machine: Machine | None = None) -> str:
-    """Return a GPU's name, or a CPU's and how many processors of it may be used."""
+    """Return the name of a GPU, or the name of a CPU and how many of its processors may be used."""
     machine = machine or Machine()
     if device != "cpu":
         index = devices.gpu_index(device)
@@ -368,7 +378,7 @@ def _virtual(machine: Machine) -> bool:
 
 
 def _quota(machine: Machine) -> float | None:
-    """Return the limit of control groups, version 2 or else 1; None without one."""
+    """Return the limit of control groups, version 2 or else 1, or None without a limit."""
     if (machine.root / "sys/fs/cgroup/cpu.max").exists():
         limit, period = machine.text("sys/fs/cgroup/cpu.max").split()
         return None if limit == "max" else int(limit) / int(period)
@@ -419,8 +429,8 @@ def _libraries(machine: Machine) -> dict[str, str]:
 
 
 def installed() -> dict[str, str]:
-    """Return the versions of all distributions of this Python by their names, in lower case."""
-    # Importing Ray adds a place inside its package that has copies of some.
+    """Return the versions of all distributions of this Python, by their names in lower case."""
+    # Importing Ray adds a place inside its package that contains copies of some distributions.
     places = [
         place
         for place in sys.path
@@ -428,14 +438,14 @@ def installed() -> dict[str, str]:
     ]
     found: dict[str, str] = {}
     for each in metadata.distributions(path=places):
-        if name := each.metadata["Name"]:  # a broken one has none
-            # An import finds the first of two.
+        if name := each.metadata["Name"]:  # A broken distribution has no name.
+            # If there are two, an import finds the first.
             found.setdefault(name.lower().replace("_", "-"), each.version)
     return dict(sorted(found.items()))
 
 
 def recorded(environment: Environment) -> dict[str, object]:
-    """Return what a result file has of an environment: its data, and all that is installed."""
+    """Return what a result file records of an environment: its data, and everything installed."""
     everything = attempt(installed) or {}
     digest = hashlib.sha256(repr(everything).encode()).hexdigest()[:12]
     return {**environment.to_dict(), "installed": everything, "installed_hash": digest}
@@ -462,7 +472,7 @@ def _plain(value: object) -> object:
 def _threads(machine: Machine, requested: int | None) -> dict[str, int | None]:
     found: dict[str, int | None] = {"requested": requested}
     if tf := machine.modules.get("tensorflow"):
-        for kind in ("intra", "inter"):  # 0 if TensorFlow chooses for itself
+        for kind in ("intra", "inter"):  # The number is 0 if TensorFlow chooses for itself.
             ask = f"get_{kind}_op_parallelism_threads"
             count = partial(lambda ask: int(getattr(tf.config.threading, ask)()), ask)
             found[f"tensorflow_{kind}"] = attempt(count)
@@ -472,7 +482,7 @@ def _threads(machine: Machine, requested: int | None) -> dict[str, int | None]:
 
 
 def too_many_threads(environment: Environment) -> Sequence[str]:
-    """Return thread settings above the number of usable processors, as ``name=count``."""
+    """Return the thread settings above the number of usable processors, as ``name=count``."""
     usable = environment.cpu.usable or environment.cpu.logical
     if usable is None:
         return ()
@@ -482,7 +492,7 @@ def too_many_threads(environment: Environment) -> Sequence[str]:
             first = value.split(",")[0].strip()
             if first.isdigit() and int(first):
                 counts[name] = int(first)
-    # Inter-op threads mostly wait for one another; more of them than cores do no harm.
+    # Inter-op threads mostly wait for one another, so more of them than cores do no harm.
     return tuple(
         f"{name}={count}"
         for name, count in counts.items()
@@ -490,7 +500,7 @@ def too_many_threads(environment: Environment) -> Sequence[str]:
     )
 
 
-# Bits of NVML's reasons for a low clock (nvml.h, nvmlClocksEventReason*).
+# The bits of NVML's reasons for a low clock (nvml.h, nvmlClocksEventReason*).
 _THROTTLE_REASONS = {
     0x1: "gpu_idle",
     0x2: "applications_clocks_setting",
@@ -567,6 +577,6 @@ def _gpu_processes(nvml: Nvml, gpu: object) -> tuple[GpuProcess, ...]:
         try:
             name: str | None = devices.decoded(nvml.nvmlSystemGetProcessName(process.pid))
         except Exception:
-            name = None  # it ended meanwhile, or is outside this container
+            name = None  # The process has ended in the meantime, or is outside this container.
         found.append(GpuProcess(process.pid, name, process.usedGpuMemory))
     return tuple(found)

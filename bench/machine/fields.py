@@ -1,4 +1,4 @@
-"""Say where a value stands in a file, and what is wrong with it in one line.
+"""Say where a value is in a file, and what is wrong with it, in one line.
 
 A ``Field`` is a value with its place in the file. ``bench.schema`` checks the fields of a kind of
 file. For single values, a field returns a number or a name, or raises one line that names the file
@@ -17,55 +17,57 @@ from pathlib import Path
 from typing import TypeGuard
 
 SHORTEST, LONGEST = 1e-12, 1e9
-"""Bounds of a measured time in seconds, within which no rate or ratio overflows."""
+"""The bounds of a measured time in seconds. Within them, no rate or ratio overflows."""
 
 LARGEST_INTEGER = 2**53
-"""Larger integers lose digits in other JSON readers; no size of a workload comes near it."""
+"""Larger integers lose digits in other JSON readers. No size of a workload comes close."""
 
 
 class InputError(ValueError):
-    """An input is invalid; one line that says what, where, and what to do."""
+    """An input is invalid. The message says in one line what is wrong, where, and what to do."""
 
 
 class ResultError(InputError):
-    """A result file cannot be used; one line, naming the file and the field."""
+    """A result file cannot be used. The message is one line that names the file and the field."""
 
 
 def require(package: str, what: str, extra: str) -> None:
-    """Raise InputError, saying what to install, where a package that something needs is missing."""
+    """Raise an InputError that says what to install if a package is missing that something
+    needs.
+    """
     if find_spec(package) is None:
         install = f"pip install 'lstm-benchmark-suite[{extra}]'"
-        raise InputError(f"{what} needs {package}, which is not installed: {install}")
+        raise InputError(f"{what} needs {package}, which is not installed; {install}")
 
 
 def file_error(path: Path, text: str, where: str = "") -> ResultError:
-    """Return an error whose text begins with the file, and the field ``where`` in it if given."""
+    """Return an error that begins with the file and, if given, the field ``where`` in it."""
     subject = printable(str(path))
     return ResultError(f"{subject}: {where} {text}" if where else f"{subject} {text}")
 
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/{1,2})"
-    # A password may hold a slash, which parsers of URLs do not allow for.
+    # A password may contain a slash, although parsers of URLs do not expect one there.
     r"(?:[^\s'\"<>@]*:[^\s'\"<>]*@|[^\s'\"<>/@]*@)?"
     r"(?P<place>[^\s'\"<>?#]*)(?:[?#][^\s'\"<>]*)?"
 )
 
 
 def without_secrets(text: str) -> str:
-    """Return the text with its URLs reduced to scheme, host and path, without credentials."""
-    if ":/" not in text:  # a path halves the slashes of a URL
+    """Return the text with each URL reduced to scheme, host and path, without credentials."""
+    if ":/" not in text:  # Path halves the slashes of a URL.
         return text
     return _URL.sub(lambda url: url["scheme"] + url["place"], text)
 
 
 def printable(text: str, limit: int = 300) -> str:
-    """Return the text on one line, without control characters and credentials of URLs."""
+    """Return the text on one line, without control characters and without credentials in URLs."""
     text = without_secrets(text)
     text = text if len(text) <= limit else text[:limit] + "..."
     if text.isprintable():
         return text
-    # A replaced letter may have hidden a URL, or turn what follows it into a query.
+    # A replaced character may have hidden a URL, or may turn what follows it into a query.
     return without_secrets("".join(each if each.isprintable() else "?" for each in text))
 
 
@@ -75,7 +77,7 @@ def shown(value: object) -> str:
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, str):
         return printable(json.dumps(value[:60], ensure_ascii=False) + "..." * (len(value) > 60))
-    return printable(json.dumps(value, default=str), 60)  # TOML has dates too
+    return printable(json.dumps(value, default=str), 60)  # TOML has dates, too.
 
 
 def mapping(value: object) -> Mapping[str, object]:
@@ -88,7 +90,10 @@ class MissingField:
 
 
 class Field:
-    """A value of a file and its place there. Methods raise ResultError for other kinds of value."""
+    """A value of a file and its place there.
+
+    The methods raise ResultError for other kinds of value.
+    """
 
     __slots__ = ("_key", "_parent", "path", "value")
 
@@ -102,7 +107,7 @@ class Field:
 
     @property
     def name(self) -> str:
-        """Return its place in the file, such as ``benchmarks[3].stats``."""
+        """Return the place in the file, such as ``benchmarks[3].stats``."""
         if self._parent is None:
             return str(self._key)
         before = self._parent.name
@@ -124,11 +129,14 @@ class Field:
         return self.value
 
     def __getitem__(self, key: str) -> Field:
-        """Return the field of a key. If it is missing, its methods raise."""
+        """Return the field of a key. If the key is missing, the field's methods raise an error."""
         return Field(self.path, key, self.mapping().get(key, MissingField), self)
 
     def item(self, index: int) -> Field:
-        """Return the field of a list's item. If it is missing, its methods raise."""
+        """Return the field of a list's item.
+
+        If the item is missing, the field's methods raise an error.
+        """
         items = self._list()
         return Field(self.path, index, items[index] if index < len(items) else MissingField, self)
 
@@ -138,7 +146,7 @@ class Field:
         return self.value is not MissingField and self.value is not None
 
     def single_key(self, *keys: str) -> str:
-        """Return which one of these keys the object has; raise if it has none or several."""
+        """Return which of these keys the object has. Raise ResultError unless it is exactly one."""
         found = [key for key in keys if key in self.mapping()]
         if len(found) != 1:
             raise file_error(
@@ -156,7 +164,7 @@ class Field:
         return self.value
 
     def text(self) -> str:
-        """Return a text, possibly empty."""
+        """Return a text, which may be empty."""
         if not isinstance(self.value, str):
             raise self.error("text")
         return self.value
@@ -210,5 +218,5 @@ def is_number(
     """Return whether a value is a finite number within these bounds."""
     if type(value) is float:
         return minimum <= value <= maximum and math.isfinite(value)
-    # An integer too large for a float still compares with one.
+    # An integer that is too large for a float can still be compared with one.
     return type(value) is int and minimum <= value <= maximum and abs(value) <= LARGEST_INTEGER

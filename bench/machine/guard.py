@@ -1,10 +1,11 @@
 """Isolate a backend's code: contain what it raises, and undo what it changes in the process.
 
-The process measures other backends too. Whatever a backend raises becomes an ``Exception``, the
-result of its case, and a real Ctrl-C is distinguished from an exception of that name. What it
-changes in the process (streams, working directory, NumPy's error state, signal handlers, limits,
-sys.path, ...) is restored after each call and noted, as are its warnings. A change to what all
-backends import is an error of its case. A child of a fork that returns ends there.
+The process measures other backends as well. Whatever a backend raises becomes an ``Exception``,
+which is the result of its case. A real Ctrl-C is distinguished from an exception of that name.
+After each call, everything that the backend has changed in the process is restored and noted:
+streams, working directory, NumPy's error state, signal handlers, limits, sys.path and more. Its
+warnings are noted, too. A change to something that all backends import is an error of its case. The
+child of a fork that returns into this code is ended.
 """
 
 import contextlib
@@ -25,14 +26,17 @@ from bench.machine.imports import ImportState
 from bench.machine.processes import LIMIT_GONE, one_line
 
 MOST_REMARKS, LONGEST_REMARK = 8, 300
-"""Distinct remarks that are kept of a case, and letters of each. More warnings repeat them."""
+"""The number of distinct remarks that are kept for a case, and their length in characters.
+
+Further warnings repeat them.
+"""
 
 _EXPECTED = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning)
-"""Warnings of future changes, which say nothing about today's measurement."""
+"""Warnings of future changes. They say nothing about today's measurement."""
 
 
 class EscapedError(Exception):
-    """A backend raised ``error``, which is no ``Exception``, such as SystemExit."""
+    """A backend raised ``error``, which is not an ``Exception``, such as SystemExit."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
@@ -40,7 +44,10 @@ class EscapedError(Exception):
 
 
 class ImportsChangedError(EscapedError):
-    """A backend changed what every code of the process imports or calls, which was put back."""
+    """A backend changed something that all code of the process imports or calls.
+
+    It was restored.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(self)
@@ -48,9 +55,9 @@ class ImportsChangedError(EscapedError):
 
 
 class Interrupts:
-    """Records whether a SIGINT came during its blocks, which may be nested.
+    """Records whether a SIGINT arrived during its blocks, which may be nested.
 
-    A backend's own code may raise KeyboardInterrupt, so the exception alone is no proof.
+    A backend's own code may raise KeyboardInterrupt, so the exception alone proves nothing.
     """
 
     def __init__(self) -> None:
@@ -65,7 +72,7 @@ class Interrupts:
         self.received = False
         if threading.current_thread() is threading.main_thread():
             before = signal.getsignal(signal.SIGINT)
-            # If it is ignored, or handled by code in C, none will come.
+            # If SIGINT is ignored, or handled by code in C, none will arrive here.
             if callable(before):
                 self._before = before
                 signal.signal(signal.SIGINT, self._receive)
@@ -84,13 +91,14 @@ class Interrupts:
 
 
 class Guard:
-    """Surrounds each call of one backend's code: ``with guard: ...``, not nested.
+    """Surrounds each call of one backend's code: ``with guard: ...``. Guards cannot be nested.
 
-    remarks: the first distinct warnings of the code and changes that it made.
+    remarks: the first distinct warnings of the code, and the changes that it made.
 
-    On exit it raises ``EscapedError`` for what is no ``Exception``, ``ImportsChangedError`` if the
-    code removed or replaced something that all code imports or calls, and KeyboardInterrupt if a
-    SIGINT came meanwhile, even if the code caught it.
+    On exit, the guard raises ``EscapedError`` for anything that is not an ``Exception``. It raises
+    ``ImportsChangedError`` if the code removed or replaced something that all code imports or
+    calls. It raises KeyboardInterrupt if a SIGINT arrived in the meantime, even if the code caught
+    it.
     """
 
     def __init__(self, interrupts: Interrupts | None = None) -> None:
@@ -109,7 +117,7 @@ class Guard:
         self._restore = [setting() for setting in _SETTINGS]
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
-        # Each place of the code once: a step warns in every call.
+        # Each place of the code warns only once, because a step would warn in every call.
         warnings.simplefilter("default")
         for category in _EXPECTED:
             warnings.simplefilter("ignore", category)
@@ -127,21 +135,21 @@ class Guard:
             os._exit(0)
         assert self._warnings is not None
         assert self._imports is not None
-        # First, since nothing below could be called with a low limit.
+        # This comes first, because with a low limit nothing below could be called.
         low = sys.getrecursionlimit() < self._depth
         if low:
             sys.setrecursionlimit(self._depth)
-        # Next, since what follows may import a module.
+        # This comes next, because what follows may import a module.
         imports, self._imports = self._imports.restore(), None
         self._warnings.__exit__(None, None, None)
         settings = [restore() for restore in self._restore]
         for what in [*imports, *settings, "the recursion limit" * low]:
             if what:
-                self.note(f"it changed {what}, which was put back")
+                self.note(f"it changed {what}, which was restored")
         if self._interrupts.received:
             raise KeyboardInterrupt from None
         if imports:
-            text = f"it changed {', '.join(imports)}, which was put back"
+            text = f"it changed {', '.join(imports)}, which was restored"
             raise ImportsChangedError(text) from error
         if error is not None and not isinstance(error, Exception):
             raise EscapedError(error) from error
@@ -181,7 +189,7 @@ def _setting(name: str, get: Callable[[], Any], put: Callable[[Any], object]) ->
 def _handlers() -> Callable[[], str]:
     if threading.current_thread() is not threading.main_thread():
         return str
-    # Without the real-time signals, which nothing here uses.
+    # The real-time signals are left out, because nothing here uses them.
     numbers = [number for number in sorted(signal.valid_signals()) if number < 32]
     before = {number: signal.getsignal(number) for number in numbers}
 
@@ -226,7 +234,7 @@ def _path() -> Callable[[], str]:
     before = list(sys.path)
 
     def restore() -> str:
-        # Frameworks may add to it.
+        # Frameworks may add to the path.
         if all(place in sys.path for place in before):
             return ""
         sys.path[:] = [*before, *(each for each in sys.path if each not in before)]
@@ -257,7 +265,7 @@ def _limits() -> Callable[[], str]:
             try:
                 resource.setrlimit(numbers[name], before[name])
             except (OSError, ValueError):
-                # The next cases would fail although they did nothing wrong.
+                # Otherwise the next cases would fail although they did nothing wrong.
                 text = f"ERROR a backend permanently lowered {name}; its process ends\n"
                 with contextlib.suppress(OSError):
                     os.write(2, text.encode())
@@ -275,7 +283,7 @@ def _folder() -> str:
 
 
 def _change_folder(path: str) -> None:
-    with contextlib.suppress(OSError):  # it was deleted
+    with contextlib.suppress(OSError):  # The folder was deleted.
         os.chdir(path)
 
 

@@ -1,8 +1,8 @@
 """Notice and undo what a backend's code does to Python's imports and built-in names.
 
-The backends of a process share the import system. Code that removes a finder, or an entry of the
-standard library in ``sys.modules``, makes the next backends fail. Additions stay, since frameworks
-register finders and hooks of their own. A module whose contents were changed is not noticed.
+The backends of a process share the import system. If code removes a finder, or an entry of the
+standard library in ``sys.modules``, the next backends fail. Additions stay, because frameworks
+register finders and hooks of their own. A change inside a module is not noticed.
 """
 
 import builtins
@@ -22,14 +22,14 @@ _MODULES = sys.modules
 _BUILTINS = vars(builtins)
 
 _REPLACED_BY_SETUPTOOLS = ("distutils", "_distutils_hack")
-"""Setuptools replaces this part of the standard library, and removes its own finder."""
+"""Setuptools replaces this part of the standard library and removes its own finder."""
 
 _OURS = frozenset(("bench", "lstm_impl", "numpy", "psutil"))
 _PROTECTED = (sys.stdlib_module_names | _OURS) - {"distutils"}
-"""Top-level names of modules that every backend and this suite use."""
+"""The top-level names of modules that every backend and this suite use."""
 
 MOST_NAMED = 3
-"""Changed names that a message shows; clearing ``sys.modules`` changes a thousand."""
+"""The number of changed names that a message shows. Clearing ``sys.modules`` changes a thousand."""
 
 
 class ImportState:
@@ -42,8 +42,8 @@ class ImportState:
         self._caches = sys.path_importer_cache, sys.path_importer_cache.copy()
 
     def restore(self) -> list[str]:
-        """Put back what was removed or replaced since, and name it. Additions stay."""
-        # Built-in names first, since everything below uses some; this loop uses none.
+        """Restore what was removed or replaced since, and name it. Additions stay."""
+        # Built-in names come first, because everything below uses some. This loop uses none.
         changed = []
         for name, value in self._builtins.items():
             if _BUILTINS.get(name, _MISSING) is not value:
@@ -64,16 +64,17 @@ class ImportState:
 
     def _restore_modules(self) -> Iterator[str]:
         before = self._modules
-        # A guard surrounds each block, and thousands of modules are nearly always the same. A
-        # dictionary keeps its order, so a loop in C compares those of before with the first of now.
+        # A guard surrounds each block, and thousands of modules are nearly always unchanged. A
+        # dictionary keeps its order, so a loop in C can compare the earlier modules with the first
+        # current ones.
         same = len(_MODULES) >= len(before) and all(map(is_, _MODULES.values(), before.values()))
         for name, module in () if same else before.items():
             now = _MODULES.get(name, _MISSING)
             if now is module or not isinstance(name, str):
                 continue
             top = name.partition(".")[0]
-            # A framework may replace a module of its own. Without an entry it would be imported a
-            # second time, and with None not at all.
+            # A framework may replace a module of its own. Without an entry, the module would be
+            # imported a second time, and with None not at all.
             if top in _PROTECTED or (
                 (now is None or now is _MISSING) and top not in _REPLACED_BY_SETUPTOOLS
             ):
@@ -100,17 +101,17 @@ class ImportState:
             and (place in before or Path(place).is_dir())
         ]
         for place in forbidden:
-            del cache[place]  # Python asks its hooks again
+            del cache[place]  # Python asks its hooks again.
         return replaced or bool(forbidden)
 
 
 def _restore_list(name: str, whole: list[Any], before: Sequence[Any]) -> bool:
     """Return whether an entry of a list in ``sys`` had vanished or changed its place."""
-    given = getattr(sys, name, None)  # it may even be deleted
+    given = getattr(sys, name, None)  # It may even be deleted.
     now = list(given) if isinstance(given, list) else []
     remaining = iter(now)
     kept = [each for each in before if not _is_setuptools(each)]
-    # Each is looked for behind the one before it.
+    # Each entry is searched for behind the previous one.
     if given is whole and all(any(each is other for other in remaining) for each in kept):
         return False
     added = [each for each in now if not any(each is other for other in before)]

@@ -1,7 +1,8 @@
 """Allow one measurement at a time on a machine, with a lock that names its holder.
 
 The lock is the system's (``flock``) on a file in the user's temporary folder, and ends with its
-last holder. Worker processes inherit it: those that a killed manager leaves running still hold it.
+last holder. Worker processes inherit it. If a killed manager leaves some running, they still hold
+the lock.
 """
 
 import contextlib
@@ -21,41 +22,46 @@ from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import Closing, lock
 
 VARIABLE = "LSTM_LOCK"
-"""The environment variable with another path of the lock's file, as for a container or tests."""
+"""The environment variable with another path for the file of the lock, for a container or for
+tests.
+"""
 
 LARGEST = 10_000
-"""Bytes of the file that are read; its holder writes a hundred."""
+"""The number of bytes of the file that are read. Its holder writes a hundred."""
 
 LOOK_EVERY = 0.5
-"""Seconds between two attempts to take the lock."""
+"""The interval between two attempts to take the lock, in seconds."""
 
 
 class HeldError(RuntimeError):
-    """Another run measures on this machine; the message names it and its start."""
+    """Another run measures on this machine. The message names the run and its start."""
 
 
 class LockError(OSError):
-    """The lock's file cannot be used; one line."""
+    """The file of the lock cannot be used. The message is one line."""
 
 
 def check_system() -> None:
-    """Raise InputError where nothing can be measured, for want of locks and process groups."""
+    """Raise InputError on a system without the locks and process groups that measuring needs."""
     if not hasattr(os, "killpg"):
-        raise InputError("measuring needs Linux or macOS (on Windows: WSL2); results need neither")
+        raise InputError(
+            "measuring needs Linux or macOS (on Windows, use WSL2); reading results does not"
+        )
 
 
 def default_path() -> Path:
-    """Return a path of the user's own: another user's file could not be opened or trusted."""
+    """Return a path of the user's own. Another user's file could not be opened or trusted."""
     own = Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
     return Path(os.environ.get(VARIABLE) or own)
 
 
 class MachineLock(Closing):
-    """A lock held from ``acquire`` until ``close``, or the end of the process and its workers.
-
-    Raises InputError as ``check_system`` does.
+    """A lock that is held from ``acquire`` until ``close``, or until the process and its workers
+    end.
 
     fd: the open file, to be inherited; None if the lock was not acquired.
+
+    Raises the InputError of ``check_system``.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -64,7 +70,10 @@ class MachineLock(Closing):
         self.fd: int | None = None
 
     def acquire(self, what: str) -> None:
-        """Take the lock. what: what is measured, for others. Raises HeldError, LockError."""
+        """Take the lock. Raise HeldError or LockError.
+
+        what: what is measured, for the message that others see.
+        """
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.open(self.path, flags, 0o600)
@@ -72,13 +81,14 @@ class MachineLock(Closing):
             raise LockError(f"{self.path} cannot be locked: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
-            raise LockError(f"{self.path} cannot be locked: it is not a regular file; remove it")
+            raise LockError(f"{self.path} cannot be locked: not a regular file; remove it")
         if lock(file, wait=False) is False:
             os.close(file)
             raise HeldError(f"another run measures on this machine: {self._holder()}")
         self.fd = file
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        with contextlib.suppress(OSError):  # on a full disk it holds without its holder's name
+        # On a full disk, the lock is held without the name of its holder.
+        with contextlib.suppress(OSError):
             os.ftruncate(file, 0)
             holder = {"pid": os.getpid(), "since": since, "what": what}
             os.pwrite(file, json.dumps(holder).encode(), 0)
@@ -86,7 +96,7 @@ class MachineLock(Closing):
     def wait(
         self, what: str, tell: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """Repeat ``acquire`` until it succeeds; ``tell`` is called once if it must wait."""
+        """Repeat ``acquire`` until it succeeds. If it must wait, call ``tell`` once."""
         announced = False
         while self.fd is None:
             try:
@@ -98,7 +108,7 @@ class MachineLock(Closing):
                 sleep(LOOK_EVERY)
 
     def close(self) -> None:
-        """Release the lock; a second call does nothing."""
+        """Release the lock. A second call does nothing."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
@@ -112,8 +122,8 @@ class MachineLock(Closing):
                 holder["what"].text(),
             )
             alive = psutil.pid_exists(pid)
-        except (ValueError, RecursionError, OverflowError):  # ResultError is a ValueError
+        except (ValueError, RecursionError, OverflowError):  # A ResultError is a ValueError.
             return "it did not identify itself"
         text = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
-        # Only a hint: another process may have its number by now.
+        # This is only a hint, because another process may have this number by now.
         return text if alive else f"a worker that outlives {text}"

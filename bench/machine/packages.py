@@ -1,4 +1,4 @@
-"""List what is installed in a Python, perhaps another than this, by a process of that Python."""
+"""List what is installed in a Python, which may be another one, by a process of that Python."""
 
 import importlib.util
 import sys
@@ -14,14 +14,16 @@ from bench.machine.writing import write
 from lstm_impl.frameworks import get_framework
 
 _LIMIT = 60.0
-"""Seconds; it usually takes one, on a cold network drive more."""
+"""The time limit in seconds. It usually takes one second, on a cold network drive more."""
 
 
 @dataclass(frozen=True)
 class Python:
-    """A Python. executable: in a virtual environment a link, not followed. version: ``3.11.7``.
+    """A Python interpreter.
 
-    packages: versions by names of distributions, in lower case. bench: this suite's folder.
+    executable: its path; in a virtual environment this is a link, which is not followed. version:
+    such as ``3.11.7``. packages: the versions by names of distributions, in lower case. bench: the
+    folder of this suite.
     """
 
     executable: str
@@ -31,11 +33,11 @@ class Python:
 
 
 class NoPythonError(RuntimeError):
-    """A Python cannot measure; one line with the reason and what to do."""
+    """A Python cannot measure. The message says in one line why, and what to do."""
 
 
 def executable(environment: Path) -> Path:
-    """Return the Python of a virtual environment, or the file itself. Raises NoPythonError."""
+    """Return the Python of a virtual environment, or the file itself. Raise NoPythonError."""
     if environment.is_file():
         return environment.absolute()
     for place in ("bin/python", "Scripts/python.exe"):
@@ -47,14 +49,15 @@ def executable(environment: Path) -> Path:
 
 
 def ask(environment: Path) -> Python:
-    """Return the Python of an environment. Raises NoPythonError."""
+    """Return the Python of an environment. Raise NoPythonError."""
     python = executable(environment)
     install = f"install this suite there: {python} -m pip install lstm-benchmark-suite"
     found = processes.ask(["-m", "bench.machine.packages"], None, _LIMIT, python=str(python))
     if isinstance(found, processes.Died):
         ended = "did not answer" if found.code is None else processes.ending(found.code)
         raise NoPythonError(f"{python} {ended} ({found.last_line}); {install}")
-    for name in ("pytest", "pytest-benchmark"):  # it has imported the others
+    # The process has already imported the other packages.
+    for name in ("pytest", "pytest-benchmark"):
         if name not in found["packages"]:
             raise NoPythonError(f"{python} has no {name}; {install}")
     if not (Path(found["bench"]) / "worker" / "__main__.py").is_file():
@@ -77,21 +80,24 @@ if __name__ == "__main__":
 
 SCHEMA = 1
 FILE = "environments.json"
-"""The file that names two environments, next to the folders of their results."""
+"""The file that names two environments. It is next to the folders of their results."""
 
 SIDES = ("base", "new")
 """The folders of the results."""
 
 PROCESSES = 10
-"""Of each environment: with six a gate fails more often than it says (docs/verdicts.md)."""
+"""The number of processes of each environment.
+
+With six, a gate fails more often than it claims (docs/verdicts.md).
+"""
 
 _LARGEST_FILE = 10_000_000
-"""Bytes; a thousand packages take 30 kB."""
+"""In bytes. A thousand packages take 30 kB."""
 
 
 @dataclass(frozen=True)
 class LabelledPython:
-    """A side of a comparison: its name and its Python."""
+    """One side of a comparison: its name and its Python."""
 
     label: str
     python: Python
@@ -109,16 +115,16 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 def save(folder: Path, sides: Sequence[LabelledPython]) -> None:
-    """Write the file of the two sides. Raises ResultWriteError."""
+    """Write the file of the two sides. Raise ResultWriteError."""
     write(folder / FILE, {"schema": SCHEMA, "sides": [asdict(side) for side in sides]})
 
 
 def load(folder: Path) -> tuple[LabelledPython, LabelledPython]:
-    """Read the file of the two sides. Raises ResultError."""
+    """Read the file of the two sides. Raise ResultError."""
     path = folder / FILE
     data = Field(path, "", parse_json(path, regular_bytes(path, _LARGEST_FILE)))
     if data["schema"].integer(1) > SCHEMA:
-        raise data["schema"].error(f"at most {SCHEMA}: this version reads no later schema")
+        raise data["schema"].error(f"at most {SCHEMA}, the schema that this version reads")
     sides = data["sides"].items()
     if len(sides) != 2:
         raise data["sides"].error("two environments", f"are {len(sides)}")
@@ -137,7 +143,10 @@ def _environment(side: Field) -> LabelledPython:
 
 
 def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
-    """Return name, base and new version of each difference, those that can change a time first."""
+    """Return the name and both versions of each difference.
+
+    Those that can change a time come first.
+    """
     old, now = ({"python": side.version, **side.packages} for side in (base, new))
     first = {name: number for number, name in enumerate(("python", *libraries()))}
     names = sorted(old | now, key=lambda name: (first.get(name, len(first)), name))
@@ -146,7 +155,7 @@ def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
 
 
 def has_framework(framework: str) -> bool:
-    """Return whether a framework's module exists, without importing it."""
+    """Return whether the module of a framework exists, without importing it."""
     try:
         return importlib.util.find_spec(get_framework(framework).module) is not None
     except (ImportError, ValueError):

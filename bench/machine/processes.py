@@ -1,7 +1,7 @@
 """Run processes that answer one request, end with their parent, or keep processors busy.
 
-A process with a request reads and answers JSON. Its work may end it (a framework built for another
-processor) or never finish.
+A process with a request reads and answers JSON. Its work may crash it (a framework that was built
+for another processor) or never finish.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ def die_with(parent: int) -> None:
     """Have Linux kill this process when its parent ends, for whatever reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-        if os.getppid() != parent:  # it had ended before
+        if os.getppid() != parent:  # The parent had already ended.
             os._exit(1)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that leads a group of its own, with all its children."""
-    if not hasattr(os, "killpg"):  # Windows, where its children live on
+    if not hasattr(os, "killpg"):  # On Windows, the children of the process continue to live.
         process.kill()
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-# One product at a time keeps a processor busy, but no cache or memory. It checks every 10 ms or so
-# whether its parent still runs.
+# Computing one product at a time keeps a processor busy, but uses no cache or memory. About every
+# 10 ms, the process checks whether its parent still runs.
 _COUNTING = """
 import os, sys
 while os.getppid() == int(sys.argv[1]):
@@ -45,7 +45,10 @@ while os.getppid() == int(sys.argv[1]):
 
 
 def ignore_interruptions() -> None:
-    """Ignore Ctrl-C and requests to end from now on: another process, or what is left, decides."""
+    """Ignore Ctrl-C and requests to end from now on.
+
+    Another process, or the rest of the program, decides when to end.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -67,15 +70,18 @@ def busy(processes: int) -> Iterator[None]:
 
 
 LIMIT_GONE = 97
-"""Exit code of a process whose limits a backend's code has lowered permanently."""
+"""The exit code of a process whose limits a backend's code has permanently lowered."""
 
 LONGEST_ERROR = 300
-"""Letters of an error that are kept: some messages are complete programs."""
+"""The number of characters of an error that are kept. Some messages are complete programs."""
 
 
 @dataclass(frozen=True)
 class Died:
-    """A process that did not answer. code: None after a timeout. last_line: of its stderr."""
+    """A process that did not answer.
+
+    code: its exit code, None after a timeout. last_line: the last line of its standard error.
+    """
 
     code: int | None
     last_line: str = ""
@@ -88,10 +94,10 @@ def ask(
     environment: Mapping[str, str] | None = None,
     python: str = sys.executable,
 ) -> Any | Died:
-    """Return what ``python WORDS`` answers, which calls ``answer``.
+    """Return what ``python WORDS`` answers. The process must call ``answer``.
 
-    seconds: the time limit. environment: additional variables. python: perhaps that of another
-    environment in which this suite is installed.
+    seconds: the time limit. environment: additional variables. python: this interpreter, or one of
+    another environment in which this suite is installed.
     """
     try:
         done = subprocess.run(
@@ -106,19 +112,22 @@ def ask(
         return Died(None)
     try:
         return json.loads(done.stdout)
-    except ValueError:  # no answer, or only a part of one
+    except ValueError:  # There is no answer, or only a part of one.
         return Died(done.returncode, last_line(done.stderr.decode(errors="replace")))
 
 
 def answer(function: Callable[[Any], object]) -> None:
-    """Answer the request on standard input with the result of a function, in the new process."""
+    """Answer the request on standard input with the result of a function.
+
+    Called in the new process.
+    """
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)  # for what a framework prints
+        os.dup2(2, 1)  # Standard output is for what a framework prints.
         answers.write(json.dumps(function(json.load(sys.stdin))))
 
 
 def last_line(printed: str) -> str:
-    """Return the beginning of the last line of a process's output, possibly empty."""
+    """Return the beginning of the last line of a process's output, which may be empty."""
     lines = printed.strip().splitlines()
     return lines[-1].strip()[:200] if lines else ""
 
@@ -138,14 +147,14 @@ def ending(code: int) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an error: a framework's may have pages."""
+    """Return the first line of an error. The error of a framework may have pages."""
     try:
         text = str(error)
-    except BaseException:  # the error's own code
+    except BaseException:  # The error's own code failed.
         return "its text cannot be read: that raises an error too"
-    # Some are megabytes.
+    # Some texts have megabytes.
     lines = [line.strip() for line in text[:100_000].splitlines() if line.strip()]
-    # "Graph execution error:" alone says nothing.
+    # "Graph execution error:" alone says nothing, so a second line is added.
     text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
     text = text or "it said nothing"
     return text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 3] + "..."

@@ -1,4 +1,4 @@
-"""Read files and their JSON safely, or raise one line that says why not.
+"""Read files and their JSON safely, or raise one line that says why that failed.
 
 A path may lead to a pipe that never ends, a device, a folder or a terabyte of zeros.
 """
@@ -15,29 +15,31 @@ import msgspec
 from bench.machine.fields import Field, InputError, ResultError, file_error, printable, shown
 
 LARGEST_FILE = 2**30
-"""Bytes. 10,000 cases take a twentieth of it, and JSON ten times as much memory as its file."""
+"""In bytes. 10,000 cases take a twentieth of it, and JSON takes ten times as much memory as its
+file.
+"""
 
 
 def open_flags(*names: str) -> int:
-    """Return the flags of ``os.open`` that this system has of these, and Windows' for all bytes."""
+    """Return those of these ``os.open`` flags that this system has. On Windows, add binary mode."""
     return sum(getattr(os, name, 0) for name in ("O_BINARY", *names))
 
 
 def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """Return the contents of a regular file.
 
-    Raises ResultError for a file that is missing, unreadable, not regular (a pipe or a device may
-    never end) or larger than ``largest`` bytes.
+    Raises ResultError for a file that is missing, unreadable, larger than ``largest`` bytes, or not
+    regular (a pipe or a device may never end).
     """
     try:
-        # Opening a pipe would wait for its writer. The kind is checked on the open file, since the
-        # name may be another file's by now.
+        # Opening a pipe would wait for its writer. The kind is checked on the open file, because
+        # the name may belong to another file by now.
         file = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK"))
         with os.fdopen(file, "rb") as stream:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
                 raise file_error(path, "is not a regular file")
-            # The stated size may be wrong (/proc), and a file may grow meanwhile.
+            # The stated size may be wrong (/proc), and a file may grow in the meantime.
             data = stream.read(largest + 1) if status.st_size <= largest else None
     except ResultError:
         raise
@@ -51,22 +53,24 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     except MemoryError:
         raise file_error(path, "does not fit into memory") from None
     if data is None or len(data) > largest:
-        raise file_error(path, f"is larger than {largest:,} bytes, the most that is read")
+        raise file_error(path, f"is larger than {largest:,} bytes, the limit for reading")
     return data
 
 
 def parse_json(path: Path, data: bytes, where: str = "") -> object:
     """Return the JSON value of ``data``, which is at ``where`` in the file.
 
-    Raises ResultError, naming the place, also for a key that an object has twice, since readers
-    differ in which value they take. Raises RecursionError for data nested too deeply.
+    Raises a ResultError that names the place. A key that an object has twice is an error, because
+    readers differ in which value they take. Raises RecursionError for data that are nested too
+    deeply.
     """
     try:
         found = msgspec.json.decode(data)
         if _has_no_key_twice(data, found):
             return found
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-        pass  # the other parser names the place, and takes what Python's own writer makes (NaN)
+        # The other parser names the place, and accepts what Python's own writer produces (NaN).
+        pass
 
     def checked(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
@@ -93,22 +97,25 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
 
 
 def _has_no_key_twice(data: bytes, found: object) -> bool:
-    """Return whether every key of the data is in the value that was made of it.
+    """Return whether every key of the data is in the value that was made from it.
 
-    The data has a colon for each key and each colon of a text. The value has the same ones, unless
-    the last of two equal keys has replaced the first. A letter that is written as its number may
-    be a colon: such data count as unknown.
+    The data contain a colon for each key, and the colons in texts. The value contains the same
+    ones, unless the last of two equal keys has replaced the first. A character that is written as
+    its number may be a colon, so such data count as unknown.
     """
     return b"\\u003" not in data and data.count(b":") == msgspec.json.encode(found).count(b":")
 
 
 def journal_lines(path: Path, data: bytes) -> tuple[list[Field], list[str]]:
-    """Return a journal's complete lines, and a note if the last is cut off. Raises ResultError."""
+    """Return the complete lines of a journal, and a note if the last one is cut off.
+
+    Raises ResultError.
+    """
     raw = data.split(b"\n")
     notes = []
     # The process ended while it wrote what follows the last newline.
     if raw.pop().strip():
-        notes.append(f"{printable(str(path))}: the last line is cut off and was dropped")
+        notes.append(f"{printable(str(path))}: the last line is cut off and was ignored")
     lines = []
     for number, text in enumerate(raw, start=1):
         if text.strip():
@@ -124,7 +131,7 @@ def journal_lines(path: Path, data: bytes) -> tuple[list[Field], list[str]]:
 DEFAULT_FOLDER = "results"
 
 REFERENCE = "reference"
-"""The folder of the committed results, inside that of a user's own."""
+"""The folder of the committed results, inside the user's folder of results."""
 
 _CLONE = Path(__file__).resolve().parents[2]
 
@@ -133,32 +140,35 @@ SHARED = (
     if (_CLONE / "docs/running.md").is_file()
     else Path(sysconfig.get_path("data")) / "share/lstm-benchmark-suite"
 )
-"""The folder with docs/ and results/reference/: the clone, or what a wheel has of it."""
+"""The folder with docs/ and results/reference/: the clone, or what a wheel contains of it."""
 
 RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder, or a URL."""
 
 LEARNING_PREFIX = "learning-"
-"""The prefix of files of ``bench.echo windows``, which are in the same folder and hold no times."""
+"""The prefix of files that ``bench.echo windows`` writes.
+
+They are in the same folder and hold no times.
+"""
 
 
 def default_folder() -> str:
-    """Return the folder of results that is used if none is named."""
+    """Return the folder of results that is used if the user names none."""
     return os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
 
 
 def is_study(path: Path) -> bool:
-    """Return whether a file is that of a study of an earlier version (``tools.study``)."""
+    """Return whether a file holds a study of an earlier version (``tools.study``)."""
     return _first_key(path) == "study"
 
 
 def has_no_cases(path: Path) -> bool:
-    """Return whether a file of the results folder has no cases."""
+    """Return whether a file in the results folder has no cases."""
     return _first_key(path) in ("learning", "study")
 
 
 def is_learning_map(path: Path) -> bool:
-    """Return whether a file holds a learning map, or cannot be read and is named like one."""
+    """Return whether a file holds a learning map, or is named like one and cannot be read."""
     key = _first_key(path)
     return key == "learning" or (not key and path.name.startswith(LEARNING_PREFIX))
 
@@ -184,10 +194,10 @@ class FolderError(InputError):
 
 
 def expanded(text: str) -> Path:
-    """Return a path with ``~`` expanded. Raises FolderError for an unknown home or a URL."""
+    """Return a path with ``~`` expanded. Raise FolderError for an unknown home folder or a URL."""
     if is_url(text):
         raise FolderError(
-            f"{printable(text)}: a folder of this machine is needed; only commands that read "
+            f"{printable(text)}: expected a folder of this machine; only commands that read "
             "results, and `python -m bench.run --results`, accept a URL"
         )
     try:

@@ -1,6 +1,7 @@
 """Hold why something is unreliable, missing or wrong: a code, and the values of its sentence.
 
-``render.messages`` has the sentence of each code, and the only place that turns reasons into words.
+``render.messages`` has the sentence of each code, and is the only module that turns reasons into
+words.
 """
 
 import enum
@@ -12,19 +13,25 @@ from bench.machine.fields import InputError
 
 
 class HelpfulOption(enum.Enum):
-    """What an option of the command line changes, whatever a command calls that option."""
+    """What an option of the command line changes, regardless of its name in a command."""
 
     MORE_TIME = "more_time"
     THREADS = "threads"
 
 
 Advice: TypeAlias = tuple[str | HelpfulOption, ...]
-"""A sentence in parts; an option in it is shown by the name that the reader's command gives it."""
+"""A sentence in parts.
+
+An option in it is shown under the name that it has in the reader's command.
+"""
 
 
 @dataclass(frozen=True)
 class WrittenTexts:
-    """The sentences that a file holds of a reason; text: None in files that have only values."""
+    """The sentences of a reason in a file.
+
+    text: None in files that hold only values.
+    """
 
     text: str | None
     advice: Advice = ()
@@ -35,9 +42,9 @@ class Reason:
     """Why a number is unreliable or missing, or what it is based on.
 
     values: the numbers and names that the sentence needs; in files they are JSON scalars. written:
-    of a reason from a file, the sentences there. They serve where the file has no values, or a code
-    that this version does not know. managed: whether ``bench.run`` found it, whose options advice
-    then names.
+    the sentences of a reason that comes from a file. They are used if the file has no values, or a
+    code that this version does not know. managed: whether ``bench.run`` found the reason; advice
+    then names options of ``bench.run``.
     """
 
     code: str
@@ -50,7 +57,7 @@ NO_REASON = Reason("")
 
 
 class ReasonedError(InputError):
-    """Raised with a reason where a request cannot be answered."""
+    """A request cannot be answered, for a reason with a code and values."""
 
     def __init__(self, code: str, **values: object) -> None:
         super().__init__(f"{code}: {values}")

@@ -1,11 +1,11 @@
 """Read folders and files elsewhere, by any URL that fsspec knows.
 
-Such a place may deny access, be slow, cut a file off or lose it between two requests: an answer
-comes within a limit, or one line says what is wrong with which file. fsspec is an extra, imported
-for the first URL.
+Such a place may deny access, be slow, cut off a file or lose it between two requests. Every request
+is therefore answered within a limit, or an error says in one line what is wrong with which file.
+fsspec is an optional package that is imported for the first URL.
 
-Files are copied into the user's cache folder and read there. A copy is used until its file's ETag
-or time of change, or its size, differs.
+Files are copied into the user's cache folder and read there. A copy is used until the ETag, the
+time of change or the size of its file differs.
 """
 
 import contextlib
@@ -32,25 +32,28 @@ from bench.machine.writing import ResultWriteError, write, write_bytes
 
 LIMIT_VARIABLE = "LSTM_REMOTE_LIMIT"
 LIMIT = 60.0
-"""Seconds for one request, unless the variable is set: a megabyte over a slow line takes ten."""
+"""The time limit of one request in seconds, unless the variable is set.
+
+A megabyte over a slow line takes ten seconds.
+"""
 
 AT_ONCE = 8
-"""Files copied in parallel: most of the time is latency."""
+"""The number of files that are copied in parallel, because most of the time is latency."""
 
 ASKING = "asking elsewhere"
 """The name of each thread that waits for a place."""
 
 INDEX = ".copies.json"
-"""The file in a folder of copies that has the mark of each copy."""
+"""The file in a folder of copies that holds the mark of each copy."""
 
 _MARKS = (
     *("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "Last-Modified"),
     *("last_modified", "updated", "modified", "created"),
 )
-"""Places' names of a property that changes with a file's contents, the most reliable first."""
+"""The names of a property that changes with the contents of a file, the most reliable first."""
 
 _FILES = (".json", ".jsonl")
-"""Endings of the URLs of files; any other is that of a folder."""
+"""The endings of the URLs of files. Any other URL is that of a folder."""
 
 Wanted = Callable[[Iterable[str]], Iterable[str]]
 """Selects the names in a folder that are to be read."""
@@ -59,17 +62,20 @@ T = TypeVar("T")
 
 
 class PlaceError(ResultError):
-    """A place cannot be used; one line that begins with its URL."""
+    """A place cannot be used. The message is one line that begins with the URL."""
 
 
 def safe_url(url: str) -> str:
-    """Return a URL without a password or the signature of a link."""
+    """Return a URL without a password and without the signature of a link."""
     return printable(url, max(300, len(url)))
 
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A folder or a file elsewhere. files: fsspec's file system; root: its path there."""
+    """A folder or a file elsewhere.
+
+    files: fsspec's file system. root: the path in it.
+    """
 
     url: str
     files: Any
@@ -82,7 +88,7 @@ class RemotePath:
 
     @property
     def protocols(self) -> frozenset[str]:
-        """Return its protocols: ``s3``, ``https``."""
+        """Return its protocols, such as ``s3`` or ``https``."""
         found = self.files.protocol
         return frozenset((found,) if isinstance(found, str) else found)
 
@@ -96,18 +102,21 @@ class RemotePath:
 
 
 def opened(url: str) -> RemotePath:
-    """Return a URL's place without a request. Raises PlaceError without what fsspec needs."""
+    """Return the place of a URL, without sending a request.
+
+    Raises PlaceError if something that fsspec needs is missing.
+    """
     try:
         core = importlib.import_module("fsspec.core")
     except ImportError:
-        text = "cannot be reached without fsspec: pip install 'lstm-benchmark-suite[remote]'"
+        text = "cannot be reached without fsspec; pip install 'lstm-benchmark-suite[remote]'"
         raise PlaceError(f"{safe_url(url)} {text}") from None
     try:
         files, root = core.url_to_fs(url)
         # Listings of an earlier command may be outdated.
         files.invalidate_cache()
     except Exception as error:
-        # fsspec's ImportError says what to install.
+        # The ImportError of fsspec says what to install.
         install = isinstance(error, ImportError)
         text = printable(_cleaned(str(error), url)) if install else reason(error, url)
         raise PlaceError(f"{safe_url(url)} cannot be reached: {text}") from None
@@ -115,7 +124,7 @@ def opened(url: str) -> RemotePath:
 
 
 def limit() -> float:
-    """Return the seconds for one request."""
+    """Return the time limit of one request in seconds."""
     try:
         found = float(os.environ.get(LIMIT_VARIABLE, ""))
     except ValueError:
@@ -124,9 +133,10 @@ def limit() -> float:
 
 
 def answer_within_limit(call: Callable[..., T], *arguments: object, **options: object) -> T:
-    """Return what a call returns within the limit; raises TimeoutError, or what the call raises.
+    """Return what a call returns within the limit.
 
-    The call cannot be cancelled: a daemon thread goes on waiting for it.
+    Raises TimeoutError, or the error of the call. The call cannot be cancelled, so a daemon thread
+    continues to wait for it.
     """
     answer: Future[T] = Future()
 
@@ -143,14 +153,14 @@ def answer_within_limit(call: Callable[..., T], *arguments: object, **options: o
 def reason(error: BaseException, url: str = "") -> str:
     """Return the reason of a place's error as text without credentials.
 
-    url: that of the place, whose credentials other libraries may put into their messages.
+    url: the URL of the place. Other libraries may put its credentials into their messages.
     """
     if _denied(error):
-        return "access is denied: check the credentials"
+        return "access is denied; check the credentials"
     if isinstance(error, TimeoutError):
-        return f"no answer within {limit():g} s ({LIMIT_VARIABLE}=SECONDS allows more)"
+        return f"no answer within {limit():g} s (set {LIMIT_VARIABLE}=SECONDS to wait longer)"
     if isinstance(error, FileNotFoundError):
-        return "it is not there"
+        return "it does not exist"
     text = _cleaned(re.sub(r"\?[^\s'\"]*", "", str(error)), url) or "no reason was given"
     return printable(f"{type(error).__name__}: {text}", 200)
 
@@ -167,7 +177,7 @@ def _cleaned(text: str, url: str) -> str:
 
 
 def is_gone(error: BaseException) -> bool:
-    """Return whether something does not exist; some places report denied access the same way."""
+    """Return whether something does not exist. Some places report denied access in the same way."""
     return isinstance(error, FileNotFoundError) and not _denied(error)
 
 
@@ -190,7 +200,10 @@ def _size(info: Mapping[str, Any]) -> int | None:
 
 @dataclass(frozen=True)
 class Fetched:
-    """The copy of a folder or a file. errors: those of files that could not be copied."""
+    """The copy of a folder or a file.
+
+    errors: those of files that could not be copied.
+    """
 
     path: Path
     errors: tuple[ResultError, ...] = ()
@@ -208,9 +221,12 @@ def named(text: str) -> str:
 
 
 def fetched(url: str, wanted: Wanted) -> Fetched:
-    """Copy a file, or a folder's wanted files, unless up to date. Raises PlaceError."""
+    """Copy a file, or the wanted files of a folder, unless the copies are up to date.
+
+    Raises PlaceError.
+    """
     place = opened(url)
-    # By the complete URL: two users of one place may see different files.
+    # The key is the complete URL, because two users of one place may see different files.
     key = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
     folder = user_cache_path("lstm-benchmark-suite").absolute() / "remote" / key
     marks: dict[str, object] = {}
@@ -244,7 +260,7 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
     copied = {name: mark for name, mark in found.items() if isinstance(mark, str)}
     errors = tuple(error for error in found.values() if isinstance(error, PlaceError))
     try:
-        # Leave only the current copies for readers of the folder.
+        # Readers of the folder should find only the current copies.
         write(folder / INDEX, copied)
         for path in folder.iterdir():
             if path.name not in copied and path.name != INDEX:
@@ -273,7 +289,10 @@ def _listed(place: RemotePath) -> dict[str, Mapping[str, Any]]:
 
 
 def _copy(place: RemotePath, to: Path, info: Mapping[str, Any], where: str, known: object) -> str:
-    """Update a copy of mark ``known``; return its file's mark, perhaps empty. where: for errors."""
+    """Update a copy whose mark is ``known``. Return the mark of its file, which may be empty.
+
+    where: the name of the file in errors.
+    """
     path = str(info.get("name") or place.inside(where)) if where else place.root
     if _size(info) is None:
         info = answer_within_limit(place.files.info, path)
@@ -283,10 +302,10 @@ def _copy(place: RemotePath, to: Path, info: Mapping[str, Any], where: str, know
     if mark and known == mark and to.is_file():
         return mark
     if size is not None and size > LARGEST_FILE:
-        raise place.error(f"is larger than {LARGEST_FILE:,} bytes, the most that is read", where)
+        raise place.error(f"is larger than {LARGEST_FILE:,} bytes, the limit for reading", where)
     data: bytes = answer_within_limit(place.files.cat_file, path)
     if size is not None and len(data) != size:
-        text = f"is cut off: {len(data):,} of {size:,} bytes came; try again"
+        text = f"is cut off: only {len(data):,} of {size:,} bytes arrived; try again"
         raise place.error(text, where)
     write_bytes(to, data)
     return mark

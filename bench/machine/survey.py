@@ -1,6 +1,6 @@
 """Find which backends can run on which devices of this machine.
 
-Each installed framework is imported in a process of its own, which may crash (a build for another
+Each installed framework is imported in a process of its own. It may crash (a build for another
 processor), hang, print or conflict with other frameworks.
 """
 
@@ -21,13 +21,18 @@ from lstm_impl.names import strategies
 from lstm_impl.registry import variants
 
 PATIENCE = 180.0
-"""Seconds that one framework may take to start: TensorFlow took 7, on a cold disk it takes tens."""
+"""The time limit for starting one framework, in seconds.
+
+TensorFlow took 7, and from a cold disk it takes tens.
+"""
 
 AT_ONCE = 2
-"""Frameworks started in parallel: most of the work is reading them from disk."""
+"""The number of frameworks that are started in parallel, because most of the work is reading them
+from disk.
+"""
 
 REFERENCE = "numpy"
-"""The reference backend, which always runs and is no choice."""
+"""The reference backend, which always runs and is not a choice."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,9 @@ class Entry:
 class Survey:
     """All backends on all devices.
 
-    frameworks: the version of each that is installed and works, None if it has none.
-    problems: strategies and frameworks that are registered but cannot be imported, and why.
+    frameworks: the version of each framework that is installed and works; None if it has no
+    version. problems: the strategies and frameworks that are registered but cannot be imported, and
+    why.
     """
 
     devices: tuple[str, ...]
@@ -54,13 +60,16 @@ class Survey:
     problems: tuple[str, ...] = ()
 
     def choices(self, device: str) -> list[str]:
-        """Return the names of the backends that can run there, without the reference."""
+        """Return the names of the backends that can run on a device, without the reference."""
         return [each.name for each in self.entries if each.on[device] and each.name != REFERENCE]
 
 
 @dataclass(frozen=True)
 class SurveyRequest:
-    """The request to a framework's process. environment: its additional variables."""
+    """The request to the process of a framework.
+
+    environment: its additional variables.
+    """
 
     framework: str
     backends: tuple[str, ...]
@@ -69,8 +78,11 @@ class SurveyRequest:
 
 
 SurveyAnswer = Mapping[str, Any]
-"""``version`` of the framework, or None; ``error``: why it cannot be used, else empty;
-``available``: by backend and device, whether it can run there and why not, as plain data."""
+"""The answer holds ``version``, that of the framework or None.
+
+``error`` says why the framework cannot be used, or is empty. ``available`` says by backend and
+device whether a backend can run there and why not, as plain data.
+"""
 
 Ask = Callable[[SurveyRequest], SurveyAnswer]
 
@@ -78,7 +90,7 @@ Ask = Callable[[SurveyRequest], SurveyAnswer]
 def survey(
     devices: Sequence[str], names: Sequence[str] | None = None, ask: Ask | None = None
 ) -> Survey:
-    """Check all backends, or these, on each device. Raises UnsupportedError for an unknown name."""
+    """Check all backends, or these, on each device. Raise UnsupportedError for an unknown name."""
     backends, problems = [], []
     if names is not None:
         backends = [get_backend(name) for name in dict.fromkeys(names)]
@@ -89,7 +101,7 @@ def survey(
             problems.append(str(error))
     if names is None:
         problems += broken_frameworks()
-    # A process for each framework and the variables that it needs.
+    # Each framework, with the variables that it needs, gets a process.
     groups: dict[tuple[str, str], list[Backend]] = {}
     for backend in backends:
         if has_framework(backend.framework):
@@ -137,7 +149,7 @@ def _read_availability(data: Mapping[str, Any]) -> Availability:
 
 
 def availability(backend: Backend, device: str) -> Availability:
-    """Ask a backend; an error of its own counts as not available."""
+    """Ask a backend whether it is available. An error of its own counts as not available."""
     interrupts = Interrupts()
     try:
         with interrupts:
@@ -157,7 +169,7 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
         answer: SurveyAnswer = found
         return answer
     if found.code is None:
-        error = f"{name} did not start within {seconds:.0f} s; try `import {name}`"
+        error = f"{name} did not start within {seconds:.0f} s; try `import {name}` yourself"
     elif found.code == -signal.SIGILL:
         error = (
             f"importing {name} ends the process with an illegal instruction: it was built for a "
@@ -177,7 +189,7 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
         framework = get_framework(request.framework)
         framework.before_import()
         loaded = importlib.import_module(framework.module)
-    except Exception as raised:  # an extension module may raise anything
+    except Exception as raised:  # An extension module may raise anything.
         message = f"{type(raised).__name__}: {one_line(raised)}"
         error = f"{request.framework} is installed but cannot be imported ({message}); reinstall it"
     else:

@@ -1,4 +1,4 @@
-"""Copy files to places that are no folder of this machine, whole and never over another file."""
+"""Copy files to places outside this machine, completely and never over another file."""
 
 import time
 from collections.abc import Sequence
@@ -10,32 +10,40 @@ from bench.machine.reading import regular_bytes
 from bench.machine.remote import AT_ONCE, RemotePath, answer_within_limit, is_gone, opened, reason
 
 _WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
-"""Places where a folder must be created before a file in it. In an object store a mistyped bucket
-is an error and is never created."""
+"""The places where a folder must be created before a file in it.
+
+In an object store, a mistyped bucket is an error and is never created.
+"""
 
 _EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
-"""Places that can open a file on the condition that it is new."""
+"""The places that can open a file on the condition that it is new."""
 
 QUIET = 10.0
-"""Seconds without a new byte after which another writer of a file counts as gone. A writer sends
-its buffers every few hundred milliseconds, and a stalled connection recovers in seconds."""
+"""After this many seconds without a new byte, another writer of a file counts as gone.
+
+A writer sends its buffers every few hundred milliseconds, and a stalled connection recovers in
+seconds.
+"""
 
 BETWEEN_LOOKS = 0.5
-"""Seconds between two looks at a file that another writer may be finishing."""
+"""The interval between two looks at a file that another writer may be finishing, in seconds."""
 
 _clock, _pause = time.monotonic, time.sleep
 
 
 def check(url: str) -> RemotePath:
-    """Return a place. Raises PlaceError if files can certainly not be written there."""
+    """Return a place. Raise PlaceError if files can certainly not be written there."""
     place = opened(url)
     if place.protocols & {"http", "https"}:
-        raise place.error("can only be read: results go to s3://, gs://, sftp:// and the like")
+        raise place.error("can only be read; results go to s3://, gs://, sftp:// and the like")
     return place
 
 
 def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError]]:
-    """Copy files elsewhere; return the URLs of those there, and errors. Raises PlaceError."""
+    """Copy files elsewhere. Return the URLs of those that are now there, and the errors.
+
+    Raises PlaceError.
+    """
     place = check(url)
 
     def one(path: Path) -> str | ResultError:
@@ -60,7 +68,7 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
             if place.protocols & _WITH_FOLDERS:
                 answer_within_limit(place.files.makedirs, place.root, exist_ok=True)
             created = _create(place, target, data)
-            # Of two simultaneous writers of one name, only one finds its own file.
+            # If two writers write the same name at the same time, only one finds its own file.
             found = _there(place, target)
         if not created:
             found = _wait_for_writer(place, target, data, found)
@@ -76,7 +84,7 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
         raise place.error(f"was not written completely: {part}", name)
     raise place.error(
         f"is incomplete: {part}; another upload has not finished it, or was cut off. If no other "
-        "upload is running, delete it there; then run the command again",
+        "upload is running, delete the file there and run the command again",
         name,
     )
 
@@ -84,7 +92,7 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
 def _wait_for_writer(
     place: RemotePath, target: str, data: bytes, found: bytes | None
 ) -> bytes | None:
-    """Return a file of another writer, when it is complete or has stopped growing.
+    """Return the file of another writer, when it is complete or has stopped growing.
 
     A file that is shorter than ours and begins like ours may still be in the making.
     """
@@ -100,9 +108,9 @@ def _wait_for_writer(
 
 
 def _create(place: RemotePath, target: str, data: bytes) -> bool:
-    """Write a new file, if possible without replacing another's; the caller compares with that.
+    """Write a new file, if possible without replacing one. Return whether this call wrote it.
 
-    Return whether this call wrote it, as far as the place says.
+    The result is what the place says. The caller compares the file with its own data.
     """
 
     def exclusively() -> None:
@@ -113,7 +121,7 @@ def _create(place: RemotePath, target: str, data: bytes) -> bool:
         if place.protocols & _EXCLUSIVE:
             answer_within_limit(exclusively)
         else:
-            # S3 and Google's store refuse to replace a file (`If-None-Match: *`).
+            # S3 and Google's store can refuse to replace a file (`If-None-Match: *`).
             answer_within_limit(place.files.pipe_file, target, data, mode="create")
     except Exception as error:
         if isinstance(error, FileExistsError) or _there(place, target) is not None:
@@ -122,13 +130,13 @@ def _create(place: RemotePath, target: str, data: bytes) -> bool:
             "NotImplemented" not in str(error)
         ):
             raise
-        # A store without conditional writes.
+        # This store has no conditional writes.
         answer_within_limit(place.files.pipe_file, target, data)
     return True
 
 
 def _there(place: RemotePath, target: str) -> bytes | None:
-    """Return the contents of a file, None if it does not exist."""
+    """Return the contents of a file, or None if it does not exist."""
     try:
         found: bytes = answer_within_limit(place.files.cat_file, target)
     except Exception as error:

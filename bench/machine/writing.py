@@ -1,8 +1,8 @@
-"""Write files atomically, and find out whether the writer of a file still runs.
+"""Write files atomically, and find out whether the writer of a file is still running.
 
-A file takes its name only when it is complete. A journal is locked while it is written. It also
-names its writer (the process and the start of its machine), since other machines and containers do
-not see the locks of some file systems. An unknown writer counts as running.
+A file gets its name only when it is complete. A journal is locked while it is written. It also
+names its writer (the process and the start of its machine), because on some file systems other
+machines and containers do not see the lock. An unknown writer counts as running.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release what is held; a second call does nothing."""
+        """Release what is held. A second call does nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -44,14 +44,19 @@ class Closing(ABC):
 
 
 FRESH = 900.0
-"""Seconds after its last change in which a file may have a writer that this machine cannot see.
-Few cases take longer."""
+"""For this many seconds after its last change, a file may have a writer that this machine cannot
+see.
+
+Few cases take longer.
+"""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A process. started: in the system's unit. boot: identifies the start of the machine.
-    namespace: identifies the container. locks: whether it has locked its file.
+    """A process.
+
+    started: when it started, in the system's unit. boot: identifies the start of the machine.
+    namespace: identifies the container. locks: whether the process has locked its file.
     """
 
     pid: int
@@ -69,7 +74,7 @@ class Writer:
 
     @classmethod
     def from_data(cls, data: object) -> Writer | None:
-        """Return the result of ``to_dict`` as a Writer; None for anything else."""
+        """Return the result of ``to_dict`` as a Writer, or None for anything else."""
         kinds = {"pid": int, "started": int, "boot": str, "namespace": str}
         kinds |= {"host": str, "machine": str}
         given = data if isinstance(data, Mapping) else {}
@@ -89,10 +94,11 @@ class Writer:
 
     @property
     def is_running(self) -> bool | None:
-        """Return whether the process runs; None if that is unknown here."""
+        """Return whether the process is running, or None if that is unknown here."""
         boot, namespace, host, machine = _here()
         if self.boot != boot:
-            # It ended if this machine has started again. The host name alone identifies no machine.
+            # The process has ended if this machine has started again. The host name alone does not
+            # identify a machine.
             same = bool(machine) and (self.host, self.machine) == (host, machine)
             return False if same else None
         if self.namespace != namespace:
@@ -105,7 +111,7 @@ class Writer:
 
 
 def token_is_running(name: str) -> bool | None:
-    """Return whether the process whose ``token`` is in a name runs; None if that is unknown."""
+    """Return whether the process is running whose ``token`` is in a name, or None if unknown."""
     found = re.search(r"(\d+)-(\d+)-([0-9a-f]{8}-\d+)", name)
     if found is None or found[3] != Writer.this_process().token.split("-", 2)[2]:
         return None
@@ -123,13 +129,13 @@ def read_writer(path: Path) -> Writer | None:
 
 
 def running_writer(path: Path) -> str:
-    """Describe the process that still writes a journal; empty if none does."""
+    """Describe the process that still writes a journal, or return an empty string if none does."""
     writer = read_writer(path)
     held = _locked(path)
     if held:
         return str(writer or "a process that does not give its number")
     if held is False and (writer is None or (writer.locks and writer.boot == _here()[0])):
-        return ""  # all containers of a machine see the same locks
+        return ""  # All containers of a machine see the same locks.
     if writer is not None and writer.is_running is not None:
         return str(writer) if writer.is_running else ""
     try:
@@ -140,7 +146,10 @@ def running_writer(path: Path) -> str:
 
 
 def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
-    """Lock an open file until it is closed; False if another has it, None if there are no locks."""
+    """Lock an open file until it is closed.
+
+    Returns False if another process has the lock, and None if the system has no locks.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
@@ -161,7 +170,7 @@ def _locked(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        # Shared, so that two simultaneous readers do not take each other for a writer.
+        # The lock is shared, so that two simultaneous readers do not take each other for a writer.
         free = lock(file, wait=False, shared=True)
     finally:
         os.close(file)
@@ -191,10 +200,10 @@ def _text(path: str) -> str:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process was started, in the system's unit; None if there is none."""
+    """Return when a process was started, in the system's unit, or None if there is none."""
     try:
-        # After the name, which may hold anything, are the state, the third field of proc(5), and
-        # the start, the twenty-second.
+        # The name may contain anything. After it come the state, which is the third field of
+        # proc(5), and as the twenty-second field the start.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return None if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError, ValueError):
@@ -213,7 +222,7 @@ JOURNAL_SUFFIX = ".journal.jsonl"
 
 
 class ResultWriteError(OSError):
-    """A file cannot be written; one line that names the path. No partial file is left."""
+    """A file cannot be written. The message is one line with the path. No partial file is left."""
 
 
 def write(path: str | os.PathLike[str], data: Mapping[str, object]) -> None:
@@ -227,7 +236,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     The data is written under another name, which is then changed. A symbolic link stays, and its
     target is written. A device or a FIFO is never replaced: the data is written into it.
 
-    Raises ResultWriteError, naming the path; an existing file then stays as it was.
+    Raises a ResultWriteError that names the path. An existing file then stays as it was.
     """
     path = Path(path)
     try:
@@ -244,7 +253,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def delete_partial_files(folder: str | os.PathLike[str]) -> None:
-    """Delete partial files whose writer has ended, and after a day where that is unknown."""
+    """Delete partial files whose writer has ended. If that is unknown, delete them after a day."""
     for place in (Path(folder), Path(folder) / ".sessions"):
         with contextlib.suppress(OSError):
             for path in place.iterdir():
@@ -259,7 +268,7 @@ def delete_partial_files(folder: str | os.PathLike[str]) -> None:
 
 def unfinished_name(name: str) -> str:
     """Return a hidden name for a file that is being written, with the token of its writer."""
-    # A name can have 255 bytes.
+    # A name can have up to 255 bytes.
     name = name.encode(errors="ignore")[:100].decode(errors="ignore")
     return f".{name}.{Writer.this_process().token}.{uuid.uuid4().hex[:8]}.tmp"
 
@@ -272,7 +281,7 @@ def _is_written_through(path: Path) -> bool:
         return False
     if not stat.S_ISREG(kind):
         return not stat.S_ISDIR(kind)
-    # If the shell redirects a stream, /dev/stdout is the file, and others write to it too.
+    # If the shell redirects a stream, /dev/stdout is that file, and others write to it as well.
     streams = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
     return path.absolute().as_posix().startswith(streams)
 
@@ -284,7 +293,7 @@ def _write_and_rename(path: Path, data: bytes) -> None:
         file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | open_flags(), 0o666)
         try:
             write_all(file, data)
-            with contextlib.suppress(OSError):  # keep the permissions of an existing file
+            with contextlib.suppress(OSError):  # An existing file keeps its permissions.
                 unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
             os.fsync(file)
         finally:
@@ -304,7 +313,7 @@ def write_all(file: int, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power failure; some file systems cannot."""
+    """Make a new name in a folder survive a power failure, if the file system can."""
     try:
         file = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -322,17 +331,17 @@ def write_error(path: Path, error: Exception) -> ResultWriteError:
 
 def encode(data: object) -> bytes:
     """Return plain data as JSON."""
-    # ASCII, since a name may hold a lone surrogate.
+    # The result is ASCII, because a name may contain a lone surrogate.
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
 def plain(value: Mapping[str, object], where: str = "") -> dict[str, object]:
-    """Return an object as JSON can hold it. Raises ResultError, naming where, if it cannot."""
+    """Return an object in a form that JSON can hold. Raise a ResultError that names the place."""
     return {str(key): _plain_value(item, f"{where}{key}") for key, item in value.items()}
 
 
 def _plain_value(value: object, where: str) -> object:
-    """Return the value as JSON can hold it; NaN and infinity become null."""
+    """Return a value in a form that JSON can hold. NaN and infinity become null."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):

@@ -1,4 +1,4 @@
-"""Write, find and read result files; ``schema`` has the types of their contents."""
+"""Write, find and read result files. ``schema`` has the types of their contents."""
 
 from bench.records.files import (
     collect,

@@ -1,7 +1,8 @@
-"""Detect changes of a result file's contents by its digest, which is not a signature.
+"""Detect changes of a result file by its digest, which is not a signature.
 
-The digest is the SHA-256 of the file's other contents as JSON with sorted keys, no blanks, ASCII
-only, and numbers as Python's ``json`` writes them: only order and layout of fields may change.
+The digest is the SHA-256 of the rest of the file as JSON with sorted keys, without blanks, in
+ASCII, with numbers as Python's ``json`` writes them. Only the order and the layout of the fields
+may therefore change.
 """
 
 import hashlib
@@ -14,25 +15,28 @@ from bench.machine.fields import mapping
 from bench.machine.writing import plain
 
 KEY = "digest"
-"""The field of the digest at the top of the file."""
+"""The field at the top of a file that holds the digest."""
 
 MARK = "digested"
-"""The field that says that the version which wrote the file also writes a digest."""
+"""The field that says that the version which wrote the file also writes digests."""
 
 CHANGED = (
-    "was changed after it was written: its digest is missing or is not that of its contents; "
-    "take the original, or measure again"
+    "was changed after it was written: its digest is missing or does not fit its contents; "
+    "use the original, or measure again"
 )
-"""The message about a changed file, after its name."""
+"""The message about a changed file. It follows the name of the file."""
 
 
 def digest(document: Mapping[str, object]) -> str:
-    """Return ``sha256:`` and 64 digits for a document of plain data, without a digest in it."""
+    """Return ``sha256:`` and 64 digits for a document of plain data. A digest in it is ignored."""
     return _digest_text(_canonical(document))
 
 
 def with_digest(document: Mapping[str, object]) -> dict[str, object]:
-    """Return the document as plain data, its keys sorted, its digest last. Raises ResultError."""
+    """Return the document as plain data with sorted keys and its digest at the end.
+
+    Raises ResultError.
+    """
     text = _canonical(plain(document))
     contents = json.loads(text)
     return {
@@ -42,7 +46,9 @@ def with_digest(document: Mapping[str, object]) -> dict[str, object]:
 
 
 def changed(document: Mapping[str, object]) -> bool:
-    """Return whether a file was changed: its digest is wrong or, except in old files, missing."""
+    """Return whether a file was changed: its digest is wrong, or missing although the file is not
+    old.
+    """
     if document.get(KEY) is not None:
         return document[KEY] != digest(document)
     sections = map(mapping, (document.get("lstm"), document.get("learning")))
@@ -50,10 +56,10 @@ def changed(document: Mapping[str, object]) -> bool:
 
 
 def is_as_written(data: bytes) -> bool:
-    """Return whether a file's parts are in the canonical form, and its digest is theirs.
+    """Return whether the parts of a file are in canonical form and the digest is right.
 
-    The parts may be in any order. This check halves the time of reading; other files may be
-    unchanged too.
+    The parts may be in any order. This quick check halves the time of reading. A file that fails it
+    may still be unchanged.
     """
     try:
         parts = _parts.decode(data)
@@ -61,8 +67,8 @@ def is_as_written(data: bytes) -> bool:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     pieces = [(f"{json.dumps(key)}:".encode(), parts[key]) for key in sorted(parts)]
-    # The braces, the commas, and the digest with its key. A part that another one of the same key
-    # has replaced would be missing.
+    # The length counts the braces, the commas, and the digest with its key. It differs if one part
+    # has replaced another part with the same key.
     length = 2 + len(pieces) + len(f'"{KEY}":"{stated}"')
     if length + sum(len(key) + memoryview(part).nbytes for key, part in pieces) != len(
         data.strip()
@@ -81,7 +87,7 @@ _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def _canonical(document: Mapping[str, object]) -> str:
     contents = {key: value for key, value in document.items() if key != KEY}
-    # RFC 8785 has no integers beyond 2^53, and seeds are larger.
+    # RFC 8785 does not allow integers beyond 2^53, and seeds are larger.
     return json.dumps(contents, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 

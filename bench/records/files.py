@@ -1,12 +1,13 @@
 """Find and read result files.
 
-A result file is pytest-benchmark's JSON with our own part. During a run it is a journal, one line
-for each finished case, from which the JSON is made at the end. Files may come from anywhere: each
-value is checked (``records.schema``), and an error is one line that names the file and the field.
-Files of a URL are copied first (``machine.remote``) and reported under their URL.
+A result file is pytest-benchmark's JSON with a part of our own. During a run it is a journal with
+one line for each finished case, from which the JSON file is made at the end. Files may come from
+anywhere. Each value is therefore checked (``records.schema``), and an error names the file and the
+field in one line. Files of a URL are copied first (``machine.remote``) and reported under their
+URL.
 
-A session is what one command measured on one machine, or on machines of one kind. The sessions of
-a run on machines of several kinds have names that begin with that of the run.
+A session is what one command measured on one machine, or on machines of one kind. If a run uses
+machines of several kinds, the names of its sessions begin with the name of the run.
 """
 
 import contextlib
@@ -26,11 +27,14 @@ from bench.machine.fields import Field, ResultError, file_error, printable
 from bench.machine.writing import JOURNAL_SUFFIX, read_writer, running_writer, write
 from bench.records.digest import CHANGED, KEY, MARK, changed, is_as_written, with_digest
 
-TIER_LIST = "tiers.csv"  # the digest of each attested file and its tier, by bench.submit --check
+# It lists the digest and the tier of each attested file; bench.submit --check writes it.
+TIER_LIST = "tiers.csv"
 
 TIER_REGISTRY = reading.SHARED / "results" / "community" / TIER_LIST
-"""The project's own list. A list that comes with downloaded files may claim anything, so no other
-list is read."""
+"""The project's own list.
+
+A list that comes with downloaded files may claim anything, so no other list is read.
+"""
 
 AnyPath = str | os.PathLike[str]
 
@@ -38,7 +42,7 @@ AnyPath = str | os.PathLike[str]
 def read(path: AnyPath) -> schema.ResultFile:
     """Read the run in a result file or a ``.jsonl`` journal.
 
-    Raises ResultError, which names the file and the field, for contents that are not valid.
+    Raises a ResultError that names the file and the field for invalid contents.
     """
     path = Path(path)
     try:
@@ -50,12 +54,12 @@ def read(path: AnyPath) -> schema.ResultFile:
 def collect(
     paths: Iterable[AnyPath], watch: Callable[[Sequence[Path]], Iterable[Path]] = iter
 ) -> schema.Results:
-    """Read the runs in these files, folders and URLs; a run that is found twice counts once.
+    """Read the runs in these files, folders and URLs. A run that is found twice counts once.
 
-    A folder means the result files directly in it, or in its ``reference`` folder if there are
-    none. A journal is read only if its JSON is missing or cannot be read.
+    A folder stands for the result files directly in it, or for those in its ``reference`` folder if
+    it has none. A journal is read only if its JSON file is missing or cannot be read.
 
-    watch: yields the files again, to show progress.
+    watch: yields the same files again, in order to show progress.
     """
     errors: list[ResultError] = []
     notes: list[str] = []
@@ -63,15 +67,17 @@ def collect(
     seen: set[Path] = set()
     ordered: list[Path] = []
     for each in map(Path, local_paths(paths, errors)):
-        # Unlike a Path's method, false for a name too long or with a NUL.
+        # Unlike a method of Path, this is False for a name that is too long or contains a NUL.
         folder = os.path.isdir(each)  # noqa: PTH112
         found = result_files(each) if folder else [each]
         if not found:
             errors.append(file_error(each, "holds no result files"))
         ordered += found
-    # JSON first, so that a journal named next to its JSON is recognised as the same run.
+    # JSON files come first, so that a journal that is named together with its JSON file is
+    # recognized as the same run.
     ordered.sort(key=_is_journal)
-    # Reading makes no cycles; searching for them takes a third of the time of 100,000 cases.
+    # Reading creates no cycles, and searching for them would take a third of the time for 100,000
+    # cases.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -92,7 +98,7 @@ def collect(
             # A copy of a run is not a second process.
             if first is not file and json_path(first.path) != json_path(file.path):
                 place, other = printable(str(file.path)), printable(str(first.path))
-                notes.append(f"{place} holds the same run as {other}; it is counted once")
+                notes.append(f"{place} holds the same run as {other}; the run counts once")
     finally:
         if collects:
             gc.enable()
@@ -107,9 +113,10 @@ def collect(
 
 
 def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[AnyPath]:
-    """Return the paths, with copies in place of URLs; add to the errors.
+    """Return the paths, with local copies in place of URLs, and append the errors to ``errors``.
 
-    The reference's usual path is that of the installed package where it is not here.
+    If the usual folder of the reference results does not exist here, the path of the installed
+    package replaces it.
     """
     found: list[AnyPath] = []
     for path in paths:
@@ -130,7 +137,7 @@ def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[Any
             errors.append(error)
             continue
         errors += copy.errors
-        # If all files are missing, the errors are enough.
+        # If all files are missing, the errors say enough.
         if _holds_results(copy) or not copy.errors:
             found.append(copy.path)
     return found
@@ -143,7 +150,8 @@ def _holds_results(copy: remote.Fetched) -> bool:
 def latest(folder: AnyPath = reading.DEFAULT_FOLDER) -> list[Path]:
     """Return the files of the newest run in a folder, or else in its ``reference`` folder.
 
-    Files that cannot be read are included: the newest may be one of them, and its error is shown.
+    Files that cannot be read are included, because the newest run may be one of them. Its error is
+    then shown.
     """
     found = list(map(_summary, result_files(Path(folder))))
     runs = [each.run for each in found if each.run is not None]
@@ -153,10 +161,10 @@ def latest(folder: AnyPath = reading.DEFAULT_FOLDER) -> list[Path]:
 
 @dataclass(frozen=True)
 class DefaultResults:
-    """The files that a command reads if none is named, and newer ones that it passes over.
+    """The files that a command reads by default, and newer files that it leaves out.
 
-    empty: files of the newest run, if it has no measured case. foreign: files of the newest run of
-    another machine, if ``paths`` hold results of this machine.
+    empty: the files of the newest run, if it has no measured case. foreign: the files of the newest
+    run of another machine, if ``paths`` holds results of this machine.
     """
 
     paths: tuple[AnyPath, ...]
@@ -167,9 +175,9 @@ class DefaultResults:
 def newest_measured(folder: AnyPath, machine: str) -> DefaultResults:
     """Return the files of the newest run in a folder that has a measured case.
 
-    Runs of this machine come before those of other machines, and all of them before the runs of
-    the folder's ``reference``. If no run has a measured case, the newest run is returned. Files
-    that cannot be read are included: the newest may be one of them, and its error is shown.
+    Runs of this machine come before runs of other machines. The runs of the folder's ``reference``
+    come last. If no run has a measured case, the newest run is returned. Files that cannot be read
+    are included, because the newest run may be one of them. Its error is then shown.
 
     machine: the id of this machine. A run on machines of several kinds counts as this machine's,
     because the user started it from here.
@@ -196,7 +204,10 @@ def newest_measured(folder: AnyPath, machine: str) -> DefaultResults:
 
 @dataclass(frozen=True)
 class _Summary:
-    """A result file without its cases. run: None if the file cannot be read."""
+    """A result file without its cases.
+
+    run: None if the file cannot be read.
+    """
 
     path: Path
     run: schema.Run | None = None
@@ -221,25 +232,25 @@ def _paths(files: Sequence[_Summary]) -> tuple[Path, ...]:
 
 
 def new_session_name(now: datetime | None = None) -> str:
-    """Return a unique name of a session that sorts by time."""
+    """Return a unique name for a session. Names sort by time."""
     return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def session_of_kind(run: str, kind: str) -> str:
-    """Return the name of a run's session on machines of a kind."""
+    """Return the name of a run's session on one kind of machine."""
     return f"{run}-{kind}"
 
 
 def run_name(session: str) -> str:
-    """Return the name of a session's run, which for one kind of machine is its own name."""
+    """Return the name of a session's run. With one kind of machine, the two names are equal."""
     found = re.fullmatch(r"(\d{8}T\d{6}Z-[0-9a-f]{6})-.+", session, re.DOTALL)
     return found[1] if found else session
 
 
 def default_results(folder: str, machine: str) -> DefaultResults:
-    """Return ``newest_measured`` of a folder or a URL, which a command reads by default.
+    """Return ``newest_measured`` for the folder or URL that a command reads by default.
 
-    If not all files of a URL can be copied, return the URL: reading it reports the errors.
+    If some file of a URL cannot be copied, return the URL, because reading it reports the errors.
     """
     errors: list[ResultError] = []
     here = local_paths([folder], errors)
@@ -268,8 +279,10 @@ def journal_to_json(
 ) -> Path:
     """Write the JSON result file of a journal, finished or not, and return its path.
 
-    machine_info, commit_info: pytest-benchmark's. The journal stays. Raises ResultError if it
-    cannot be read, ResultWriteError if the file cannot be written.
+    The journal stays.
+
+    machine_info, commit_info: what pytest-benchmark records. Raises ResultError if the journal
+    cannot be read, and ResultWriteError if the file cannot be written.
     """
     journal = Path(journal)
     run = read(journal).run
@@ -279,7 +292,7 @@ def journal_to_json(
     with contextlib.suppress(metadata.PackageNotFoundError):
         version = metadata.version("pytest-benchmark")
     document = {
-        # In the order of the canonical form, for ``is_as_written``.
+        # The parts are in the order of the canonical form, which ``is_as_written`` needs.
         "benchmarks": [line["benchmark"].value for line in lines if line["benchmark"].given],
         "commit_info": commit_info or {},
         "datetime": (run.finished or run.started).isoformat(),
@@ -311,9 +324,10 @@ def _spare(path: Path) -> Path | None:
 def result_files(
     folder: Path, wanted: Callable[[Path], bool] = lambda path: not reading.has_no_cases(path)
 ) -> list[Path]:
-    """Return the result files directly in a folder, or in its ``reference`` folder if it has none.
+    """Return the result files directly in a folder, or those in its ``reference`` if it has none.
 
-    wanted: selects their kind, by default files of cases (``maps`` and ``study`` read the others).
+    wanted: selects the kind of file. By default these are files of cases; ``maps`` and ``study``
+    read the other kinds.
     """
     places = (folder, folder / reading.REFERENCE)
     return next(filter(None, (_files_inside(place, wanted) for place in places)), [])
@@ -322,7 +336,7 @@ def result_files(
 def _files_inside(
     folder: Path, wanted: Callable[[Path], bool] = lambda path: not reading.has_no_cases(path)
 ) -> list[Path]:
-    """Return the result files directly in a folder; none if it cannot be listed."""
+    """Return the result files directly in a folder, or none if it cannot be listed."""
     try:
         names = result_names(path.name for path in folder.iterdir())
     except (OSError, ValueError):
@@ -331,9 +345,12 @@ def _files_inside(
 
 
 def result_names(there: Iterable[str]) -> list[str]:
-    """Return the names of results in a folder, journals only if their JSON is missing."""
+    """Return the names of results in a folder.
+
+    A journal counts only if its JSON file is missing.
+    """
     names = set(there)
-    # A name that starts with a dot is that of a file being written, or of another program.
+    # A name that starts with a dot belongs to a file that is being written, or to another program.
     return [
         name
         for name in sorted(names)
@@ -346,7 +363,7 @@ def result_names(there: Iterable[str]) -> list[str]:
 
 
 def _summary(path: Path) -> _Summary:
-    """Summarise a result file, or else its journal."""
+    """Summarize a result file, or else its journal."""
     for each in (path, _spare(path)):
         if each is not None:
             with contextlib.suppress(ResultError, RecursionError):
@@ -355,7 +372,7 @@ def _summary(path: Path) -> _Summary:
 
 
 def _summarise(path: Path, name: Path) -> _Summary:
-    """Read the run of a file, and its cases up to the first that was measured."""
+    """Read the run of a file, and its cases up to the first measured one."""
     if _is_journal(path):
         lines = _journal_lines(path)[0]
         run = schema.parse_run(lines[0]["run"])
@@ -368,7 +385,7 @@ def _summarise(path: Path, name: Path) -> _Summary:
         found = (schema.parse_benchmark(each, run) for each in benchmarks)
         measured = any(isinstance(each, schema.Measurement) for each in found)
     except ResultError:
-        measured = True  # the code that reads the cases reports what is wrong here
+        measured = True  # The code that reads the cases reports what is wrong.
     return _Summary(name, run, measured)
 
 
@@ -383,7 +400,7 @@ def _read_json(path: Path) -> schema.ResultFile:
     warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
     notes = list(warnings)
     found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
-    # pytest-benchmark's own part may have any form.
+    # The part of pytest-benchmark may have any form.
     info, commit = document["commit_info"].value, ""
     if isinstance(info, dict) and isinstance(info.get("id"), str):
         commit = f"{info['id']}{' with changes' if info.get('dirty') is True else ''}"
@@ -391,7 +408,7 @@ def _read_json(path: Path) -> schema.ResultFile:
 
 
 def _tier(digest: object) -> str:
-    """Return the tier that the project's own list has for these contents."""
+    """Return the tier that the project's own list gives these contents."""
     try:
         listed = reading.regular_bytes(TIER_REGISTRY).splitlines()
     except ResultError:
@@ -405,7 +422,7 @@ def _document(path: Path, data: bytes) -> Field:
     """Return the contents of a JSON file of this suite."""
     document = Field(path, "", reading.parse_json(path, data))
     if not isinstance(document.value, dict) or "lstm" not in document.value:
-        made = "they are made by pytest --benchmark-only"
+        made = "pytest --benchmark-only and python -m bench.run make such files"
         raise file_error(path, f"holds no results of this suite ({made})")
     schema.check_schema(document["lstm"])
     return document
@@ -434,7 +451,7 @@ def _read_journal(path: Path) -> schema.ResultFile:
 
 
 def _unfinished_cases(entries: Mapping[str, list[Field]]) -> str:
-    """Name the cases on which a process worked when it died, if its journal has them."""
+    """Name the cases on which a process worked when it died, if its journal tells."""
     begun = entries["begun"][-1].value if entries["begun"] else None
     done = {field["case_id"].value for field in entries["outcome"]}
     done |= {field["extra_info"]["lstm"]["case_id"].value for field in entries["benchmark"]}
@@ -443,7 +460,7 @@ def _unfinished_cases(entries: Mapping[str, list[Field]]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f" (its process ended while it was busy with {names[0]}{more})"
+    return f" (its process ended while it worked on {names[0]}{more})"
 
 
 def unfinished(folder: str | os.PathLike[str]) -> list[str]:
@@ -471,18 +488,18 @@ def _result_file(
     for field in benchmarks:
         item = schema.parse_benchmark(field, run)
         if item.case.id in seen:
-            text = f"each case once in a run; it is also at {seen[item.case.id]} too"
+            text = f"each case once in a run; the case is already at {seen[item.case.id]}"
             raise field["extra_info"]["lstm"]["case_id"].error(text)
         seen[item.case.id] = field.name
         if isinstance(item, schema.Measurement):
             measured.append(item)
         else:
             others.append(item)
-            notes.append(f"{name}: {field.name} did not pass its gate; its time is not used")
+            notes.append(f"{name}: {field.name} did not pass its gate, so its time is not used")
     for field in outcomes:
         outcome = schema.parse_outcome(field, run)
         if outcome.case.id in seen:
-            text = f"its case is at {seen[outcome.case.id]}"
+            text = f"the same case is at {seen[outcome.case.id]}"
             notes.append(f"{name}: {field.name} ({outcome.outcome}) is left out; {text}")
             continue
         seen[outcome.case.id] = field.name

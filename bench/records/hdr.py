@@ -1,7 +1,8 @@
 """Encode and decode histograms of seconds in HdrHistogram's "V2 compressed" format, in Base64.
 
-They count whole nanoseconds with three significant digits. HdrHistogram's libraries are not used,
-since they allocate what a text of a foreign file claims to need; the tests compare with them.
+The histograms count whole nanoseconds with three significant digits. HdrHistogram's own libraries
+are not used, because they allocate whatever memory a text from a foreign file claims to need. The
+tests compare this module with them.
 """
 
 import base64
@@ -20,7 +21,7 @@ _HIGHEST = 3_600 * 10**9
 """An hour in nanoseconds. Longer times count as an hour."""
 
 _DIGITS, _HALF_BITS = 3, 10
-"""Three digits need 2 x 10**3 distinct values for each power of two: 2 x 2**10."""
+"""Three digits need 2 x 10**3 distinct values for each power of two, so there are 2 x 2**10."""
 _PLAIN, _COMPRESSED = 0x1C849313, 0x1C849314
 _HEAD = struct.Struct(">iiiiqqd")
 _OUTER = struct.Struct(">ii")
@@ -60,9 +61,9 @@ def encode(seconds: npt.NDArray[np.float64]) -> str:
 
 
 def decode(text: str) -> Histogram:
-    """Return a histogram. Raises ValueError for other text."""
+    """Return the histogram that a text encodes. Raise ValueError for other text."""
     numbers = _numbers(_unpacked(text))
-    # A negative number is that of the empty bins which it stands for.
+    # A negative number stands for that many empty bins.
     ends = np.cumsum(np.where(numbers < 0, -numbers, 1))
     if ends.size and ends[-1] > _MOST_COUNTS:
         raise ValueError("it has more bins than an hour needs")
@@ -75,14 +76,14 @@ def decode(text: str) -> Histogram:
 
 
 def _places(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the bin of each value; each power of two has a row of bins."""
-    # Exact, since a double holds 53 bits and an hour of nanoseconds has 42.
+    """Return the bin of each value. Each power of two has a row of bins."""
+    # This is exact: a double has 53 bits, and an hour has a number of nanoseconds with 42 bits.
     row = np.maximum(np.frexp(values.astype(np.float64))[1] - _HALF_BITS - 1, 0)
     return np.asarray((row << _HALF_BITS) + (values >> row), dtype=np.int64)
 
 
 def _variable(number: int) -> bytes:
-    """Encode an integer as ZigZag LEB128: seven bits a byte, the lowest first."""
+    """Encode an integer as ZigZag LEB128: seven bits per byte, the lowest bits first."""
     rest = number << 1 if number >= 0 else ((-number) << 1) - 1
     found = bytearray()
     while rest >= 0x80:
@@ -94,7 +95,7 @@ def _variable(number: int) -> bytes:
 
 def _unpacked(text: str) -> bytes:
     if len(text) > LONGEST_HISTOGRAM:
-        raise ValueError(f"it is longer than {LONGEST_HISTOGRAM} letters")
+        raise ValueError(f"it has more than {LONGEST_HISTOGRAM} characters")
     try:
         packed = base64.b64decode(text, validate=True)
         cookie, length = _OUTER.unpack_from(packed)

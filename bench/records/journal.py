@@ -1,4 +1,4 @@
-"""Write the journal of a run: a line for each finished case, on disk before the next case starts.
+"""Write the journal of a run: one line for each finished case, on disk before the next case starts.
 
 An entry that could not be read back is refused before it is written.
 """
@@ -17,17 +17,17 @@ from bench.machine.fields import Field, printable
 from bench.machine.reading import open_flags
 
 STARTING, WAITING = "starting", "waiting"
-"""Phases of a process that starts while another one of its session measures."""
+"""The phases of a process that starts while another process of its session measures."""
 
 
 class LineFile(writing.Closing):
-    """Writes a new file of objects, one a line; a line is on disk before the call returns.
+    """Writes a new file with one object per line. A line is on disk when the call returns.
 
-    The file takes its name with its first line, which names its writer, and is locked while it is
-    open, so that others can see that its writer runs.
+    The file gets its name with its first line, which names its writer. It is locked while it is
+    open, so that others can see that its writer is running.
 
-    Raises ResultWriteError, naming the path, if the file cannot be created or a line not written;
-    the lines before it stay complete.
+    Raises a ResultWriteError that names the path if the file cannot be created or a line cannot be
+    written. The earlier lines stay complete.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -35,14 +35,14 @@ class LineFile(writing.Closing):
         self._process = os.getpid()
         self._file = -1
         self._locks: bool | None = None
-        self._hidden: Path | None = None  # its path until the first line
+        self._hidden: Path | None = None  # The path until the first line is written.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _check_free(self.path)
             hidden = self.path.with_name(writing.unfinished_name(self.path.name))
             self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | open_flags(), 0o666)
             self._hidden = hidden
-            # Wait, since others hold the lock for a moment to check it.
+            # Waiting is right, because others hold the lock only for a moment, to check it.
             self._locks = writing.lock(self._file, wait=True)
             _OPEN.add(self)
         except (OSError, ValueError) as error:
@@ -50,7 +50,7 @@ class LineFile(writing.Closing):
             raise writing.write_error(self.path, error) from None
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file. A second call does nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -62,8 +62,8 @@ class LineFile(writing.Closing):
         """Write a line."""
         line = writing.plain(line)
         if os.getpid() != self._process:
-            # The child of a fork would write lines twice, or inside another line.
-            raise RuntimeError(f"{self.path} is written by process {self._process} alone")
+            # The child of a fork would write lines twice, or into another line.
+            raise RuntimeError(f"only process {self._process} may write {self.path}")
         before = os.lseek(self._file, 0, os.SEEK_CUR)
         if before == 0:
             line["writer"] = writing.Writer.this_process(locks=self._locks is True).to_dict()
@@ -74,8 +74,8 @@ class LineFile(writing.Closing):
                 _name(self._hidden, self.path)
                 self._hidden = None
         except OSError as error:
-            # Remove a partial line (on a full disk), to which the next line would be appended. If
-            # that fails, the reader drops it.
+            # On a full disk, a partial line may remain, to which the next line would be appended.
+            # It is removed here. If that fails, the reader drops it.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, before)
                 os.lseek(self._file, before, os.SEEK_SET)
@@ -83,22 +83,22 @@ class LineFile(writing.Closing):
 
 
 def _check_free(path: Path) -> None:
-    """Raise FileExistsError if the name is taken, perhaps by a broken link."""
+    """Raise FileExistsError if the name is taken, even by a broken link."""
     if path.exists() or path.is_symlink():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _name(hidden: Path, path: Path) -> None:
-    """Give a file its name. Raises FileExistsError if another file has it."""
+    """Give a file its name. Raise FileExistsError if another file has it."""
     try:
         path.hardlink_to(hidden)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links
+    except OSError:  # The file system has no hard links.
         _check_free(path)
         hidden.rename(path)
     else:
-        with contextlib.suppress(OSError):  # it has its name, so its line must stay
+        with contextlib.suppress(OSError):  # The file has its name, so its line must stay.
             hidden.unlink()
     writing.sync_folder(path.parent)
 
@@ -111,7 +111,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class Journal(LineFile):
-    """Writes a run's journal, as ``LineFile``. Raises ResultError for what ``read`` refuses."""
+    """Writes the journal of a run, as a ``LineFile``.
+
+    Raises ResultError for an entry that ``read`` would refuse.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
@@ -123,7 +126,7 @@ class Journal(LineFile):
         super().__init__(path)
 
     def start(self, run: schema.Run | Mapping[str, object]) -> None:
-        """Write the first line, the run, as not finished."""
+        """Write the first line: the run, marked as unfinished."""
         data = run.to_dict() if isinstance(run, schema.Run) else run
         begun = {**data, "finished": None, "complete": False}
         line = writing.plain({"schema": schema.SCHEMA, "run": begun})
@@ -132,16 +135,16 @@ class Journal(LineFile):
         self._run = parsed
 
     def begin(self, case_ids: Sequence[str], phase: str = "") -> None:
-        """Write on which cases the process works now; readers of results skip it.
+        """Write on which cases the process works now. Readers of results skip this line.
 
-        phase: ``STARTING`` if it starts the framework of a case in advance, ``WAITING`` if it waits
-        for its turn to measure; otherwise the cases are prepared or timed.
+        phase: ``STARTING`` if the process starts the framework of a case in advance, ``WAITING`` if
+        it waits for its turn to measure; otherwise it prepares or times the cases.
         """
         self._started()
         self.append({"begun": list(case_ids)} | ({"phase": phase} if phase else {}))
 
     def benchmark(self, entry: Mapping[str, object]) -> None:
-        """Write a measured case in pytest-benchmark's form, with ours in ``extra_info``."""
+        """Write a measured case in pytest-benchmark's form, with our data in ``extra_info``."""
         line = writing.plain({"benchmark": entry})
         field = Field(self.path, "benchmark", line["benchmark"])
         case_id = schema.parse_benchmark(field, self._started()).case.id
@@ -159,7 +162,7 @@ class Journal(LineFile):
     def finish(
         self, environment_after: Mapping[str, object] | None = None, *, complete: bool = True
     ) -> None:
-        """Write the last line: that the run ends now, and whether it is complete."""
+        """Write the last line: the run ends now, and whether it is complete."""
         run, now = self._started(), datetime.now(UTC).isoformat()
         ended = {"finished": now, "environment_after": environment_after, "complete": complete}
         line = writing.plain(ended)
@@ -168,5 +171,5 @@ class Journal(LineFile):
 
     def _started(self) -> schema.Run:
         if self._run is None:
-            raise RuntimeError("Journal.start was not called: a journal begins with its run")
+            raise RuntimeError("call Journal.start first: a journal begins with its run")
         return self._run

@@ -1,7 +1,8 @@
 """Read the learning maps that ``bench.echo windows`` writes.
 
-A map has, for each task, distance and window, with the state carried and with it reset, the final
-loss of each seed's training, the best possible loss and the loss without memory.
+A map covers several tasks, distances and windows, with the state carried and with it reset. For
+each of them and each seed it has the final loss, the best possible loss and the loss without
+memory.
 """
 
 import os
@@ -40,9 +41,11 @@ TASKS = ("echo", "copy")
 TASK_NAMES = {"echo": "the echo", "copy": "copy memory"}
 
 LEARNED = 0.9
-"""The share of the memoryless loss's excess over the best loss that must be removed."""
+"""A window has learned a task if it removes this share of the excess of the memoryless loss over
+the best loss.
+"""
 
-_LARGEST_LOSS = 1e9  # nats; a softmax in double precision cannot come to a billion
+_LARGEST_LOSS = 1e9  # In nats. A softmax in double precision cannot reach a billion.
 _LOSS = f"a number from 0 to {_LARGEST_LOSS:g}"
 Loss = Annotated[float, number(0.0, _LARGEST_LOSS), described(_LOSS)]
 
@@ -54,9 +57,11 @@ _KNOWN_SCHEMA = f"{SCHEMA}, the schema that this version reads"
 def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
     """Return whether no training can learn a task at this distance.
 
-    distance: timesteps from an input to the target that needs it. window: timesteps of
-    backpropagation. carried: whether a window starts in the final state of the previous one. If
-    the state is reset instead, a window that is no longer than the distance never holds both.
+    If the state is reset at each window, a window that is no longer than the distance never
+    contains both the input and the target.
+
+    distance: the timesteps from an input to the target that needs it. window: the timesteps of
+    backpropagation. carried: whether a window starts in the final state of the previous one.
     """
     return not carried and window <= distance
 
@@ -64,13 +69,15 @@ def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
 class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
     """Hold the result of one training: a task at a distance, with a window, from one seed.
 
-    distance: timesteps from an input to the target that needs it. window, stride: timesteps of
-    backpropagation in a training step, and between two steps. carried: a window starts in the final
-    state of the previous one, or else from zero. timesteps: of each series; updates: training
-    steps. loss: mean over the final part of the training, in nats a timestep, before the update of
-    each window. accuracy: share of correct guesses there, None without guesses. best, memoryless:
-    the expected losses there with all possible knowledge, and without memory. curve: mean losses of
-    equal parts of the training. problem: why there is no loss (the training diverged), else empty.
+    distance: the timesteps from an input to the target that needs it. window: the timesteps of
+    backpropagation in a training step. stride: the timesteps from one step to the next. carried:
+    whether a window starts in the final state of the previous one; otherwise it starts from zero.
+    timesteps: the length of each series. updates: the number of training steps. loss: the mean over
+    the final part of the training, in nats per timestep, before the update of each window.
+    accuracy: the share of correct guesses in this part, or None without guesses. best, memoryless:
+    the expected losses in this part with all possible knowledge, and without memory. curve: the
+    mean losses of equal parts of the training. problem: why there is no loss (the training
+    diverged); empty if there is one.
 
     Raises WrongFieldError for fields that contradict each other.
     """
@@ -96,23 +103,25 @@ class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
         if self.best > self.memoryless:
             raise WrongFieldError("best", f"a number from 0 to {self.memoryless:g}")
         if self.problem and self.loss is not None:
-            raise WrongFieldError("loss", "null where the training has a problem")
+            raise WrongFieldError("loss", "null, because the training has a problem")
         if self.problem and self.accuracy is not None:
-            raise WrongFieldError("accuracy", "null where the training has a problem")
+            raise WrongFieldError("accuracy", "null, because the training has a problem")
         if not self.problem and self.loss is None:
             raise WrongFieldError("loss", _LOSS)
 
     @property
     def key(self) -> tuple[str, int, int, bool, int]:
-        """Return task, distance, window, carried and seed, which identify the cell in its map."""
+        """Return the task, distance, window, carried and seed, which identify the cell in its
+        map.
+        """
         return self.task, self.distance, self.window, self.carried, self.seed
 
     @property
     def learned_share(self) -> float | None:
-        """Return how much of what can be learned was learned: 1 is all of it, 0 nothing.
+        """Return how much of what can be learned was learned: 1 is everything, 0 is nothing.
 
-        The value is the part of the distance from the memoryless to the best loss. None if there is
-        nothing to learn (a reset state and k <= d) or the training diverged.
+        The value is the covered part of the way from the memoryless loss to the best loss. It is
+        None if there is nothing to learn (a reset state and k <= d), or if the training diverged.
         """
         way = self.memoryless - self.best
         return None if self.loss is None or way <= 1e-9 else (self.memoryless - self.loss) / way
@@ -126,9 +135,9 @@ class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
 class LearningRun(Struct, frozen=True):
     """Hold the properties that all cells of a map share.
 
-    started, finished: UTC; finished is None for an interrupted run. complete: all requested cells
-    exist. backend, device: of the LSTMs. settings: those of ``bench.echo.windows.MapPlan``.
-    libraries: their versions.
+    started, finished: in UTC; finished is None for an interrupted run. complete: whether all
+    requested cells exist. backend, device: those of the LSTMs. settings: those of
+    ``bench.echo.windows.MapPlan``. libraries: the versions of libraries by name.
     """
 
     id: Name
@@ -147,21 +156,21 @@ class LearningRun(Struct, frozen=True):
 
 
 class _StoredMap(Struct):
-    """Declare what a file holds under its key ``learning``."""
+    """Declare what a file holds under the key ``learning``."""
 
     run: LearningRun
     cells: Annotated[list[MapCell], Meta(max_length=_MOST_CELLS), described(_FEWER_CELLS)]
 
 
 class _Versioned(Struct):
-    """Declare the schema of a file, which is checked before the rest of the file."""
+    """Declare the schema number of a file, which is checked before the rest of the file."""
 
     schema: Annotated[int, integer(SCHEMA, SCHEMA), described(_KNOWN_SCHEMA)]
 
 
 @dataclass(frozen=True)
 class LearningMap:
-    """Hold the map of which distances are learned with which windows.
+    """Hold a map of which distances are learned with which windows.
 
     path: the file of the map. notes: remarks about the file for its reader.
     """
@@ -176,7 +185,10 @@ class LearningMap:
         return grouped(sorted(self.cells, key=lambda cell: cell.seed), lambda cell: cell.key[:4])
 
     def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[MapCell, ...]:
-        """Return the cells at one place of the map, by seed; empty if nothing was measured."""
+        """Return the cells at one place of the map, by seed.
+
+        The result is empty if none was measured.
+        """
         return tuple(self._places.get((task, distance, window, carried), ()))
 
     def tasks(self) -> tuple[str, ...]:
@@ -197,7 +209,8 @@ class LearningMap:
         return tuple(sorted({getattr(cell, name) for cell in cells}))
 
     def learned(self, distance: int, window: int, task: str = "echo") -> bool | None:
-        """Return whether all seeds learned a task with the state carried; None if none was trained.
+        """Return whether all seeds learned a task with the state carried, or None if none was
+        trained.
 
         distance, window: in timesteps.
         """
@@ -205,10 +218,10 @@ class LearningMap:
         return all(cell.learned for cell in cells) if cells else None
 
     def learnable_distance(self, window: int) -> int | None:
-        """Return the largest echo distance that every seed learned with the state carried.
+        """Return the largest distance of the echo that every seed learned with the state carried.
 
-        window: in timesteps; if it was not measured, the next smaller measured one is taken.
-        None if there is no such window, or if no measured distance was learned.
+        window: in timesteps. If it was not measured, the next smaller measured window is used.
+        Returns None if there is no such window, or if no measured distance was learned.
         """
         shorter = [each for each in self.windows(carried=True) if each <= window]
         distances = self.distances(carried=True) if shorter else ()
@@ -225,14 +238,16 @@ class Loaded(NamedTuple):
 def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
     """Read the maps in these files and folders.
 
-    A folder means the ``learning-*.json`` files directly in it, or in its ``reference`` folder if
-    there are none; it may have none. Maps are never combined, since each has its own settings.
+    A folder stands for the ``learning-*.json`` files directly in it, or for those in its
+    ``reference`` folder if it has none. There may be no such file. Maps are never combined, because
+    each has its own settings.
     """
     maps: dict[str, LearningMap] = {}
     errors: list[ResultError] = []
     files: dict[Path, None] = {}
     for path in map(Path, paths):
-        # Unlike a Path's method, false for a name too long or with a NUL: reading reports it.
+        # Unlike a method of Path, this is False for a name that is too long or contains a NUL.
+        # Reading such a file reports the error.
         folder = os.path.isdir(path)  # noqa: PTH112
         files.update(dict.fromkeys(result_files(path, is_learning_map) if folder else [path]))
     for path in files:
@@ -249,16 +264,16 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
 
 
 def read(path: str | os.PathLike[str]) -> LearningMap:
-    """Read the map in a file. Raises ResultError for any invalid bytes."""
+    """Read the map in a file. Raise ResultError for invalid contents."""
     path = Path(path)
     try:
         return _read(path)
     except RecursionError:
-        raise file_error(path, "is nested too deeply to be a map of what was learned") from None
+        raise file_error(path, "is nested too deeply to be a learning map") from None
 
 
 def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, object]:
-    """Return the contents of a file, for ``machine.writing.write``."""
+    """Return the contents of a file, in the form that ``machine.writing.write`` takes."""
     return {
         "learning": {
             "schema": SCHEMA,
@@ -272,9 +287,7 @@ def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, 
 def _read(path: Path) -> LearningMap:
     document = Field(path, "", parse_json(path, regular_bytes(path)))
     if not isinstance(document.value, dict) or "learning" not in document.value:
-        raise file_error(
-            path, "holds no map of what was learned (from python -m bench.echo windows)"
-        )
+        raise file_error(path, "holds no learning map (python -m bench.echo windows makes one)")
     ours = document["learning"]
     decode(ours, _Versioned)
     found = decode(ours, _StoredMap)
@@ -285,13 +298,16 @@ def _read(path: Path) -> LearningMap:
     for index, cell in enumerate(found.cells):
         if cell.key in cells:
             where = ours["cells"].item(index).name
-            raise file_error(path, "is a cell that the file holds already", where)
+            raise file_error(path, "is a cell that the file already holds", where)
         cells[cell.key] = cell
     return LearningMap(path, found.run, tuple(cells.values()), tuple(notes))
 
 
 def split_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
-    """Return paths that may hold times, and maps. Raises ResultError for an unreadable URL."""
+    """Return the paths that may hold times, and those that may hold maps.
+
+    Raises ResultError for a URL that cannot be read.
+    """
     errors: list[ResultError] = []
     here = local_paths(paths, errors)
     if errors:
@@ -309,7 +325,7 @@ def split_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], li
 def newest(
     places: Sequence[Path], tasks: Sequence[str] = ("echo",)
 ) -> tuple[LearningMap | None, tuple[ResultError, ...]]:
-    """Return the newest map of any of the tasks, complete ones first, and the errors."""
+    """Return the newest map of any of the tasks, and the errors. Complete maps come first."""
     found = collect(places)
     maps = [each for each in found.maps if any(each.windows(task, carried=True) for task in tasks)]
     maps.sort(key=lambda each: not each.run.complete)
@@ -317,6 +333,6 @@ def newest(
 
 
 def unreported(bad: Iterable[ResultError], shown: Iterable[ResultError]) -> list[ResultError]:
-    """Return the errors that the reader of times did not report."""
+    """Return the errors that the reader of times has not already reported."""
     known = set(map(str, shown))
     return [each for each in bad if str(each) not in known]

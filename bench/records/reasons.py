@@ -1,8 +1,8 @@
 """Write reasons into result files as codes and values, and read those of every version.
 
-Files of schema 1 and 2 also hold the sentences of a reason. Where such a file has no values, or a
-code that this version does not know, the sentences are kept as the file has them. Their advice
-names options of the command that measured, so the options in it are found here, once.
+Files of schema 1 and 2 also hold the sentences of a reason. If such a file has no values, or a code
+that this version does not know, its sentences are kept as they are. Their advice names options of
+the command that measured. These options are recognized here, and nowhere else.
 """
 
 import re
@@ -20,13 +20,16 @@ _OPTIONS = {
     "--lstm-threads": HelpfulOption.THREADS,
     "--threads": HelpfulOption.THREADS,
 }
-"""The names of options in the advice of older files: those of pytest and of ``bench.run``."""
+"""The names of options in the advice of older files.
+
+They are options of pytest and of ``bench.run``.
+"""
 
 _NAMES = re.compile("|".join(map(re.escape, _OPTIONS)))
 
 
 def as_recorded(reason: Reason) -> dict[str, object]:
-    """Return what a file holds of a reason: its code and values."""
+    """Return what a file holds of a reason: its code and its values."""
     return {"code": reason.code, "values": dict(reason.values)}
 
 
@@ -43,17 +46,17 @@ def read_reason(
     advice: str | None,
     managed: bool,
 ) -> Reason:
-    """Return a reason from the fields of a file of any version.
+    """Return the reason in the fields of a file of any version.
 
     code: None in the oldest files, which have only the text. text, advice: None in files of this
-    version. managed: whether ``bench.run`` measured, whose options advice then names.
+    version. managed: whether ``bench.run`` measured; advice then names options of ``bench.run``.
     """
     written = WrittenTexts(text, _find_options(advice or ""))
     return Reason(code or WITHOUT_CODE, values or {}, written, managed)
 
 
 def _find_options(advice: str) -> Advice:
-    """Return a sentence of an older file in parts, with the options that it names."""
+    """Return a sentence of an older file in parts: texts, and the options that it names."""
 
     def parts() -> Iterator[str | HelpfulOption]:
         end = 0

@@ -29,21 +29,23 @@ from bench.schema.types import FreeObject
 Figures: TypeAlias = Mapping[str, float | str | None]
 
 _MARKS = re.compile(r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|@.*", re.IGNORECASE)
-"""Parts of a processor's name that distinguish no processors."""
+"""The parts of a processor's name that do not distinguish processors."""
 
 TIERS = MAINTAINERS, WORKFLOW, FILE = ("maintainers", "workflow", "file")
-"""How far a shared result can be trusted: attested as made by the maintainers' or by a
-contributor's workflow, or a bare file, which proves nothing."""
+"""How far a shared result can be trusted.
+
+The maintainers' or a contributor's workflow has attested it, or it is a mere file, which proves
+nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Run:
     """Describe the run of one process.
 
-    session: the name that this run shares with its replicates. started, finished: UTC; finished is
-    None for an interrupted run. environment: the machine's state ``before`` and ``after``. tier:
-    one of ``TIERS`` of a shared result, which stands not in its file but in a list next to it;
-    otherwise empty.
+    session: the name that this run shares with its replicates. started, finished: in UTC; finished
+    is None for an interrupted run. environment: the state of the machine ``before`` and ``after``.
+    tier: one of ``TIERS`` for a shared result, from a list next to its file; otherwise empty.
     """
 
     id: str
@@ -61,21 +63,21 @@ class Run:
 
     @property
     def managed(self) -> bool:
-        """Return whether ``bench.run`` started it, which names a session in the options."""
+        """Return whether ``bench.run`` started the run. It then names a session in the options."""
         return "session" in self.options
 
     @property
     def before(self) -> Mapping[str, object]:
-        """Return the state of its machine when it began, empty if its file has none."""
+        """Return the state of the machine when the run began, empty if the file has none."""
         return mapping(self.environment.get("before"))
 
     @property
     def after(self) -> Mapping[str, object]:
-        """Return the same at its end, when the frameworks were loaded."""
+        """Return the state of the machine at the end, when the frameworks were loaded."""
         return mapping(self.environment.get("after"))
 
     def hardware(self, device: str) -> str:
-        """Return the name of a device of its machine, empty if its environment has none."""
+        """Return the name of a device of the machine, empty if the environment has none."""
         kind, _, index = device.partition(":")
         found = self.before.get("cpu") if kind == "cpu" else None
         gpus = self.before.get("gpus")
@@ -86,7 +88,10 @@ class Run:
 
     @property
     def machine(self) -> str:
-        """Return ``AMD EPYC 3192a4``, with six digits of the id, since many share a host name."""
+        """Return a name of the machine, such as ``AMD EPYC 3192a4``.
+
+        It contains six digits of the id, because many machines share a host name.
+        """
         words = _MARKS.sub(" ", self.hardware("cpu")).split()
         if not words:
             return self.host
@@ -108,14 +113,14 @@ class Run:
 class Measurement:
     """Hold the measurement of one case by one run. The case passed its gate.
 
-    samples: seconds per step, one for each block of ``calls`` steps. rounds: the alternating round
-    of each sample; samples of one group with the same round and run are paired. warmup: seconds per
-    step before them. setup: seconds by name, such as ``trace_s`` and ``timing_s`` (its part of its
-    group's warm-up and blocks), possibly None or missing. memory, roofs, energy: figures by name,
-    None if not measured. steady: whether the samples have no trend, None if unknown. valid,
-    reasons: whether the numbers can be trusted, or else why not. remarks: warnings of the backend's
-    code, and changes that it made in its process. streaming: statistics of all calls of a stream;
-    the samples are then the medians of its blocks.
+    samples: the seconds per step, one sample for each block of ``calls`` steps. rounds: the
+    alternating round of each sample. Samples of one group with the same round and run are paired.
+    warmup: the seconds per step of the earlier blocks. setup: seconds by name, such as ``trace_s``
+    and ``timing_s`` (its part of its group's warm-up and blocks); a value may be None or missing.
+    memory, roofs, energy: figures by name, None if not measured. steady: whether the samples have
+    no trend, None if unknown. valid, reasons: whether the numbers can be trusted, and if not, why.
+    remarks: warnings of the backend's code, and changes that it made in its process. streaming:
+    statistics of all calls of a stream, whose samples are the medians of its blocks.
     """
 
     case: Case
@@ -140,7 +145,10 @@ class Measurement:
 
     @property
     def timed_s(self) -> float:
-        """Return how long the case was timed, in seconds; a stream, until its last call was due."""
+        """Return how long the case was timed, in seconds.
+
+        A stream counts until its last call was due.
+        """
         period = self.case.workload.period
         if period is not None:
             return period * self.samples.size * self.calls
@@ -180,7 +188,7 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Results:
-    """Hold the contents of the files that could be read, and the errors of the others.
+    """Hold the contents of all readable files, and the errors of the others.
 
     notes: remarks on how the files were read. warnings: notes that every command prints.
     """
@@ -202,18 +210,18 @@ class Results:
 
 
 def check_schema(field: Field) -> None:
-    """Raise ResultError if an object has a schema that this version does not know."""
+    """Raise ResultError for an object with a schema that this version does not know."""
     decode(field, stored.Versioned)
 
 
 def parse_run(field: Field) -> Run:
-    """Parse the result of ``Run.to_dict``."""
+    """Parse what ``Run.to_dict`` returned."""
     found = asdict(decode(field, stored.StoredRun))
     return Run(**{**found, "environment": _without_secrets(found["environment"])})
 
 
 def _without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
-    """Remove secrets from the URLs of a run's variables, which older files have."""
+    """Remove secrets from the URLs in a run's variables. Older files contain such secrets."""
     found = dict(environment)
     for time, state in environment.items():
         if variables := mapping(mapping(state).get("variables")):
@@ -237,16 +245,16 @@ def parse_finish(run: Run, line: Field) -> Run:
 
 
 def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
-    """Parse a benchmark entry; it is a failed Outcome if its gate did not pass."""
+    """Parse a benchmark entry. It becomes a failed Outcome if its gate did not pass."""
     ours = field["extra_info"]["lstm"]
     if mapping(mapping(ours.value).get("gate")).get("passed") is not True:
-        # The times of such an entry are not read and may be anything.
+        # The times of such an entry are not read, so they may be anything.
         untimed = decode(ours, stored.OursUntimed)
         return Outcome(untimed.case.case, run, "failed", Reason("gate_not_passed"), field.path)
     try:
         entry = decode(field, stored.StoredBenchmark)
     except ResultError:
-        check_schema(ours)  # of a newer schema, everything else may be different
+        check_schema(ours)  # In a newer schema, everything else may be different.
         raise
     found = entry.extra_info.lstm
     blocks, validity = found.blocks, found.validity
@@ -277,7 +285,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
 
 
 def parse_outcome(field: Field, run: Run) -> Outcome:
-    """Parse an entry of a case without a time."""
+    """Parse the entry of a case without a time."""
     found = decode(field, stored.StoredOutcome)
     reason = read_reason(found.code, found.values, found.reason, found.advice, run.managed)
     return Outcome(found.case.case, run, found.outcome, reason, field.path)

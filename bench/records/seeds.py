@@ -1,7 +1,7 @@
 """Read the list of seeds that the project's maintainers publish.
 
 No file that is older than the publication of a seed can have been measured with it. Shared results
-need a seed that was published lately, so every run takes the newest one unless the user names
+need a recently published seed. Every run therefore uses the newest one, unless the user names
 another.
 """
 
@@ -19,9 +19,9 @@ PUBLISHED = SHARED / "results" / "seeds.csv"
 
 
 def parse_seeds(path: Path, text: str) -> Mapping[int, datetime]:
-    """Return the seeds of a list with the times of their publication. Raises ResultError.
+    """Return the seeds of a list with the times of their publication. Raise ResultError.
 
-    path: for the error.
+    path: the file of the list, for the error.
     """
     try:
         pairs = [line.split(",") for line in text.splitlines()[1:]]
@@ -32,7 +32,7 @@ def parse_seeds(path: Path, text: str) -> Mapping[int, datetime]:
 
 
 def read_seeds(path: Path) -> Mapping[int, datetime]:
-    """Return the seeds of a list with the times of their publication. Raises ResultError."""
+    """Return the seeds in a file with the times of their publication. Raise ResultError."""
     try:
         text = regular_bytes(path).decode()
     except UnicodeDecodeError as error:
@@ -41,7 +41,7 @@ def read_seeds(path: Path) -> Mapping[int, datetime]:
 
 
 def newest_seed(path: Path = PUBLISHED) -> int:
-    """Return the seed that was published last; 0 if there is no list that can be read."""
+    """Return the seed that was published last, or 0 if no list can be read."""
     try:
         seeds = read_seeds(path)
     except (InputError, OSError):

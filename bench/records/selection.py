@@ -17,20 +17,22 @@ FILTERS: Mapping[str, Callable[[Case], str]] = {
     "mode": lambda case: case.workload.mode,
     "dtype": lambda case: case.spec.dtype,
 }
-"""The filter options of every command that reads results, and the value of a case for each."""
+"""The filter options of every command that reads results, with the value of a case for each."""
 
-_MOST_KNOWN = 12  # names in an error
+_MOST_KNOWN = 12  # The number of names in an error.
 
 
 class NothingThereError(InputError):
-    """Raised if no case matches a filter; the message says in one line which values there are."""
+    """No case matches a filter. The message says in one line which values exist."""
 
 
 def select(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
-    """Select the results whose cases match every filter; a file without a match stays, empty.
+    """Select the results whose cases match every filter.
 
-    wanted: by name of ``FILTERS`` the accepted values, which may be patterns (``b32-*``). None, or
-    no values, accept all.
+    A file without a match stays, but empty.
+
+    wanted: the accepted values by the name of their filter in ``FILTERS``. A value may be a pattern
+    (``b32-*``). None, or no values, accept everything.
 
     Raises NothingThereError for a value that no case has, and if nothing is left.
     """
@@ -52,12 +54,12 @@ def select(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Resu
     files = tuple(of_cases(file, lambda case: fits(case, requested)) for file in results.files)
     if not any(file.measurements or file.outcomes for file in files):
         all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in requested.items())
-        raise NothingThereError(f"{printable(all_of_it, 300)}: no case matches all of these")
+        raise NothingThereError(f"{printable(all_of_it, 300)}: no case matches all filters")
     return replace(results, files=files)
 
 
 def of_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
-    """Return a file with its wanted cases only."""
+    """Return a file with only its wanted cases."""
     return replace(
         file,
         measurements=tuple(each for each in file.measurements if wanted(each.case)),
@@ -66,7 +68,7 @@ def of_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
 
 
 def fits(case: Case, wanted: Mapping[str, Sequence[str] | None]) -> bool:
-    """Return whether a case matches every filter; None, or no values, accept all."""
+    """Return whether a case matches every filter. None, or no values, accept everything."""
     return all(
         any(fnmatchcase(FILTERS[name](case), each) for each in names)
         for name, names in wanted.items()

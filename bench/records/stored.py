@@ -1,6 +1,8 @@
-"""Declare what a result file may hold. ``bench.schema.decoding`` checks files against these types.
+"""Declare what a result file may hold.
 
-A result file is pytest-benchmark's JSON. Fields that only pytest-benchmark reads are not declared,
+``bench.schema.decoding`` checks files against these types.
+
+A result file is pytest-benchmark's JSON. Fields that only pytest-benchmark reads are not declared
 and may hold anything.
 """
 
@@ -30,18 +32,24 @@ from bench.schema.types import (
 )
 
 SCHEMA = 3
-"""Schema 2 added ``case.variant``. Schema 3 leaves out the sentences of reasons, which follow from
-their codes and values. Files of every schema will always be read."""
+"""Schema 2 added ``case.variant``.
+
+Schema 3 omits the sentences of reasons, which follow from their codes and values. Every version of
+the suite can read files of all earlier schemas.
+"""
 
 OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
 
 LARGEST_SEED = 2**64 - 1
 
 SMALLEST_FIGURE, LARGEST_FIGURE = 1e-30, 1e30
-"""Bounds of bytes, operations and joules, whose sums, squares and inverses are then finite."""
+"""The bounds of bytes, operations and joules.
+
+Within them, sums, squares and inverses are finite.
+"""
 
 LONGEST_HISTOGRAM = 200_000
-"""Letters of a histogram, three times the length of one with all possible values."""
+"""The longest histogram, in characters: three times the length of one with all possible values."""
 
 _KNOWN_SCHEMAS = (
     f"an integer from 1 to {SCHEMA}, the schemas that this version knows: "
@@ -54,13 +62,15 @@ Share = Annotated[float, number(0.0, 1.0)]
 
 
 class Versioned(Struct):
-    """The part of a file that says which schema the rest has. It is checked before the rest."""
+    """The part of a file that gives the schema of the rest. It is checked before the rest."""
 
     schema: SchemaNumber
 
 
 def check_seed(seed: int) -> None:
-    """Raise WrongFieldError for a seed of more than 64 bits, which msgspec cannot state."""
+    """Raise WrongFieldError for a seed of more than 64 bits, a limit that msgspec cannot
+    express.
+    """
     if seed > LARGEST_SEED:
         raise WrongFieldError("seed", f"an integer of at least 0 and at most {LARGEST_SEED}")
 
@@ -88,7 +98,7 @@ class StoredRun(Struct):
 
 
 class StoredFinish(Struct):
-    """The last line of a journal. Older ones do not say whether the run is complete."""
+    """The last line of a journal. Older journals do not say whether the run is complete."""
 
     finished: Moment
     complete: bool | None = None
@@ -101,7 +111,7 @@ class StoredFinish(Struct):
 class StoredReason(Struct):
     """Why the numbers of a case cannot be trusted.
 
-    The oldest files have no values; before schema 3, files also have sentences.
+    The oldest files have no values. Files before schema 3 also have sentences.
     """
 
     code: Name
@@ -119,7 +129,7 @@ class StoredValidity(Struct):
     def __post_init__(self) -> None:
         if not self.valid and not self.reasons:
             raise WrongFieldError(
-                "reasons", "at least one reason, since valid is false", "is empty"
+                "reasons", "at least one reason, because valid is false", "is empty"
             )
 
 
@@ -131,7 +141,7 @@ class GateOnly(Struct):
 
 
 class StoredBlocks(Struct):
-    """The blocks of calls whose mean times are the samples."""
+    """The blocks of calls. The samples are their mean times per call."""
 
     calls: PositiveCount
     round: list[Count]
@@ -147,7 +157,7 @@ class StoredCallTimes(Struct):
     histogram: Annotated[
         str,
         Meta(max_length=LONGEST_HISTOGRAM),
-        described(f"a text of at most {LONGEST_HISTOGRAM} letters"),
+        described(f"a text of at most {LONGEST_HISTOGRAM} characters"),
     ]
 
     def __post_init__(self) -> None:
@@ -185,7 +195,7 @@ class Streaming(Struct):
 
 
 class StoredCase(Decoded):
-    """A case, one object for all equal ones."""
+    """A case. Equal cases share one object."""
 
     __slots__ = ("case", "id")
 
@@ -197,10 +207,10 @@ class StoredCase(Decoded):
     def from_data(cls, data: Any) -> StoredCase:
         """Return the case. Raises WrongFieldError."""
         try:
-            # As bytes, since 1, 1.0 and true are equal in Python.
+            # The key is bytes, because 1, 1.0 and true are equal in Python.
             key = msgpack.encode(data)
         except (RecursionError, OverflowError, UnicodeEncodeError):
-            return cls._checked(data)  # raises a clear error
+            return cls._checked(data)  # This raises a clear error.
         found = _cases.get(key)
         if found is None:
             found = cls._checked(data)
@@ -223,7 +233,7 @@ class StoredCase(Decoded):
         try:
             return cls(Case.from_dict(data))
         except ValueError as error:
-            # The errors of the types begin with "case.spec: LSTMSpec.dtype is".
+            # The errors of the types begin like "case.spec: LSTMSpec.dtype is".
             text = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
             text = re.sub(r"__init__\(\) missing .* argument.?: '(\w+)'.*", r"\1 is missing", text)
             where, _, what = text.partition(" ")
@@ -233,8 +243,10 @@ class StoredCase(Decoded):
 MOST_CASES_KEPT = 20_000
 
 _cases: dict[bytes, StoredCase] = {}
-"""Checked cases by their contents. Replicates have the same cases, and checking them takes a third
-of the time of reading an entry."""
+"""Checked cases by their contents.
+
+Replicates contain the same cases, and checking takes a third of the time of reading an entry.
+"""
 
 
 class Ours(Struct):
@@ -258,7 +270,7 @@ class Ours(Struct):
     def __post_init__(self) -> None:
         _check_id(self.case, self.case_id)
         for key, value in self.setup.items():
-            # compile_s is a difference of two measured times and may be negative.
+            # compile_s is a difference of two measured times, so it may be negative.
             if value is not None and value < 0 and key != "compile_s":
                 raise WrongFieldError(f"setup[{key}]", "a number of at least 0")
             if value is not None and 0 < abs(value) < SMALLEST_FIGURE:
@@ -275,7 +287,7 @@ def _check_id(case: StoredCase, case_id: str) -> None:
 
 
 def _check_figures(name: str, figures: Figures | None, numbers: tuple[str, ...] = ()) -> None:
-    """Raise WrongFieldError for a figure too near to 0, and for a text in place of a number."""
+    """Raise WrongFieldError for a figure too close to 0, and for text in place of a number."""
     for key, value in (figures or {}).items():
         if type(value) is float and 0 < value < SMALLEST_FIGURE:
             text = f"0 or a number from {SMALLEST_FIGURE:g} to {LARGEST_FIGURE:g}"
@@ -286,7 +298,7 @@ def _check_figures(name: str, figures: Figures | None, numbers: tuple[str, ...] 
 
 
 class ExtraInfo(Struct):
-    """What pytest-benchmark keeps of a case for others."""
+    """What pytest-benchmark stores of a case for others."""
 
     lstm: Ours
 
@@ -315,7 +327,7 @@ class StoredBenchmark(Struct):
 
 
 class OursUntimed(Struct):
-    """The part of a measured case that is read if it did not pass its gate."""
+    """The part that is read of a measured case that did not pass its gate."""
 
     schema: SchemaNumber
     case: StoredCase
@@ -329,7 +341,7 @@ class OursUntimed(Struct):
 class StoredOutcome(Struct):
     """A case without a time.
 
-    The oldest files have only a sentence of its reason, and files of schema 3 have none.
+    The oldest files have only a sentence as the reason, and files of schema 3 have no sentence.
     """
 
     case: StoredCase
@@ -343,4 +355,4 @@ class StoredOutcome(Struct):
     def __post_init__(self) -> None:
         _check_id(self.case, self.case_id)
         if self.code is None and self.reason is None:
-            raise WrongFieldError("code", "a name, since there is no reason", "is missing")
+            raise WrongFieldError("code", "a name, because there is no reason", "is missing")

@@ -1,6 +1,6 @@
-"""Define what a result file keeps of a stream's calls: percentiles, missed deadlines, a histogram.
+"""Define what a result file stores of a stream: percentiles, missed deadlines and a histogram.
 
-Single calls are not kept. The percentiles were computed from the exact times.
+Single calls are not stored. The percentiles were computed from the exact times.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ import bench.records.stored as stored
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value between its bounds, and their confidence.
+    """A value between its bounds, with their confidence.
 
-    The confidence is below the requested one where too few samples cannot reach it: the range of n
-    samples covers the median with 1 - 2/2**n.
+    If there are too few samples, the confidence is lower than requested: the range of n samples
+    covers the median with a confidence of 1 - 2/2**n.
     """
 
     low: float
@@ -24,16 +24,16 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """The larger distance from the middle to a bound, relative to the middle."""
+        """Return the larger distance from the middle to a bound, relative to the middle."""
         return max(self.high - self.mid, self.mid - self.low) / self.mid
 
 
 @dataclass(frozen=True)
 class CallTimes:
-    """The times of one process's calls in seconds.
+    """The times of one process's calls, in seconds.
 
-    percentiles: those with enough calls, by their number (99.9). most: the longest time.
-    histogram: see ``records.hdr``.
+    percentiles: those for which there are enough calls, by their number (99.9). most: the longest
+    time. histogram: see ``records.hdr``.
     """
 
     percentiles: Mapping[float, Interval]
@@ -55,9 +55,9 @@ class CallTimes:
 class StreamCalls:
     """All timed calls of one stream in one process.
 
-    latency: from when a call was due until its end; service: from its start. load: processes that
-    each kept a processor busy meanwhile. deadline: seconds, or None. missed: calls with a longer
-    latency, 0 without a deadline.
+    latency: the times from when a call was due until its end. service: the times from its start.
+    load: the number of processes that each kept a processor busy meanwhile. deadline: in seconds,
+    or None. missed: the number of calls with a longer latency, 0 without a deadline.
     """
 
     calls: int

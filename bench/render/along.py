@@ -1,7 +1,8 @@
-"""Show fixed cost and slope along windows, timesteps or batch, and where a unit is inexpensive.
+"""Show the fixed cost and the cost per unit along windows, timesteps or batch sizes.
 
-A series is a table with a line per backend. As data it has a flat row for each backend and value,
-in seconds and bytes that are never scaled or rounded.
+Each series is shown as a table with one line per backend, which also says from which value a unit
+is inexpensive. As data, a series has one flat row per backend and value, in seconds and bytes that
+are never scaled or rounded.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,20 +20,23 @@ from bench.verdicts.ranking import RankedRow
 Value = str | float | int | bool | None
 
 UNITS = {"window": "timestep", "timesteps": "timestep", "batch": "sequence"}
-"""The unit of each axis."""
+"""The unit that the cost per unit refers to, by axis."""
 
 _HEADING = 12
-"""Letters in a line of a heading: with 12, the tables fit a terminal of 80 columns."""
+"""The number of letters in a line of a heading.
+
+With 12, the tables fit a terminal of 80 columns.
+"""
 
 
 def title(found: along.AxisSeries) -> str:
-    """Return device, mode and shape of a series, and the values along its axis."""
+    """Return the device, mode and shape of a series, and the values along its axis."""
     values = quantities.listed([str(each) for each in found.values], 12) if found.values else "none"
     return f"{work_text(found)}; {found.axis}: {values}"
 
 
 def work_text(found: along.AxisSeries) -> str:
-    """Return device, mode and shape of a series, without what differs along its axis."""
+    """Return the device, mode and shape of a series, without what differs along its axis."""
     first, work = found.rows[0].case, found.rows[0].case.workload
     both, *shape = quantities.shape_texts(first)
     other = {"timesteps": f"batch {work.batch}", "batch": f"{work.timesteps} steps"}
@@ -43,7 +47,7 @@ def work_text(found: along.AxisSeries) -> str:
 
 
 def table(found: along.AxisSeries) -> TextTable:
-    """Lay out a line per backend: fixed cost, slope, where a unit is inexpensive, misfit."""
+    """Lay out one line per backend: fixed cost, slope, where a unit is inexpensive, and misfit."""
     unit = UNITS[found.axis]
     columns = [
         Column("backend", names=True),
@@ -94,12 +98,12 @@ def _line(found: along.AxisSeries, of: along.BackendCost) -> list[TableCell]:
 
 
 def _signed(value: float) -> str:
-    """Return seconds of either sign: a fitted cost may be negative."""
+    """Format seconds of either sign: a fitted cost may be negative."""
     return f"−{quantities.seconds(-value)}" if value < 0 else quantities.seconds(value)
 
 
 def _signed_range(interval: Interval) -> str:
-    """Return the bounds of such a value, in the unit of its middle if they are near it."""
+    """Format the bounds of a signed time, in the unit of its middle if they are near it."""
     largest = max(abs(interval.low), abs(interval.high))
     if largest > 100 * abs(interval.mid):
         return f"{_signed(interval.low)} to {_signed(interval.high)}"
@@ -108,7 +112,7 @@ def _signed_range(interval: Interval) -> str:
 
 
 def _at_the_ends(near: along.Cheapest, k: int) -> str:
-    """Return ``60``, or at the ends of the measured values ``≤ 3`` and ``≥ 960``."""
+    """Return ``60``, or ``≤ 3`` and ``≥ 960`` at the ends of the measured values."""
     return f"≤ {k}" if k == near.values[0] else f"≥ {k}" if k == near.values[-1] else str(k)
 
 
@@ -118,7 +122,7 @@ def _at_the_ends(near: along.Cheapest, k: int) -> str:
 def _reason(row: RankedRow) -> str:
     why, advice = map(clean, reason_texts(row.result.reason))
     text = f"{row.result.outcome.replace('_', ' ')}: {why}"
-    return f"{text} (to change that: {advice})" if advice else text
+    return f"{text}. To change that: {advice}" if advice else text
 
 
 def notes(found: along.AxisSeries) -> list[str]:
@@ -132,7 +136,7 @@ def notes(found: along.AxisSeries) -> list[str]:
             reasons.setdefault(_reason(row), []).append(along.value(row.case, found.axis))
         known = {along.value(row.case, found.axis) for row in of.rows}
         if left := [each for each in found.values if each not in known]:
-            reasons["not in the suite, or the run ended before it"] = left
+            reasons["not in the suite, or the run ended before reaching it"] = left
         messages = [
             f"{found.axis} {quantities.listed([str(each) for each in values], most=12)}: {why}"
             for why, values in reasons.items()
@@ -142,19 +146,19 @@ def notes(found: along.AxisSeries) -> list[str]:
             over = of.cheapest.over[worst]
             low, mid, high = (f"{100 * (each - 1):.0f}" for each in (over.low, over.mid, over.high))
             more = f"{mid}% ({low}–{high})".replace("-", "−")
-            messages.append(f"at {found.axis} {worst} it costs {more} more than the least again")
+            messages.append(f"at {found.axis} {worst} it costs {more} more than at the cheapest")
         if (fit := of.fit) is not None:
             if fit.bent:
-                messages.append("the times bend away from one line; the intervals include that")
+                messages.append("the times do not follow one line; the intervals include that")
             if fit.left_out:
                 left_out = quantities.count(fit.left_out, "process")
-                messages.append(f"the line leaves out {left_out} without a time at every value")
+                messages.append(f"the line omits {left_out} that lack a time at some value")
             if fit.fixed is None:
                 messages.append("no process measured every value, so the line has no interval")
         lines += [f"{name(of.backend)}: {each}" for each in messages]
     if learned := {k: each for k in found.values if (each := found.learnable(k)) is not None}:
         pairs = [f"{k}: {each}" for k, each in sorted(learned.items())]
-        lines.append(f"longest distance of the echo learned, by window: {', '.join(pairs)}")
+        lines.append(f"Longest distance learned in the echo task, by window: {', '.join(pairs)}")
     return lines
 
 
@@ -165,19 +169,19 @@ def method(found: Sequence[along.AxisSeries]) -> list[str]:
     of = "one window" if axis == "window" else "one call or training step"
     lines = [
         f"time = fixed + slope · {axis}: {of} costs the fixed part whatever its {axis}. "
-        "One line a process by least squares of relative errors, with "
-        f"{100 * CASE_CONFIDENCE:g}% intervals over the processes, which include other lines that "
-        "the smallest or the largest values have alone.",
-        f"within {along.NEAR_CHEAPEST:.0%} from: the first value from which on a {unit} costs at "
-        "most as much more than at the cheapest value, by ratios inside each process, with its "
-        "interval.",
+        "One line is fitted to each process by least squares of relative errors. The "
+        f"{100 * CASE_CONFIDENCE:g}% intervals over the processes include the lines that the "
+        "smallest values or the largest values have alone.",
+        f"within {along.NEAR_CHEAPEST:.0%} from: from this value on, a {unit} costs at most "
+        f"{along.NEAR_CHEAPEST:.0%} more than at the cheapest value. It is judged by ratios inside "
+        "each process and is shown with its interval.",
     ]
     fits = [of.fit for each in found for of in each.backends if of.fit]
     few = sorted({basis_text(fit.fixed.basis) for fit in fits if fit.fixed and fit.fixed.allowance})
     if few:
         lines.append(
-            f"Intervals of the lines: {few[-1]}; from {ENOUGH_PROCESSES} processes on they are "
-            "what was measured."
+            f"The intervals of the lines are from {few[-1]}. From {ENOUGH_PROCESSES} processes on, "
+            "they include only the measured spread."
         )
     return lines
 
@@ -186,7 +190,7 @@ def method(found: Sequence[along.AxisSeries]) -> list[str]:
 
 
 def document(found: Sequence[along.AxisSeries]) -> Document:
-    """Return the tables with their notes and how to read them."""
+    """Return the tables, their notes and how to read them."""
     blocks: list[Block] = []
     shown = None
     for each in found:
@@ -212,7 +216,7 @@ def brief(found: Sequence[along.AxisSeries]) -> Document:
 
 
 def records(found: Iterable[along.AxisSeries]) -> list[dict[str, Value]]:
-    """Return a flat row per series, backend and value of the axis, each with the backend's line."""
+    """Return one flat row per series, backend and value of the axis, with the backend's line."""
     rows = (
         _of_row(each, row) | _of_cheapest(of, row) | _of_fit(of)
         for each in found
@@ -228,7 +232,7 @@ _SHARED = (
     *("steps", "outcome", "reason", "advice", "valid", "invalid_reasons", "time_valid"),
     *("time_reasons", "processes"),
 )
-"""Columns of the report, and ``window`` and ``steps``, in the order of the rows."""
+"""Columns of the report in the order of the rows, with ``window`` and ``steps``."""
 
 
 def _of_row(found: along.AxisSeries, row: RankedRow) -> dict[str, Value]:
@@ -282,7 +286,7 @@ def _of_fit(of: along.BackendCost) -> dict[str, Value]:
     record |= _bounds("fit_fixed", "_s", fit.fixed if fit else None)
     record |= _bounds(f"fit_per_{unit}", "_s", fit.per_timestep if fit else None)
     record |= {
-        # These are known even without an interval.
+        # The values of the line are known even without an interval.
         "fit_fixed_s": fit.line.fixed if fit else None,
         f"fit_per_{unit}_s": fit.line.per_timestep if fit else None,
         "fit_allowance": fit.fixed.allowance if fit and fit.fixed else None,
@@ -302,13 +306,13 @@ def _bounds(key: str, unit: str, interval: Interval | None) -> dict[str, Value]:
 
 
 def as_csv(found: Sequence[along.AxisSeries]) -> Iterator[str]:
-    """Return ``records`` as CSV under a line of their names."""
+    """Return ``records`` as CSV, below a line with the column names."""
     rows = records(found)
     return csv_lines(rows[0], (row.values() for row in rows))
 
 
 def as_json(found: Sequence[along.AxisSeries]) -> str:
-    """Return notes of the series, and ``records``, as JSON."""
+    """Return the notes of the series, and ``records``, as JSON."""
     document = {
         "along": found[0].axis,
         "series": [

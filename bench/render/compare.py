@@ -29,37 +29,40 @@ from bench.stats.trust import Problem
 from bench.verdicts.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, OneSided, Rule
 
 LONGEST_LIST = 20
-"""Of longer lists the rest is counted; CSV and JSON have all."""
+"""The number of entries of a list that are shown. CSV and JSON have them all."""
 
 _MOST_PACKAGES = 12
-WIDTH = 100  # of a picture, in letters
-_MOST_MAPS = 12  # are shown; CSV and JSON have all
+WIDTH = 100  # The width of a picture, in letters.
+_MOST_MAPS = 12  # This many maps are shown; CSV and JSON have them all.
 
 NO_MAP = (
-    "No map of batch × hidden size: no two shapes that both devices measured differ in these "
-    "alone. `pytest --benchmark-only --lstm-suite crossover` measures a grid of them."
+    "There is no map of batch × hidden size, because no two shapes that both devices measured "
+    "differ in only these sizes. `pytest --benchmark-only --lstm-suite crossover` measures a grid "
+    "of them."
 )
 
 
 def note_text(note: Reason | str | None) -> str:
-    """Describe a finding or a note; notes of files are text already."""
+    """Return the text of a finding or a note. Notes on files are text already."""
     return reason_texts(note)[0] if isinstance(note, Reason) else note or ""
 
 
 def invalid_texts(row: ComparisonRow) -> list[str]:
-    """Describe why the ratio of a row is INVALID, after the side whose time is meant."""
+    """Return why the ratio of a row is INVALID, each reason after the side whose time it
+    concerns.
+    """
     return [
         f"{side}: {problem_line(why)}" if side else problem_line(why) for side, why in row.reasons
     ]
 
 
 def by_reason(found: Iterable[tuple[Problem, str]]) -> list[str]:
-    """Return a line for each kind of reason, in the words of the first, with where it holds."""
+    """Return one line for each kind of reason: the text of the first, and where it holds."""
     lines = []
     for same in grouped(found, lambda each: each[0].code).values():
         texts = list(dict.fromkeys(problem_line(problem) for problem, _ in same))
         where = listed([clean(place, 200) for _, place in same], 5)
-        lines.append(f"{'for one, ' * (len(texts) > 1)}{clean(texts[0])}: {where}")
+        lines.append(f"{'for example, ' * (len(texts) > 1)}{clean(texts[0])}: {where}")
     return lines
 
 
@@ -67,7 +70,10 @@ def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]])
     """Return which packages differ between two environments, with both versions."""
     sides = f"from {clean(base, 60)} to {clean(new, 60)}"
     if not found:
-        return f"No package differs {sides}: what differs in time is chance, or the machine's."
+        return (
+            f"No package differs {sides}. A difference in time is then due to chance or to the "
+            "machine."
+        )
     messages = [
         f"{clean(name, 60)} {clean(there, 60)} → {clean(here, 60)}" for name, there, here in found
     ]
@@ -75,7 +81,7 @@ def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]])
 
 
 def threshold_text(rule: Rule) -> str:
-    """Return the threshold of a rule in words (" by more than 5%"), empty without one."""
+    """Return the threshold of a rule as text (" by more than 5%"), or nothing without one."""
     return "" if rule.threshold is None else f" by more than {100 * rule.threshold:g}%"
 
 
@@ -97,8 +103,8 @@ def summary_lines(report: ComparisonReport) -> list[str]:
     lines.extend(f"{text}." for text in heterogeneous(row.comparison for row in report.rows))
     if invalid_rows := sum(bool(row.reasons) for row in report.rows):
         lines.append(
-            f"INVALID: {count(invalid_rows, 'case')}, marked in the table; the reasons are below. "
-            "Do not trust such a verdict before its reason is gone."
+            f"INVALID: {count(invalid_rows, 'case')}, marked in the table. Do not rely on these "
+            "verdicts; the reasons are listed below."
         )
     return [*lines, _gate_line(report.gate)] if report.gate is not None else lines
 
@@ -107,12 +113,12 @@ def _gate_line(gate: Gate) -> str:
     beyond = threshold_text(gate.rule)
     judged = f"{count(gate.judged, 'case')} judged together (Holm), {gate.unclear} UNCLEAR"
     if not gate.failed:
-        return f"--fail-on {gate.rule.text}: passed, none is SLOWER{beyond}; {judged}."
+        return f"--fail-on {gate.rule.text}: passed, no case is SLOWER{beyond}; {judged}."
     invalid = sum(bool(row.reasons) for row in gate.failed)
     marked = f" ({invalid} of them INVALID)" if invalid else ""
     names = listed([clean(row.case.id, 120) for row in gate.failed], LONGEST_LIST)
     return (
-        f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} slower{beyond}{marked}: {names}; "
+        f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} SLOWER{beyond}{marked}: {names}; "
         f"{judged}."
     )
 
@@ -123,8 +129,8 @@ def method_lines(report: ComparisonReport) -> list[str]:
         return []
     found = [row.comparison for row in report.rows]
     lines = [
-        "speed: how many times as fast new is as base, with its "
-        f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, new is faster. SAME: within "
+        "speed: how many times as fast as base new is, with a "
+        f"{100 * VERDICT_CONFIDENCE:g}% interval. Above 1, new is faster. SAME: within "
         f"±{100 * SAME_WITHIN:g}%."
     ]
     hows = Counter(basis_text(each.basis) for each in found)
@@ -134,7 +140,7 @@ def method_lines(report: ComparisonReport) -> list[str]:
         if any(each.allowance and bool(each.nodes) is of_nodes for each in found):
             lines.append(
                 f"* Fewer than {ENOUGH_PROCESSES} {units} cannot show how much {units} differ, so "
-                f"an allowance was added; from {ENOUGH_PROCESSES} on they show it."
+                f"an allowance for that is added to the interval."
             )
     return lines
 
@@ -148,7 +154,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
         for side, problem in row.reasons
     )
     if invalid:
-        found.append(("INVALID, and where", _listed_lines(invalid)))
+        found.append(("Why ratios are INVALID, and where", _listed_lines(invalid)))
     for difference in report.differences:
         lines = [
             f"{clean(name, 120)}: {clean(base, 120)} → {clean(new, 120)}"
@@ -160,7 +166,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
             heading = f"Nothing else that was recorded differs {sides}"
         found.append((heading, _listed_lines(lines)))
     for label, cases in grouped(report.one_sided, lambda case: case.label).items():
-        heading = f"{count(len(cases), 'case')} only {clean(label, 120)} has, so not compared"
+        heading = f"Not compared: {count(len(cases), 'case')} that only {clean(label, 120)} has"
         lines = [
             clean(each.case.id, 120) + (f" ({clean(why)})" if (why := _lacking(each)) else "")
             for each in cases
@@ -175,7 +181,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
 def unmeasured_details(
     groups: Sequence[UnmeasuredCases], all_of_them: bool
 ) -> list[tuple[str, list[str]]]:
-    """Return cases without a time: errors with their cases, others in one line by default."""
+    """Return the cases without a time. By default only errors list their cases."""
     found = []
     for group in groups:
         if all_of_them or group.failed:
@@ -243,7 +249,7 @@ def _cells(row: ComparisonRow) -> list[str | TableCell]:
 
 
 def texts(report: ComparisonReport) -> dict[str, Callable[[], str | Iterable[str]]]:
-    """Return what makes each format but a terminal's."""
+    """Return the function that makes each format other than a terminal's."""
     shown = document(report)
     return {
         "markdown": shown.markdown,
@@ -257,10 +263,10 @@ def texts(report: ComparisonReport) -> dict[str, Callable[[], str | Iterable[str
 
 
 def warning_lines(report: ComparisonReport) -> list[str]:
-    """Return a line for each SLOWER case, in the form of GitHub's workflow commands.
+    """Return one line for each SLOWER case, as a workflow command of GitHub Actions.
 
-    An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``; none
-    where backends or devices are compared without a rule.
+    A case that broke the rule, and so fails the step, is an ``::error``; any other is a
+    ``::warning``. Without a rule there is none where backends or devices are compared.
 
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
     """
@@ -294,7 +300,7 @@ def annotation(level: str, title: str, messages: str) -> str:
 # Data
 
 _BRIDGE = {name.removeprefix("ratio_"): get for name, get in OF_BRIDGE.items()}
-"""The report's columns on reference backends; here every row is a ratio."""
+"""The report's columns on reference backends. Here every row is a ratio."""
 
 RATIO = {
     name: OF_RATIO[name]
@@ -303,7 +309,7 @@ RATIO = {
         *("ratio_confidence", "verdict"),
     )
 }
-"""The report's columns on ratios that other commands have, too."""
+"""The report's columns on ratios that other commands share."""
 
 CSV_COLUMNS = (
     *("kind", "base", "new", "base_backend", "backend", "shape", "dtype", "mode"),
@@ -341,9 +347,10 @@ def _case(case: Case) -> dict[str, object]:
 
 
 def as_csv(report: ComparisonReport) -> Iterator[str]:
-    """Return a row per case in seconds and plain ratios, with a reason if it has no time.
+    """Return one row per case in seconds and plain ratios, with the reason where it has no time.
 
-    The maps of each device's fastest backend follow; of one backend a cell is a case of its own.
+    The maps of each device's fastest backend follow. In a map of one backend each cell is a case,
+    which has its row already.
     """
     cells = [
         {"kind": "fastest of each", **_record(cell)}
@@ -370,7 +377,7 @@ def _record(row: ComparisonRow) -> dict[str, object]:
 
 
 def as_json(report: ComparisonReport) -> str:
-    """Return the report in seconds and plain ratios; infinite bounds are null."""
+    """Return the report as JSON, in seconds and plain ratios. Infinite bounds are null."""
     gate = report.gate
     document: dict[str, object] = {
         "title": report.title,
@@ -443,7 +450,7 @@ def _records(report: ComparisonReport) -> list[dict[str, object]]:
 
 
 def _lacking(case: OneSided) -> str:
-    """Return why the other side has no time of a case, if its files say so."""
+    """Return why the other side has no time for a case, if its files say so."""
     return ": ".join(filter(None, (case.lacking, case.outcome, reason_texts(case.reason)[0])))
 
 
@@ -456,13 +463,13 @@ MARKS = {
     Verdict.UNCLEAR.value: "?",
     INVALID: "!",
 }
-"""Letters next to the ratios of a map."""
+"""The letters next to the ratios of a map."""
 
 _LINE = "┃"
 
 
 def map_work(found: Map) -> str:
-    """Describe what the shapes of a map share."""
+    """Return what the shapes of a map share."""
     case = next(iter(found.cells.values())).case
     spec, work = case.spec, case.workload
     parts = [f"{work.mode}, {spec.dtype}, {count(work.timesteps, 'step')}"]
@@ -496,30 +503,34 @@ def map_title(found: Map) -> str:
 
 
 def map_lines(report: ComparisonReport) -> list[str]:
-    """Return how to read the maps, and what is not shown."""
+    """Return how to read the maps, and how many of them are not shown."""
     if not report.maps:
         return [NO_MAP] if report.no_map else []
     cells = [cell for found in report.maps for cell in found.cells.values()]
     states = {cell.state for cell in cells}
     marks = ", ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in states)
     lines = [
-        "In a map: how many times as fast the new device is as the base, above 1 it is faster; "
-        f"{marks}; {_LINE} where it begins or ceases to win. Blank: not measured on both."
+        "Each number in a map says how many times as fast as the base the new device is. Above 1, "
+        f"it is faster. Marks: {marks}; {_LINE} stands where it begins or ceases to win. A blank "
+        "was not measured on both devices."
     ]
     if any(cell.base.case.backend != cell.case.backend for cell in cells):
         lines.append(
-            "The fastest backend of each: picked after measuring, so that its time is a little too "
-            "short on both sides; --format json says which it was."
+            "The fastest backend of each device was chosen by the same times that are compared, so "
+            "both times are slightly too short. --format json says which backends they are."
         )
     if any(cell.comparison.allowance for cell in cells):
-        lines.append("With an allowance for the spread between processes, as * in the table.")
+        lines.append(
+            "Where processes were few, an allowance for the spread between processes is included, "
+            "as at * in the table."
+        )
     if (more := len(report.maps) - _MOST_MAPS) > 0:
-        lines.append(f"{count(more, 'more map')}: --format json has all.")
+        lines.append(f"{count(more, 'more map')} not shown; --format json has them all.")
     return lines
 
 
 def _map_table(found: Map) -> TextTable:
-    """Lay out a line per batch: its cells, and from where on the new device wins."""
+    """Lay out one line per batch: its cells, and from where on the new device wins."""
 
     def place(batch: int, hidden: int) -> TableCell:
         cell = found.cells.get((batch, hidden))

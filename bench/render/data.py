@@ -1,9 +1,9 @@
-"""Write the report and its samples as data: CSV, JSON, Parquet, pandas frames, and for other tools.
+"""Write the report and its samples as data: CSV, JSON, Parquet, pandas, and for other tools.
 
 ``columns.csv`` and ``sample_columns.csv`` describe the columns; ``COLUMNS`` and ``SAMPLE_COLUMNS``
-compute them from a row. Seconds and plain ratios, never scaled or rounded. pandas and pyarrow are
-imported only where they are used. Also the decisions that ``lstm_impl.keras.LSTM(backend="auto")``
-reads.
+compute them from a row. Values are seconds and plain ratios, never scaled or rounded. pandas and
+pyarrow are imported only where they are used. The module also writes the decisions that
+``lstm_impl.keras.LSTM(backend="auto")`` reads.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ KINDS: dict[str, type[str | int | float]] = {
 
 @dataclass(frozen=True)
 class DataColumn(Generic[_Of]):
-    """A column. unit: empty if it has none. kind: type of its values, which may be None."""
+    """Describe a column: its unit, or "" without one, its meaning, the type of its values, and its
+    getter.
+
+    Every value may be None.
+    """
 
     unit: str
     meaning: str
@@ -85,7 +89,7 @@ _Getter: TypeAlias = Callable[[Section, RankedRow], Value]
 def _of(
     part: Callable[[RankedRow], _T | None], values: Mapping[str, Callable[[_T], Value]]
 ) -> dict[str, _Getter]:
-    """Return getters of a part of a row, None where the row has no such part."""
+    """Return getters of a part of a row. They return None where the row has no such part."""
 
     def of_part(get: Callable[[_T], Value], _: Section, row: RankedRow) -> Value:
         found = part(row)
@@ -95,26 +99,26 @@ def _of(
 
 
 def attributes(*names: str, **paths: str) -> dict[str, Callable[[Any], Value]]:
-    """Return getters of attributes, by their own names or other ones."""
+    """Return getters of attributes, by the attributes' own names or by other names."""
     paths |= {name: name for name in names}
     return {name: operator.attrgetter(path) for name, path in paths.items()}
 
 
 def _at(part: str, *names: str, **paths: str) -> dict[str, _Getter]:
-    """Return getters of attributes of a row's attribute, by their own names or other ones."""
+    """Return getters of attributes of one attribute of a row, by their own or other names."""
     found = attributes(*names, **paths)
     return _of(operator.attrgetter(part), found)
 
 
 def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
-    """Return getters of the keys of a mapping that is a row's attribute."""
+    """Return getters of the keys of a mapping that is an attribute of a row."""
     keys |= {name: name for name in names}
     values = {name: operator.methodcaller("get", key) for name, key in keys.items()}
     return _of(operator.attrgetter(part), values)
 
 
 def _break_even_steps(row: RankedRow) -> Value:
-    """Return after how many steps a backend FASTER than the baseline pays back its start."""
+    """Return after how many steps a backend FASTER than the baseline has made up for its start."""
     ratio = row.to_baseline
     if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
         return None
@@ -123,7 +127,7 @@ def _break_even_steps(row: RankedRow) -> Value:
 
 
 def _machine_id(section: Section) -> str:
-    """Return the machine's id, or one id for a set of nodes."""
+    """Return the id of the machine, or one id for a set of nodes."""
     if not section.nodes:
         return section.run.machine_id
     text = "\0".join(sorted(section.nodes))
@@ -148,7 +152,7 @@ OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
         messages.heterogeneity_note(heterogeneity) if heterogeneity.significant else None
     ),
 }
-"""Of a reference backend, over which backends of different environments are compared."""
+"""Columns on a reference backend, through which backends of different environments are compared."""
 
 
 def _of_stream(row: RankedRow, part: float, ratio: bool, path: str) -> Value:
@@ -162,7 +166,7 @@ def _of_stream(row: RankedRow, part: float, ratio: bool, path: str) -> Value:
 
 
 def _service(stream: StreamProcesses) -> Value:
-    """Return the median time of a stream's calls from when they began."""
+    """Return the median time of a stream's calls, counted from when each call began."""
     return stream.service[50.0].mid if 50.0 in stream.service else None
 
 
@@ -182,7 +186,7 @@ OF_VALIDITY: dict[str, Callable[[CaseResult], Value]] = {
     "time_valid": lambda result: not result.validity.time if result.measured else None,
     "time_reasons": lambda result: messages.problem_lines(result.validity.time),
 }
-"""Whether a case's time can be trusted, and why not."""
+"""Columns that say whether a case's time can be trusted, and why not."""
 
 COLUMNS: dict[str, DataColumn[[Section, RankedRow]]] = described(
     "columns.csv",
@@ -250,14 +254,30 @@ COLUMNS: dict[str, DataColumn[[Section, RankedRow]]] = described(
 def load_frame(
     paths: Iterable[str | os.PathLike[str]], baseline: str | None = None
 ) -> pd.DataFrame:
-    """Return the results in files and folders as a tidy table: a row per case, ``COLUMNS``.
+    """Return the results in files and folders as a tidy table with one row per case.
 
-    Replicates are pooled; what has no time is there with its outcome. Units and meanings of the
-    columns are in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``, and in
-    ``docs/columns.md``. baseline: as in ``build``.
+    The columns are those of ``COLUMNS``; see also ``docs/columns.md``. Replicates of a case are
+    pooled. A case without a time has a row with its outcome.
 
-    Raises ResultError for the first file that cannot be read, NothingToReportError where the files
-    hold no case.
+    Parameters
+    ----------
+    paths
+        Result files, or folders that are searched for them.
+    baseline
+        The backend that ratios refer to, as in ``build``.
+
+    Returns
+    -------
+    DataFrame
+        ``frame.attrs["units"]`` and ``frame.attrs["meanings"]`` hold the units and the meanings of
+        the columns, by column.
+
+    Raises
+    ------
+    ResultError
+        If a file cannot be read. It is the error of the first such file.
+    NothingToReportError
+        If the files hold no case.
     """
     results = collect(paths)
     if results.errors:
@@ -271,11 +291,11 @@ def load_frame(
 
 
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
-"""Of pandas: all are nullable, so that ``frame[frame.valid]`` works."""
+"""The pandas types by Python type. All are nullable, so that ``frame[frame.valid]`` works."""
 
 
 def framed(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
-    """Return rows as a pandas frame with nullable columns, their units and meanings."""
+    """Return rows as a pandas frame with nullable columns, their units and their meanings."""
     import pandas as pd
 
     values = list(rows)
@@ -291,12 +311,12 @@ def framed(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) 
 
 
 def records(report: Report) -> list[dict[str, Value]]:
-    """Return the report as flat rows, ``COLUMNS`` by name; empty values are None."""
+    """Return the report as flat rows, by the names in ``COLUMNS``. Empty values are None."""
     return [dict(zip(COLUMNS, values, strict=True)) for values in cells(report)]
 
 
 def cells(report: Report) -> Iterator[list[Value]]:
-    """Yield the same row by row in the order of ``COLUMNS``, to keep one row in memory."""
+    """Yield the cells of each row in the order of ``COLUMNS``, one row at a time to save memory."""
     getters = [column.value for column in COLUMNS.values()]
     for section in report.sections:
         for row in section.rows:
@@ -305,7 +325,7 @@ def cells(report: Report) -> Iterator[list[Value]]:
 
 
 class _Sample(NamedTuple):
-    """A sample of a measurement, by its number."""
+    """Hold the number of a sample, and the measurement that it is of."""
 
     of: Measurement
     sample: int
@@ -325,11 +345,11 @@ SAMPLE_COLUMNS: dict[str, DataColumn[[_Sample]]] = described(
         "time_s": lambda each: float(each.of.samples[each.sample]),
     },
 )
-"""The columns, in their order."""
+"""The columns of the samples, in their order."""
 
 
 def sample_rows(results: Results) -> Iterator[list[Value]]:
-    """Yield a row per sample in the order of ``SAMPLE_COLUMNS``, process by process."""
+    """Yield one row per sample in the order of ``SAMPLE_COLUMNS``, process by process."""
     getters = [column.value for column in SAMPLE_COLUMNS.values()]
     for measured in results.measurements:
         for sample in (_Sample(measured, number) for number in range(measured.samples.size)):
@@ -337,11 +357,23 @@ def sample_rows(results: Results) -> Iterator[list[Value]]:
 
 
 def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
-    """Return the samples in files and folders as a tidy table.
+    """Return the samples in files and folders as a tidy table with one row per sample.
 
-    Units and meanings are in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``.
+    Parameters
+    ----------
+    paths
+        Result files, or folders that are searched for them.
 
-    Raises ResultError for the first file that cannot be read.
+    Returns
+    -------
+    DataFrame
+        ``frame.attrs["units"]`` and ``frame.attrs["meanings"]`` hold the units and the meanings of
+        the columns, by column.
+
+    Raises
+    ------
+    ResultError
+        If a file cannot be read. It is the error of the first such file.
     """
     results = collect(paths)
     if results.errors:
@@ -349,17 +381,19 @@ def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     return framed(SAMPLE_COLUMNS, sample_rows(results))
 
 
-# Rows that are converted to columns at once: enough for good compression, in little memory.
+# Rows that are converted to columns at once: enough for good compression, and little memory.
 _BATCH = 10_000
 
 
 def as_csv(report: Report) -> Iterator[str]:
-    """Return the table as CSV: a line per case under a line of column names."""
+    """Return the table as CSV: one line per case, below a line of column names."""
     return csv_lines(COLUMNS, cells(report))
 
 
 def as_json(report: Report) -> str:
-    """Return columns with units, the sections' sentences, and the cases; text is not changed."""
+    """Return columns with units, the sections' sentences and the cases as JSON, with text as it
+    is.
+    """
     document = {
         "columns": {
             name: {"unit": column.unit, "meaning": column.meaning}
@@ -384,10 +418,11 @@ def as_json(report: Report) -> str:
 
 
 def break_evens(section: Section) -> list[dict[str, Value]]:
-    """Return when each case that is FASTER than another but starts later has caught up.
+    """Return after how many steps each faster case that starts later has caught up with another.
 
-    steps: after which both have taken the same time, the start included; its bounds are for those
-    of the ratio's interval, the upper one None where there is none.
+    ``steps`` is the number of steps after which both cases have taken the same time, including the
+    start. Its bounds belong to those of the ratio's interval; the upper one is None where there is
+    none.
     """
     groups = grouped(section.rows, lambda row: row.case.group)
     return [
@@ -408,7 +443,7 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
 
 
 def csv_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    """Yield CSV line by line: rows under a line of column names; empty where there is no value.
+    """Yield CSV line by line: rows, below a line of column names, with blanks for None.
 
     Text is on one line, and begins with an apostrophe where a spreadsheet would take it for a
     formula.
@@ -431,7 +466,7 @@ def _in_csv(value: object) -> object:
 
 
 def csv_records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """Yield the same for rows by name; a name that a row lacks is empty."""
+    """Yield CSV line by line for rows by column name. A column that a row lacks is blank."""
 
     def values(row: Mapping[str, object]) -> list[object]:
         assert row.keys() <= set(columns), f"no such columns: {row.keys() - set(columns)}"
@@ -441,9 +476,9 @@ def csv_records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) ->
 
 
 def finite(value: Any) -> Any:
-    """Return the value itself, or None if it is NaN or infinite, which JSON cannot hold.
+    """Return the value, or None if it is NaN or infinite, which JSON cannot hold.
 
-    Lists and objects are returned as they are; their elements are not looked at.
+    Lists and objects are returned as they are; their elements are not checked.
     """
     return None if isinstance(value, float) and not isfinite(value) else value
 
@@ -454,7 +489,10 @@ def json_text(document: Mapping[str, object]) -> str:
 
 
 def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> bytes:
-    """Return rows as Parquet, with types, units and meanings. Raises InputError without pyarrow."""
+    """Return rows as a Parquet file with types, units and meanings.
+
+    Raises InputError without pyarrow.
+    """
     require("pyarrow", "--format parquet", "parquet")
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
@@ -480,7 +518,7 @@ def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value
 
 
 def _encodable(value: Value) -> Value:
-    """Replace half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    """Replace each half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
@@ -488,11 +526,12 @@ def _encodable(value: Value) -> Value:
 
 
 def github_action(report: Report) -> str:
-    """Return times for github-action-benchmark, which its ``customSmallerIsBetter`` reads.
+    """Return times for github-action-benchmark, as its ``customSmallerIsBetter`` reads them.
 
-    Of each measured case the newest session's, in seconds, with half its interval; the fields are
-    those of "Custom benchmarks" in https://github.com/benchmark-action/github-action-benchmark.
-    Its alert on a rise in per cent knows no intervals: ``bench.compare --fail-on`` does.
+    Each measured case has the time of its newest session in seconds, and half its interval. The
+    fields are those of "Custom benchmarks" in
+    https://github.com/benchmark-action/github-action-benchmark. Its alert is on a rise in per cent
+    and knows no intervals, in contrast to ``bench.compare --fail-on``.
     """
     found: dict[Value, dict[str, object]] = {}
     for row in (row for row in records(report) if row["time_s"] is not None):
@@ -510,11 +549,13 @@ _PARAMETERS = ("backend", "device", "mode", "dtype", "batch", "timesteps", "hidd
 
 
 def hyperfine(report: Report) -> str:
-    """Return measured cases with all samples, in seconds, as hyperfine's scripts and Bencher read.
+    """Return the measured cases with all samples in seconds, as hyperfine's scripts and Bencher
+    read them.
 
     The fields are those of ``BenchmarkResult`` of https://github.com/sharkdp/hyperfine (1.20). Of
-    the processor's time only the sum is known, and only of some cases: ``user`` is that or 0,
-    ``system`` 0. Parameters are what differs: ``plot_parametrized.py`` takes only one.
+    the time on processors only the sum is known, and only for some cases: ``user`` is that sum or
+    0, and ``system`` is 0. The parameters are those that differ between the cases, because
+    ``plot_parametrized.py`` takes only one.
     """
     rows = [row for section in report.sections for row in section.rows]
     found = [
@@ -537,18 +578,19 @@ _SCALARS = ("time_s", "speedup", "first_result_s", "peak_memory_bytes")
 
 
 def check_tensorboard(folder: Path | None) -> None:
-    """Raise InputError where scalars for TensorBoard cannot be written into this folder."""
+    """Raise InputError if scalars for TensorBoard cannot be written into this folder."""
     if folder is None:
-        raise InputError("--format tensorboard writes files: name their folder, --output DIR")
+        raise InputError("--format tensorboard writes files: name a new folder with --output DIR")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{printable(str(folder))} is there already: name a new folder")
+        raise InputError(f"{printable(str(folder))} already exists; name a new folder")
 
 
 def write_tensorboard(report: Report, folder: Path) -> None:
-    """Write scalars into a new folder by TensorBoard's own writer, a run for each backend.
+    """Write scalars into a new folder with TensorBoard's own writer, one run per backend.
 
-    A tag is a column and a case without its backend, so that a chart compares backends; a step is a
-    session, the oldest first. ``check_tensorboard`` says where that is possible.
+    A tag is a column and a case without its backend, so that a chart compares backends. A step is a
+    session, and the oldest one is step 0. ``check_tensorboard`` says whether the folder can be
+    written.
     """
     from tensorboard.summary import Writer
 
@@ -573,12 +615,15 @@ BY = "bench.report --teach"
 
 
 def write(report: Report) -> tuple[Path, list[Decision]]:
-    """Write decisions for ``backend="auto"``; return where, and which. Raises InputError."""
+    """Write decisions for ``backend="auto"``; return their folder and the decisions.
+
+    Raises InputError if no decision follows from the report, or if the folder cannot be written.
+    """
     found = list({each.question.digest: each for each in decisions(report)}.values())
     if not found:
         raise InputError(
-            "nothing to teach: no shape has two backends with times that are VALID on a machine "
-            "that its file describes"
+            "there is nothing to teach: a decision needs a shape for which two backends have VALID "
+            "times, and a result file that describes the machine"
         )
     place = folder()
     try:
@@ -592,8 +637,9 @@ def write(report: Report) -> tuple[Path, list[Decision]]:
 def decisions(report: Report) -> Iterator[Decision]:
     """Yield a decision for each group in which two or more backends have a reliable time.
 
-    The newest session's comes last, so that of two for the same case it is kept. A run with a
-    fixed number of threads gives no decision.
+    The decisions of the newest session come last, so that of two for the same case it is the one
+    that is kept. A run with a fixed number of threads gives no decision, because ``backend="auto"``
+    does not know that number.
     """
     for section in reversed(report.sections):
         fixed = any(run.options.get("threads") for run in section.runs)
@@ -604,7 +650,8 @@ def decisions(report: Report) -> Iterator[Decision]:
             others = [row for row in group[1:] if row.case.backend in first.behind]
             if machine is None or first.result.invalid or not others:
                 continue
-            # Of nearly equal backends the one with the shortest median may not lead in pairs.
+            # Of nearly equal backends, the one with the shortest median may not be the one that
+            # leads in pairs.
             raced = sorted((_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio)
             requested = TuningRequest(first.case.spec, first.case.workload, "model", machine)
             yield Decision(requested, tuple(raced), "", made, BY)
@@ -618,7 +665,9 @@ def _raced(row: RankedRow, first: RankedRow) -> RacedBackend:
 
 
 def _machine(run: Run, device: str) -> TunedMachine | None:
-    """Return where a run measured; None where its file does not say enough."""
+    """Return the machine on which a run measured, or None if its file does not describe it
+    fully.
+    """
     installed = mapping(run.before.get("libraries"))
     versions = {
         each: v for each in list_distributions() if isinstance(v := installed.get(each), str)

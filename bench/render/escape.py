@@ -14,34 +14,34 @@ from bench.machine.fields import printable
 
 LONGEST_NAME = 60
 LONGEST_REASON = 300
-LONGEST_SENTENCE = 3000  # its names and reasons have the limits above
+LONGEST_SENTENCE = 3000  # The limits above apply to the names and reasons in a sentence.
 
 
 def clean(text: str, limit: int = LONGEST_REASON) -> str:
     """Return text on one line of about ``limit`` letters, without control sequences."""
-    # A run of blanks in a hostile name must not push what follows off the screen. Splitting before
-    # the cut would read a megabyte; after it, what is cut is at most blanks.
+    # A run of blanks in a hostile name must not push what follows off the screen. Splitting the
+    # text before cutting it would read a megabyte. What the first cut loses is at most blanks.
     line = without_commands(" ".join(printable(text[: 4 * limit], 4 * limit).split()))
     return line[:limit] + ("..." if max(len(text), len(line)) > limit else "")
 
 
 def without_commands(text: str) -> str:
-    """Return text without workflow commands, which a CI runner would find in its log."""
+    """Return text without workflow commands, which a CI runner would execute from its log."""
     return re.sub(":(?=:)", ": ", text).replace("##[", "# #[")
 
 
-# Markdown's special characters: escapes, code, emphasis, links, HTML, tables, strikes, formulas,
-# entities, references to issues. An underscore inside a word is not special.
+# Markdown's special characters: escapes, code, emphasis, links, HTML, tables, strikethrough,
+# formulas, entities and references to issues. An underscore inside a word is not special.
 _MARKDOWN = re.compile(r"[\\`*{}\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def markdown(text: str, limit: int = LONGEST_REASON) -> str:
     """Return text with all Markdown and HTML escaped."""
     escaped = _MARKDOWN.sub(r"\\\g<0>", clean(text, limit))
-    # At the beginning of a line these make a list or a heading.
+    # At the beginning of a line these characters start a list or a heading.
     escaped = re.sub(r"^[-+=]", r"\\\g<0>", escaped)
     escaped = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)
-    # A name must not become a link or an emoji, nor notify a user of that name.
+    # A name must not become a link or an emoji, nor notify a user with that name.
     escaped = re.sub(r":(?=//|[\w+-]+:)", r"\:", escaped)
     escaped = re.sub(r"(?<!\w)@|@(?=[\w-]+\.)", "@\u200b", escaped)
     return re.sub(r"(?i)\bwww\.", "www\u200b.", escaped)
@@ -61,7 +61,8 @@ def code(text: str, limit: int = LONGEST_NAME) -> str:
 def spreadsheet(text: str) -> str:
     """Return text for a CSV file: on one line, and never a formula.
 
-    A formula may follow blanks, or begin with full-width signs: an apostrophe precedes each.
+    A spreadsheet also reads a formula after blanks, or one that begins with a full-width sign. An
+    apostrophe is put before each.
     """
     found = printable(text, 2000)
     first = unicodedata.normalize("NFKC", found.lstrip()[:1])
@@ -69,16 +70,16 @@ def spreadsheet(text: str) -> str:
 
 
 def text_console(**options: Any) -> Console:
-    """Return a Rich console that reads no markup or emoji codes and colours no numbers."""
+    """Return a Rich console that reads no markup or emoji codes and does not colour numbers."""
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 
 def terminal_picture(draw: Callable[[Console], object], title: str, width: int) -> str:
-    """Return as SVG what a terminal of that width shows; equal answers give equal pictures."""
+    """Return what a terminal of this width shows as SVG. Equal documents give equal pictures."""
     console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
     draw(console)
     svg = console.export_svg(title=title, unique_id="report")
-    # Rich's SVG loads a typeface from a server.
+    # Rich's SVG loads a typeface from a server, which a report must not do.
     return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 

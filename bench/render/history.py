@@ -1,4 +1,4 @@
-"""Show a history in a terminal, as Markdown, CSV or a picture, with what changed first."""
+"""Show a history in a terminal, as Markdown, CSV or a picture, with the changes first."""
 
 import itertools
 import math
@@ -32,11 +32,13 @@ _MOST_NAMES = 3
 _MOST_CHANGES = 4
 _BARS = "▁▂▃▄▅▆▇█"
 _LEAST_SPAN = 1.25
-"""The least factor that a sparkline spans, or the noise of equal sessions would fill it."""
+"""The least factor that a sparkline spans. With less, the noise of equal sessions would fill it."""
 
 
 def what(machine: MachineHistory, lasting: LastingChange) -> str:
-    """Return ``all 12 cases``, ``scan (4 cases)`` or a case, with the device if there are more."""
+    """Return ``all 12 cases``, ``scan (4 cases)`` or a case, with the device if there are
+    several.
+    """
     devices = {line.case.device for line in machine.lines}
     on = f" on {clean(lasting.cases[0].device, 20)}" if len(devices) > 1 else ""
     if lasting.event.scope is Scope.ALL:
@@ -49,7 +51,7 @@ def what(machine: MachineHistory, lasting: LastingChange) -> str:
 
 
 def changed(changes: Sequence[Change], most: int = _MOST_CHANGES) -> str:
-    """Return changed versions by name, and how many other things changed."""
+    """Return the changed versions by name, and how many other things changed."""
     versions = [_change(each) for each in changes if each.version]
     others = len(changes) - len(versions)
     shown = quantities.shortened(versions, most)
@@ -65,12 +67,12 @@ def _change(change: Change) -> str:
 
 
 def _speed(ratio: Interval) -> tuple[str, str]:
-    """Return how many times as fast, and its interval."""
+    """Return how many times as fast, and the interval of that."""
     return times_as_fast(ratio.mid, 3), times_bounds(ratio.low, ratio.high, 3)
 
 
 def _when(lasting: LastingChange) -> tuple[str, str]:
-    """Return since which session the change lasts, and what changed in the machine then."""
+    """Return since which session a change lasts, and what changed in the machine then."""
     if lasting.event.gradual:
         first, last = lasting.before.number, lasting.session.number
         return f"gradually from #{first} to #{last}", "a little in each session"
@@ -81,10 +83,10 @@ def gate_line(guard: RuleResult) -> str:
     """Return the result of the rule."""
     text = guard.rule.text
     if guard.judged == 0:
-        return f"--fail-on {text}: not judged, the history is too short for it (passed)."
+        return f"--fail-on {text}: passed without a check, because the history is too short."
     beyond = threshold_text(guard.rule)
     if not guard.failed:
-        return f"--fail-on {text}: passed, nothing has become SLOWER{beyond} and stayed so."
+        return f"--fail-on {text}: passed, no case has become SLOWER{beyond} and stayed so."
     found = [f"{what(machine, lasting)} {_when(lasting)[0]}" for machine, lasting in guard.failed]
     return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(found)}."
 
@@ -126,14 +128,14 @@ _MOVED = {
 
 
 def as_csv(history: History) -> Iterator[str]:
-    """Return a row per case and session, in seconds and plain ratios."""
+    """Return one row per case and session, in seconds and plain ratios."""
     rows = (_records(machine, line) for machine in history.machines for line in machine.lines)
     return csv_records(CSV_COLUMNS, itertools.chain.from_iterable(rows))
 
 
 def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, object]]:
-    # A lasting change is in the row of the first session after it that has a time; of two changes
-    # at once the second, which has fewer cases.
+    # A lasting change is in the row of the first session after it that has a time. Of two changes
+    # in the same session, that row has the second, which affects fewer cases.
     moves = {
         later[0].session.number: lasting.event
         for lasting in machine.lasting or ()
@@ -167,7 +169,9 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
 
 
 def texts(history: History, shown: Document) -> dict[str, Callable[[], str | Iterable[str]]]:
-    """Return what makes each format but a terminal's; shown: its document."""
+    """Return the function that makes each format other than a terminal's, given the document
+    ``shown``.
+    """
     return {
         "markdown": shown.markdown,
         "csv": lambda: as_csv(history),
@@ -179,9 +183,9 @@ def texts(history: History, shown: Document) -> dict[str, Callable[[], str | Ite
 
 
 def document(history: History, sessions: bool = False, guard: RuleResult | None = None) -> Document:
-    """Return what changed, then the sessions, then a line per case.
+    """Return what changed, then the sessions, then one line per case.
 
-    sessions: show all sessions of each case in place of these lines.
+    With ``sessions``, all sessions of each case are shown in place of these lines.
     """
     blocks = [] if guard is None else [Block(lines=[gate_line(guard)], style="bold")]
     for machine in history.machines:
@@ -207,6 +211,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
                 for problem in (point.result.validity.of_time if of_time else point.result.invalid)
             )
             if lines:
+                title = "Why times are INVALID" if title == "INVALID" else title
                 blocks.append(Block(f"{title}, and where", lines, level=4, indent=2))
     if history.notes:
         lines = [clean(note, 500) for note in history.notes]
@@ -215,7 +220,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
 
 
 def changes_table(machine: MachineHistory) -> TextTable:
-    """Lay out a line per change, in the order of time."""
+    """Lay out one line per change, in chronological order."""
     lines: list[list[TableCell | str]] = []
     for lasting in machine.lasting or ():
         verdict = lasting.event.verdict
@@ -245,7 +250,7 @@ def changes_table(machine: MachineHistory) -> TextTable:
 
 
 def _sessions(machine: MachineHistory) -> TextTable:
-    """Lay out a line per session, with what changed in it."""
+    """Lay out one line per session, with what changed in it."""
     return TextTable.of(
         [
             Column("session", right=True, no_wrap=True),
@@ -282,7 +287,7 @@ def _outcome(result: CaseResult) -> str:
 
 
 def _cells(point: Point) -> list[TableCell]:
-    """Return the cells of a session; ``verdict`` includes INVALID."""
+    """Return the cells of a session. The cell ``verdict`` also says INVALID."""
     number = f"#{point.session.number}"
     if point.result.interval is None:
         return list(
@@ -307,7 +312,7 @@ def _cells(point: Point) -> list[TableCell]:
 
 
 def _overview(machine: MachineHistory) -> TextTable:
-    """Lay out a line per case: those that changed last first, by the size of the change."""
+    """Lay out one line per case: cases that just changed first, the largest change at the top."""
 
     def news(line: CaseHistory) -> float:
         last = line.points[-1].to_previous
@@ -316,7 +321,7 @@ def _overview(machine: MachineHistory) -> TextTable:
 
     lines: list[list[TableCell | str]] = []
     for line in sorted(machine.lines, key=news):
-        last = line.measured[-1]  # a case that was never measured has no line
+        last = line.measured[-1]  # A case that was never measured has no line.
         number, now, _, *ratio, _ = _cells(last)
         if last is not line.points[-1]:
             now = TableCell(f"{now.text} ({number.text})")
@@ -332,7 +337,7 @@ def _overview(machine: MachineHistory) -> TextTable:
 
 
 def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
-    """Return a bar for each session, higher for slower; a blank where there is no time."""
+    """Return one bar for each session, higher for slower, and a blank where there is no time."""
     logs = {point.session.number: math.log(point.result.time) for point in line.measured}
     middle = (min(logs.values()) + max(logs.values())) / 2
     span = max(max(logs.values()) - min(logs.values()), math.log(_LEAST_SPAN))
@@ -345,33 +350,34 @@ def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
 
 
 def method(machine: MachineHistory) -> list[str]:
-    """Return how to read the tables, and how changes were sought."""
+    """Return how to read the tables, and how changes were found."""
     if len(machine.sessions) == 1:
-        return ["One session is no history yet: run the suite again to have a second."]
+        return ["One session is not a history yet. Run the suite again to add a second session."]
     if machine.lasting is None:
         most = max(len(line.measured) for line in machine.lines)
         looked = (
-            f"Finding when a change began takes {LEAST} sessions with the same case; here are at "
-            f"most {most}."
+            f"To find when a change began takes {LEAST} sessions with the same case. There are at "
+            f"most {most} here."
         )
     else:
         long = len(machine.sessions) > LONGEST
         sessions = f"the last {LONGEST} sessions (trends in all)" if long else "all sessions"
         looked = (
-            f"Changes for longer than a session are sought in {sessions}, all cases "
-            f"judged together: where nothing changed, one is found in about {percent(LEVEL)} of "
-            "histories; of a backend or a case, relative to the cases that did not change."
+            f"Changes that last longer than a session are sought in {sessions}, for all cases "
+            f"together. Where nothing changed, one is found in about {percent(LEVEL)} of "
+            "histories. A change of a backend or a case is relative to the cases that did not "
+            "change."
         )
     lines = [
         looked + (" None was found." if machine.lasting == () else ""),
-        "speed: how many times as fast as in the session before with the case, with its "
-        f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster.",
+        "speed: how many times as fast as in the previous session with the case, with a "
+        f"{100 * VERDICT_CONFIDENCE:g}% interval. Above 1, it became faster.",
     ]
     points = [point for line in machine.lines for point in line.points]
     if any(point.to_previous and point.to_previous.allowance for point in points):
         lines.append(
             f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
-            "processes differ, so an allowance was added to the interval."
+            "processes differ, so an allowance for that is added to the interval."
         )
     if any(point.result.validity.of_time for point in points):
         lines.append(f"{labels.UNRELIABLE_TIME}.")

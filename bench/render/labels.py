@@ -29,21 +29,21 @@ from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import KINDS, Section, Table
 from lstm_impl.frameworks import list_frameworks
 
-_MOST_NODES = 4  # that are named on a line
+_MOST_NODES = 4  # This many nodes are named on a line.
 
 
 REFERENCE_TITLE = "Reference results of the project, measured on another machine"
-"""The title of a report that a user could mistake for one of their own results."""
+"""The title of a report that users could otherwise mistake for their own results."""
 
 
 def heading(section: Section) -> str:
-    """Return on one line what was run, where and when."""
+    """Return what was run, where and when, on one line."""
     suite, runs = name(section.run.suite) or "unnamed suite", count(len(section.runs), "process")
     return f"{suite} on {where(section)} · {section.started:%Y-%m-%d %H:%M} UTC · {runs}"
 
 
 def where(section: Section) -> str:
-    """Return the name of the machine, or those of the nodes: ``3 nodes (a, b and c)``."""
+    """Return the name of the machine, or of the nodes: ``3 nodes (a, b and c)``."""
     if section.nodes:
         names = [name(each) or "an unnamed machine" for each in section.nodes.values()]
         return f"{count(len(names), 'node')} ({listed(names, _MOST_NODES)})"
@@ -51,7 +51,7 @@ def where(section: Section) -> str:
 
 
 class MachineFact(NamedTuple):
-    """What is known of one part of a machine; part: such as ``cpu``, ``gpu`` or ``libraries``."""
+    """Hold what is known of one part of a machine: ``cpu``, ``gpu``, ``libraries``, ...."""
 
     part: str
     label: str
@@ -59,12 +59,14 @@ class MachineFact(NamedTuple):
 
 
 def machine(section: Section) -> list[tuple[str, str]]:
-    """Return what is known of the machine: label and text; for nodes also how often each ran."""
+    """Return what is known of the machine as labels and texts; for nodes, also how often each
+    ran.
+    """
     return [(fact.label, fact.text) for fact in machine_facts(section)]
 
 
 def machine_facts(section: Section) -> list[MachineFact]:
-    """Return the same with the part of the machine that each text describes."""
+    """Return the facts of ``machine``, each with the part of the machine that it describes."""
     before = section.run.before
     processes = Counter(section.node_by_run.values())
     nodes = [
@@ -89,16 +91,16 @@ def machine_facts(section: Section) -> list[MachineFact]:
 
 
 def _joined(*parts: object) -> str:
-    """Join the texts among these, each short and on one line."""
+    """Join those parts that are texts, each short and on one line."""
     return ", ".join(name(part) for part in parts if isinstance(part, str) and part)
 
 
 MOST_FACTS = 24
-"""GPUs beyond these are left out, and on a page threads and variables."""
+"""The number of GPUs that are shown, and on a page of threads and of variables."""
 
 
 def caption(section: Section) -> str:
-    """Return what was run and the machine, for below a table without a heading."""
+    """Return what was run and the machine, for use below a table without a heading."""
     return "; ".join([heading(section), *(text for _, text in machine(section))]) + "."
 
 
@@ -108,7 +110,7 @@ def name(text: str) -> str:
 
 
 def title(table: Table) -> str:
-    """Return device and mode, and for truncation what is cut into windows."""
+    """Return the device and the mode, and for truncation what is cut into windows."""
     words = f"{name(table.device)}, {table.mode}"
     if table.kind == KINDS[1]:
         words += f" in windows ({', '.join(shape_texts(table.rows[0].case))})"
@@ -119,37 +121,37 @@ def title(table: Table) -> str:
 FASTEST, SHORTEST = "★", "☆"
 
 MARKS = (
-    f"{FASTEST} significantly FASTER than each of the others, tested jointly; "
-    f"{SHORTEST} only the shortest median"
+    f"{FASTEST} means significantly FASTER than each of the other backends, tested jointly; "
+    f"{SHORTEST} means only the shortest median"
 )
-"""What the marks mean; ``method`` explains the verdict FASTER."""
+"""Explains the marks. ``method`` explains the verdict FASTER."""
 
-BARS = "Bars show speed: the longer the faster"
-"""Explains bars in every table and picture that has them."""
+BARS = "Bars show the speed: a longer bar is faster"
+"""Explains the bars of every table and picture that has them."""
 
 UNRELIABLE = "~"
-UNRELIABLE_TIME = f"{UNRELIABLE} an unreliable time; ratios are judged separately"
+UNRELIABLE_TIME = f"{UNRELIABLE} marks an unreliable time; ratios are judged separately"
 TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% CI"
 
 RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% CI"
-"""Headings: intervals of times and of ratios have different levels."""
+"""Headings of intervals. Those of times and of ratios have different confidence levels."""
 
 
 APPROXIMATE = (
-    "error: of a backend that approximates, the root mean square of its outputs' difference from "
-    "the float64 reference, relative to the outputs; it is not ranked"
+    "error: how far the outputs of a backend that approximates differ from the float64 reference, "
+    "as the root mean square relative to the outputs. Such a backend is not ranked"
 )
 
 
 def notes(rows: Sequence[RankedRow]) -> list[str]:
-    """Return what the marks in the tables of these rows mean, as far as there are any."""
+    """Return what the marks in the tables of these rows mean, if there are any marks."""
     found = [MARKS] if any(mark(row) for row in rows) else []
     found += [UNRELIABLE_TIME] * any(row.result.validity.of_time for row in rows)
     return found + [APPROXIMATE] * any(row.case.approximate for row in rows)
 
 
 def mark(row: RankedRow) -> str:
-    """Return the mark of the first row of a group; empty for any other row."""
+    """Return the mark of the first row of a group. Any other row has none."""
     if row.rank != 1 or row.ahead is None:
         return ""
     return FASTEST if row.fastest else SHORTEST
@@ -158,8 +160,8 @@ def mark(row: RankedRow) -> str:
 def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
     """Return the bounds of a time, with their level where it is not that of the heading.
 
-    Few samples cannot give that level; a single one has no interval. steps: by which the interval
-    is divided.
+    Few samples cannot give that level, and a single sample has no interval. The bounds are divided
+    by ``steps``.
     """
     if interval.confidence <= 0:
         return ""
@@ -171,8 +173,8 @@ def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
 def spread_text(found: Comparison, by: str = "") -> str:
     """Return how far processes and nodes of an UNCLEAR ratio spread: ``6%``, ``6%, nodes 3%``.
 
-    Empty for other verdicts, where neither is known, and where the reference is heterogeneous.
-    by: precedes the number of nodes.
+    The text is empty for other verdicts, where neither spread is known, and where another reason
+    explains the verdict. ``by`` precedes the spread between nodes.
     """
     explained = found.heterogeneous or found.reasons
     if found.verdict is not Verdict.UNCLEAR or found.spread is None or explained:
@@ -182,22 +184,29 @@ def spread_text(found: Comparison, by: str = "") -> str:
 
 
 def versus(found: Comparison, other: str, apposition: str = "") -> str:
-    """Say how a backend compares: ``2.40× faster than keras, the next (99.5% CI 2.10–2.70)``.
+    """Say how a backend compares: ``2.40 times as fast as keras, the next (99.5% CI 2.10–2.70)``.
 
-    other: the backend it is compared with. apposition: text after its name.
+    Parameters
+    ----------
+    found
+        The ratio of the two times, and its verdict.
+    other
+        The backend it is compared with.
+    apposition
+        A text after the name of that backend.
     """
     ratio, than = found.ratio, f"{clean(other, LONGEST_NAME)}{apposition}"
     speedup = f"{RATIO_INTERVAL} {times_bounds(ratio.low, ratio.high)}"
     if found.verdict is Verdict.FASTER:
-        return f"{times_as_fast(ratio.mid)}× faster than {than} ({speedup})"
+        return f"{times_as_fast(ratio.mid)} times as fast as {than} ({speedup})"
     if found.verdict is Verdict.SLOWER:
         slowdown = f"{RATIO_INTERVAL} {bounds(ratio.low, ratio.high)}"
-        return f"{ratio_words(ratio.mid)}× slower than {than} ({slowdown})"
+        return f"takes {ratio_words(ratio.mid)} times as long as {than} ({slowdown})"
     inside = f"{times_as_fast(ratio.mid)}×, {speedup}"
     if found.verdict is Verdict.SAME:
         return f"as fast as {than} ({inside})"
     why = spread_text(found, " by")
-    why = f"; processes spread by {why}" if why else f"; {_reason(found)}" if found.reasons else ""
+    why = f"; processes differ by {why}" if why else f"; {_reason(found)}" if found.reasons else ""
     return f"not significantly faster or slower than {than} ({inside}{why})"
 
 
@@ -209,7 +218,7 @@ _REASONS = {
 
 
 def _reason(found: Comparison) -> str:
-    """Return in a few words why a verdict is UNCLEAR though its processes agree."""
+    """Return in a few words why a verdict is UNCLEAR although its processes agree."""
     shift = found.reasons[0].values.get("shift")
     shown = percent(shift) if isinstance(shift, float) else ""
     return _REASONS[found.reasons[0].code].format(shift=shown)

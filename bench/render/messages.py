@@ -42,27 +42,28 @@ from bench.verdicts.sections import KINDS, Section, Table
 from lstm_impl.frameworks import get_framework
 from lstm_impl.names import framework
 
-_MOST_PROBLEMS = 2  # in an answer; the report has all
+_MOST_PROBLEMS = 2  # This many fit an answer; the report has all.
 
 # The answer for one shape
 
 
 def answer(section: Section, options: OptionNames | None = None) -> list[str]:
-    """Return the decision for a shape, and on the last line where it was measured.
+    """Return the decision for a shape, and in the last line where it was measured.
 
-    section, options: as of ``decision``.
+    section, options: see ``decision``.
     """
     runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
     return [*decision(section, options), f"From {runs} on {where(section)}, {started} UTC."]
 
 
 def decision(section: Section, options: OptionNames | None = None) -> list[str]:
-    """Return what to use and how much faster it is with its interval.
+    """Return what to use and how much faster it is, with an interval.
 
-    Where another framework's is the fastest, the best of the baseline's own is next to it.
+    If a backend of another framework is the fastest, the next line has the best backend of the
+    baseline's framework.
 
-    section: of one amount of work, the fastest first, with a row or more that has a time. options:
-    of the command that was run, by default of the one that measured.
+    section: one amount of work, the fastest row first, with at least one row that has a time.
+    options: those of the command that was run, by default of the command that measured.
     """
     measured = [row for row in section.rows if row.result.measured]
     unranked = [row for row in measured if not row.case.ranked]
@@ -81,15 +82,15 @@ def decision(section: Section, options: OptionNames | None = None) -> list[str]:
             lines.append(f"Inside {get_framework(home).title}: {text}.")
     for row in unranked if ranked is not unranked else ():
         text = "approximates" if row.case.approximate else "has no rank"
-        text = f"{name(row.case.backend)} {text}, {_cost(row)}"
+        text = f"{name(row.case.backend)} {text} and takes {_cost(row)}"
         if (error := row.result.error) is not None:
-            text += f", with outputs {error:.2%} off the reference"
+            text += f", outputs differ from the reference by {error:.2%}"
         text += f": {versus(row.to_baseline, section.baseline)}" if row.to_baseline else ""
         lines.append(f"{text}.")
     if text := _few_problems((*first.result.invalid, *first.ratio_problems), options):
         lines.append(f"Do not rely on it yet: {text}.")
     elif text := _few_problems(first.result.validity.of_time, options):
-        lines.append(f"{UNRELIABLE} The time is unreliable; ratios are judged separately: {text}.")
+        lines.append(f"{UNRELIABLE} The time is unreliable (ratios are judged separately): {text}.")
     return lines + [f"{text}." for text in heterogeneous_references(ranked)]
 
 
@@ -106,17 +107,17 @@ def _use(first: RankedRow, second: RankedRow, baseline: str) -> str:
     text = f": {'; '.join(parts)}" if parts else ""
     if first.fastest:
         return f"Use {name(first.case.backend)}, {_cost(first)}{text}."
-    # A user wants to know what to do, also where the data does not single one backend out.
+    # The user needs to know what to do, even if the data do not single out one backend.
     near = (Verdict.SAME, Verdict.UNCLEAR)
     tied = {other: found.verdict for other, found in first.behind.items() if found.verdict in near}
     choice = listed([name(first.case.backend), *map(name, tied)], word="or")
     shortest = f"{name(first.case.backend)} has the shortest times, {_cost(first)}{text}"
     if not tied:
-        why = "tested together, it is not significantly faster than all the others"
+        why = "no backend is significantly faster than all others, when all are tested together"
     elif set(tied.values()) == {Verdict.SAME}:
-        why = "they are equal within 2%"
+        why = "their times are equal within 2%"
     else:
-        why = "the difference is not proven"
+        why = "the results do not show which is faster"
     return f"Use {choice}: {why}. {shortest}."
 
 
@@ -127,7 +128,7 @@ def _cost(row: RankedRow) -> str:
     return f"{sign}{seconds(row.result.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
 
 
-# CSV and JSON have every case.
+# CSV and JSON list every case.
 _MOST_LINES = 12
 _MOST_REMARKS = 4
 
@@ -150,9 +151,9 @@ def findings(section: Section) -> list[Finding]:
 
 
 def summary(found: Sequence[Finding]) -> list[Finding]:
-    """Return the answers among findings, and how many warnings the others hold."""
+    """Return the answers among findings, and how many warnings there are besides."""
     answers, wrong = [each for each in found if each.answer], sum(each.warning for each in found)
-    text = f"{count(wrong, 'warning')} below, under Findings: read before you rely on this."
+    text = f"Read the {count(wrong, 'warning')} below, under Findings, before you rely on this."
     return [*answers, *[Finding(text, warning=True)] * bool(wrong)]
 
 
@@ -175,7 +176,7 @@ def _answer(table: Table) -> str:
     led = [
         f"{name(each)} in {number} of {len(table.groups)}" for each, number in counts.most_common()
     ]
-    leaders = f" By {table.noun}, the shortest times: {listed(led)}."
+    leaders = f" Shortest times by {table.noun}: {listed(led)}."
     # Only a backend that was measured on all the work can lead over all of it.
     complete = sorted(
         (each for each in table.backends if len(rows[each]) == len(table.groups)),
@@ -187,7 +188,7 @@ def _answer(table: Table) -> str:
     first, second, *others = complete
     among = "" if len(complete) == len(table.backends) else f"of those measured on all {places}, "
     ahead = _over_all(rows[first], rows[second])
-    # A backend that is not even ahead of the next is not compared with the others.
+    # A backend that is not even ahead of the next one is not compared with the others.
     ratios = {second: ahead}
     if ahead.verdict is Verdict.FASTER:
         ratios |= {other: _over_all(rows[first], rows[other]) for other in others}
@@ -218,7 +219,8 @@ def _over_all(new: Sequence[RankedRow], base: Sequence[RankedRow]) -> Comparison
     """Return the ratio over all groups, which both sides have in the same order."""
     found = [one.behind.get(other.case.backend) for one, other in zip(new, base, strict=True)]
     known = [each for each in found if each is not None]
-    if len(known) == len(found):  # the leader of every group is compared with all others already
+    # The leader of every group has already been compared with all others.
+    if len(known) == len(found):
         return geometric_mean(known).inverse
     return geometric_mean(compare_rows(list(zip(new, base, strict=True))))
 
@@ -227,7 +229,7 @@ def _over_all(new: Sequence[RankedRow], base: Sequence[RankedRow]) -> Comparison
 
 
 def unreliable(rows: Sequence[RankedRow]) -> list[Finding]:
-    """Return what is INVALID or unreliable: measurements, then only ratios, then only times."""
+    """Return what is INVALID or unreliable: measurements first, then ratios, then times."""
     measured = [row for row in rows if row.result.measured]
     compared = [row for row in measured if row.to_baseline is not None]
     unreliable = "Unreliable: {} (ratios are judged separately)"
@@ -250,7 +252,10 @@ def _by_reason(
     noun: str,
     warning: bool = True,
 ) -> list[Finding]:
-    """Return a line per kind of reason, in its first case's words. start: with a place to count."""
+    """Return a line for each kind of reason, in the words of its first case.
+
+    start: a sentence with a place for the number of cases.
+    """
     found = []
     pairs = [(row, problem) for row in rows for problem in problems_of(row)]
     for problems in grouped(pairs, lambda each: each[1].code).values():
@@ -275,7 +280,7 @@ def _with_advice(text: str, advice: str) -> str:
 
 
 def _without_time(rows: Iterable[RankedRow]) -> list[Finding]:
-    """Return what went wrong, a line for each backend."""
+    """Return what went wrong, with a line for each backend."""
     wrong = [row for row in rows if row.result.outcome in FAILURES]
     groups = grouped(wrong, lambda row: (row.result.outcome, row.case.backend, row.case.device))
     found = []
@@ -295,7 +300,7 @@ def _without_time(rows: Iterable[RankedRow]) -> list[Finding]:
 
 
 def _remarks(rows: Iterable[RankedRow]) -> list[Finding]:
-    """Return a line on warnings of backends and on what they changed in their process."""
+    """Return a line about the warnings of backends and what backends changed in their process."""
     by_text = grouped(
         ((text, row) for row in rows for text in row.result.remarks), lambda each: each[0]
     )
@@ -310,7 +315,7 @@ def _remarks(rows: Iterable[RankedRow]) -> list[Finding]:
 def _not_too_many(found: list[Finding]) -> list[Finding]:
     more = len(found) - _MOST_LINES
     if more > 0:
-        text = f"And {count(more, 'more reason')}; --format csv has every case."
+        text = f"And {count(more, 'more reason')}; --format csv lists every case."
         found = [*found[:_MOST_LINES], Finding(text, warning=any(f.warning for f in found))]
     return found
 
@@ -323,7 +328,7 @@ def _with_stop(text: str) -> str:
 def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     """Return why ratios are UNCLEAR, and whether more processes would decide.
 
-    Ratios over a heterogeneous reference are left out: more processes do not help them.
+    Ratios over a heterogeneous reference are left out, because more processes do not help them.
     """
     judged = [ratio for ratio in ratios if ratio is not None and not ratio.heterogeneous]
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
@@ -335,24 +340,29 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
 
 
 def _why_unclear(ratios: Sequence[Comparison]) -> str:
-    """Return how far the processes of UNCLEAR ratios spread, and how many would decide."""
+    """Return how far the processes of UNCLEAR ratios spread, and how many processes would
+    decide.
+    """
     spreads = [ratio.spread for ratio in ratios if ratio.spread is not None]
     between = [ratio.between for ratio in ratios if ratio.between is not None]
     if not spreads or (any(ratio.nodes for ratio in ratios) and not between):
         return (
             f"one process does not show how many are needed; measure in {ENOUGH_PROCESSES} "
-            f"(python -m bench.run --processes {ENOUGH_PROCESSES})"
+            f"processes (python -m bench.run --processes {ENOUGH_PROCESSES})"
         )
     spread = statistics.median(spreads)
-    text = f"processes spread by {percent(spread)}{' (median)' * (len(spreads) > 1)}"
+    text = f"processes differ by {percent(spread)}{' (median)' * (len(spreads) > 1)}"
     if between:
         nodes = percent(statistics.median(between))
-        return f"on a node {text}, nodes beyond that by {nodes}; measure on more nodes"
+        return f"on a node, {text}, and nodes differ by {nodes} beyond that; measure on more nodes"
     small, large = (
         comparison.processes_needed(spread, effect) or f"over {comparison.MOST_NEEDED}"
         for effect in (0.05, 0.1)
     )
-    return f"{text}, so a difference of 5% needs {small} processes and one of 10% {large}"
+    return (
+        f"{text}. To detect a difference of 5%, measure in {small} processes; for 10%, in {large} "
+        "(python -m bench.run --processes N)"
+    )
 
 
 def heterogeneous(ratios: Iterable[Comparison | None]) -> list[str]:
@@ -360,7 +370,7 @@ def heterogeneous(ratios: Iterable[Comparison | None]) -> list[str]:
     found: dict[object, Heterogeneity] = {}
     for each in (ratio.heterogeneity for ratio in ratios if ratio is not None):
         if each is not None and each.significant:
-            # On another device the difference is another.
+            # On another device, the difference is another one.
             by = round(abs(each.found.log_ratio), 9)
             found.setdefault((each.reference, frozenset((each.new, each.base)), by), each)
     return [
@@ -370,23 +380,24 @@ def heterogeneous(ratios: Iterable[Comparison | None]) -> list[str]:
 
 
 _METHOD = {
-    "times": f"Times are medians of one step with their {TIME_INTERVAL}: of the call in the "
-    "backend's name (+predict, :forward), else of its own step on arrays that it has placed. "
-    "Inference is the forward pass; training is forward and backward. The first result includes "
-    "building, tracing, compiling and one step.",
-    "ratios": "vs {base}: the speedup over {base} on the same work, above 1 is faster. FASTER and "
-    f"SLOWER: the whole {RATIO_INTERVAL} is on that side of 1 (statistically significant); SAME: "
-    f"it is within ±{100 * SAME_WITHIN:g}%; UNCLEAR: anything else. Over several shapes the "
-    "speedup is the geometric mean.",
+    "times": f"Each time is the median of one step, with its {TIME_INTERVAL}. A row whose name has "
+    "a call (+predict, :forward) times that call. Other rows time one step of the backend on "
+    "arrays that are already on the device. Inference is the forward pass; training is forward and "
+    "backward. The first result includes building, tracing, compiling and one step.",
+    "ratios": "vs {base}: how many times as fast as {base} on the same work; above 1 is faster. "
+    f"FASTER, SLOWER: the whole {RATIO_INTERVAL} is on that side of 1 (statistically significant). "
+    f"SAME: the interval is within ±{100 * SAME_WITHIN:g}%. UNCLEAR: anything else. Over several "
+    "shapes, the speedup is the geometric mean.",
     KINDS[1]: "Per timestep: the time of a step divided by its timesteps, for the whole batch.",
-    KINDS[2]: "Streaming: each call is timed by itself, from when it was due (or back to back, "
-    "from when it began) until its output is there. A percentile is the median over the "
-    "processes, shown where each process has enough calls. late: calls that missed their deadline.",
+    KINDS[2]: "Streaming: each call is timed separately, from when it was due (or from when it "
+    "began, if calls run back to back) until its output exists. A percentile is the median over "
+    "the processes, and is shown if each process has enough calls. late: calls that missed their "
+    "deadline.",
     "load": "The suite kept {processors} busy while streams were timed (--load).",
-    "memory": "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
-    "of its own, on a GPU what the framework's allocator held.",
-    "nodes": "Nodes are machines of one kind. Each has the same weight in every interval, by the "
-    "mean over its processes: an interval describes a machine of this kind.",
+    "memory": "Memory is the peak of what a case needs beyond its framework. On a CPU it is "
+    "measured in a process of its own; on a GPU it is what the framework's allocator held.",
+    "nodes": "Nodes are machines of one kind. Each has the same weight in every interval, through "
+    "the mean over its processes. An interval describes a machine of this kind.",
 }
 
 
@@ -411,15 +422,15 @@ def method(section: Section) -> list[str]:
 
 
 def over_references(rows: Sequence[RankedRow]) -> list[str]:
-    """Return which ratios are over a third backend, measured in the processes of both sides."""
+    """Return which ratios go through a third backend, which ran in the processes of both sides."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.reference and row.to_baseline and row.to_baseline.pairing is Pairing.BRIDGED:
             reference = name(row.reference.result.case.backend)
             found.setdefault(reference, {})[name(row.case.backend)] = None
     return [
-        f"Over {reference}, which is in the processes of both sides: the ratios of "
-        f"{listed(list(backends))}, measured in processes of another environment than the baseline"
+        f"The ratios of {listed(list(backends))} go through {reference}, which ran in the "
+        "processes of both sides, because the baseline ran in another environment"
         for reference, backends in found.items()
     ]
 
@@ -436,15 +447,17 @@ def heterogeneous_references(rows: Sequence[RankedRow]) -> list[str]:
 
 
 def assumptions(rows: Sequence[RankedRow]) -> list[str]:
-    """Return what the intervals assume of fewer than six processes or nodes, without full stops."""
+    """Return what the intervals assume with fewer than six processes or nodes, without full
+    stops.
+    """
     known = [row.result.interval for row in rows if row.result.interval is not None]
     ratios = [row.to_baseline for row in rows if row.to_baseline is not None]
     found = []
     if any(each.processes == 1 for each in known):
         found.append(
-            "1 process: the interval of a time covers the samples of this process only; medians of "
-            f"other processes were seen to differ by {percent(intervals.LEAST_SPREAD)} to "
-            f"{percent(intervals.MOST_SPREAD)} on one machine"
+            "1 process: the interval of a time covers only the samples of this process. Medians of "
+            f"other processes on one machine were seen to differ by "
+            f"{percent(intervals.LEAST_SPREAD)} to {percent(intervals.MOST_SPREAD)}"
         )
     for noun, of_nodes in (("process", False), ("node", True)):
         assumed = []
@@ -454,8 +467,8 @@ def assumptions(rows: Sequence[RankedRow]) -> list[str]:
                 assumed.append(f"{' and '.join(map(percent, sorted(here)))} for {what}")
         if assumed:
             found.append(
-                f"Fewer than {count(ENOUGH_PROCESSES, noun)} do not show how far they differ: the "
-                f"intervals assume {', '.join(assumed)}, on which the verdicts depend"
+                f"Fewer than {count(ENOUGH_PROCESSES, noun)} do not show how far they differ. The "
+                f"intervals therefore assume {', '.join(assumed)}, and the verdicts depend on it"
             )
     return found
 
@@ -472,7 +485,7 @@ def _fallbacks(table: Table) -> list[str]:
 
 LOOK = (
     "Its results are included in every interval. Check its clock, temperature and other load "
-    "(python -m bench.doctor there); to exclude it, name the files of the other nodes"
+    "(run python -m bench.doctor there). To exclude it, name only the files of the other nodes"
 )
 """What to do about an outlying node."""
 
@@ -504,13 +517,13 @@ def of_nodes(section: Section) -> Iterable[str]:
     if bad and len(bad) < len(section.nodes):
         yield (
             f"INVALID because of {listed([name(section.nodes[node]) for node in bad])}: on the "
-            "other nodes no more than a quarter of the processes were disturbed. Measure there "
-            "again when it is quiet, or name the other nodes' files."
+            "other nodes, at most a quarter of the processes were disturbed. Measure there again "
+            "when it is quiet, or name only the files of the other nodes."
         )
 
 
 FAILURES = ("failed", "crashed", "timed_out")
-"""Outcomes that are errors, the most severe first."""
+"""The outcomes that are errors, the most severe first."""
 
 _OUTCOMES = {
     "refused": "refused by the backend",
@@ -521,7 +534,10 @@ _OUTCOMES = {
 
 @dataclass(frozen=True)
 class UnmeasuredCases:
-    """Cases without a time that share a reason. outcome: one of ``results.OUTCOMES``."""
+    """Cases without a time that share a reason.
+
+    outcome: one of ``schema.OUTCOMES``.
+    """
 
     outcome: str
     reason: str
@@ -530,7 +546,7 @@ class UnmeasuredCases:
 
     @property
     def failed(self) -> bool:
-        """Whether the outcome is an error."""
+        """Return whether the outcome is an error."""
         return self.outcome in FAILURES
 
     @property
@@ -556,10 +572,12 @@ def group_unmeasured(items: Iterable[CaseResult | Outcome]) -> tuple[UnmeasuredC
 
 
 def unmeasured_summary(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") -> str:
-    """Return how many cases have no time, and why if there is one reason; empty if none.
+    """Return how many cases have no time, and why if there is a single reason.
 
-    ``108 cases have no time: 98 not measured, 10 refused by the backend (--unmeasured lists
-    them)``. option: what lists them here.
+    Such as ``108 cases have no time: 98 not measured, 10 refused by the backend (--unmeasured lists
+    them)``. Empty if every case has a time.
+
+    option: the option that lists these cases.
     """
     quiet = [group for group in groups if not group.failed]
     cases = [case for group in quiet for case in group.cases]
@@ -579,7 +597,7 @@ def unmeasured_heading(group: UnmeasuredCases) -> str:
 
 
 def outcome_text(outcome: str) -> str:
-    """Return why a case has no time as a short text."""
+    """Return the outcome of a case without a time as a short text."""
     return _OUTCOMES.get(outcome, name(outcome.replace("_", " ")))
 
 
@@ -589,11 +607,11 @@ def outcome_text(outcome: str) -> str:
 def empty_session(
     files: Sequence[ResultFile], writer: str, show: str, *, goes_on: bool = True
 ) -> str:
-    """Return which session holds no measured case, why, and what to do, on one line.
+    """Return in one line which session holds no measured case, why, and what to do.
 
-    files: of the session, one or more. writer: the process that still writes one of them, or empty.
-    show: the command that shows why each case has no time. goes_on: whether the results of another
-    session are shown instead.
+    files: those of the session, at least one. writer: the process that still writes one of them, or
+    empty. show: the command that shows why each case has no time. goes_on: whether the results of
+    another session are shown instead.
     """
     outcomes = [each for file in files for each in file.outcomes]
     if writer:
@@ -618,12 +636,13 @@ def empty_session(
 def foreign_session(files: Sequence[ResultFile]) -> str:
     """Return that a newer session of another machine is not shown, and how to see it.
 
-    files: of that session, one or more.
+    files: those of the session, at least one.
     """
     machine, first = name(files[0].run.machine) or "an unnamed machine", files[0].path
     return (
-        f"{_session(files)} is newer, but of another machine ({machine}): results of this machine "
-        f"are shown. To see the others, name their files, such as {clean(str(first))}."
+        f"{_session(files)} is newer, but was measured on another machine ({machine}). The results "
+        f"of this machine are shown. To see the others, name their files, such as "
+        f"{clean(str(first))}."
     )
 
 
@@ -637,7 +656,7 @@ def _session(files: Sequence[ResultFile]) -> str:
 
 
 _BOUND_KINDS = {step.CHAIN: "the chain of products", step.HOST: "the host"}
-"""Their names after "bound by", where these are not their codes."""
+"""The names after "bound by", if they differ from the codes."""
 
 _BOUND_PARTS = {
     step.LAUNCHES: "starting its operators",
@@ -647,7 +666,7 @@ _BOUND_PARTS = {
     step.MEMORY: "moving its data",
     step.WAITING: "waiting",
 }
-"""Their names where none of them is most of a step."""
+"""The names of the parts, for a case in which no part is most of a step."""
 
 _BOUND = {
     step.LAUNCHES: "starting as many operators ({launches}) that do nothing takes {part} of the "
@@ -655,14 +674,14 @@ _BOUND = {
     step.HOST: "calling as many operators ({launches}) that do nothing from Python takes {part} of "
     "the step",
     step.CHAIN: "the products that wait for one another take {part} of the step at the best speed "
-    "that was measured here",
-    "above_chain": "it is as fast as the products that wait for one another at the best speed that "
-    "was measured here ({part})",
-    step.PRODUCTS: "they take {part} of the step at the best rate that was measured here",
-    "too_many": "it makes {times} times as many multiplications as the step needs, which take "
-    "{part} of the step at the best rate that was measured here",
-    step.MEMORY: "moving its data once takes {part} of the step at the best bandwidth that was "
     "measured here",
+    "above_chain": "it is as fast as the products that wait for one another, at the best speed "
+    "measured here ({part})",
+    step.PRODUCTS: "the products take {part} of the step at the best rate measured here",
+    "too_many": "it makes {times} times as many multiplications as the step needs, which take "
+    "{part} of the step at the best rate measured here",
+    step.MEMORY: "moving the data once takes {part} of the step at the best bandwidth measured "
+    "here",
     step.WAITING: "no processor computes for {part} of the step",
     step.PADDING: "{part} of the timesteps are padding, and with them {of} would take {padded} of "
     "the step",
@@ -672,16 +691,16 @@ _BOUND_BY_PROFILE = {
     step.LAUNCHES: "no operator was running for {part} of the step",
     step.HOST: "no operator was running for {part} of the step, because Python had not called the "
     "next one",
-    step.PRODUCTS: "{part} of the step by its profile",
-    step.COPIES: "{part} of the step by its profile moves, transposes, cuts and joins",
-    step.GATES: "{part} of the step by its profile is computed number by number",
+    step.PRODUCTS: "the profile shows {part} of the step in products",
+    step.COPIES: "the profile shows {part} of the step in moving, transposing, cutting and joining",
+    step.GATES: "the profile shows {part} of the step in element-wise operators",
 }
 
 
 def bound_sentence(row: RankedRow) -> str:
-    """Return ``bound by launches: ...`` or ``not known: ...``; empty if not measured.
+    """Return ``bound by launches: ...`` or ``not known: ...``, or an empty text if not measured.
 
-    With what was faster on the same work, or else what is worth a try.
+    The sentence adds what was faster on the same work, or else what is worth a try.
     """
     if row.result.bound is None:
         return ""
@@ -701,7 +720,7 @@ def bound_sentence(row: RankedRow) -> str:
 
 
 def unknown_bounds(section: Section) -> list[str]:
-    """Return what the sentences on what bounds the cases of a section lack, a line for each."""
+    """Return what is unknown about the limits of a section's cases, a line for each."""
     timed = [row for row in section.rows if row.result.measured]
     open_cases = [
         row for row in timed if row.result.bound is None or row.result.bound.kind == step.NOT_KNOWN
@@ -709,19 +728,22 @@ def unknown_bounds(section: Section) -> list[str]:
     found = []
     if open_cases:
         found.append(
-            f"What limits {len(open_cases):,} of {count(len(timed), 'case')} is not known. In "
+            f"What limits {len(open_cases):,} of {count(len(timed), 'case')} is unknown. For "
             "TensorFlow, PyTorch and JAX, python -m bench.profile CASE_ID --output FILE shows "
             "where the time goes"
         )
     if silent := {row.case.backend for row in open_cases if "of_launch" not in row.result.roofs}:
         found.append(
-            f"It is not known how many operators these backends start: {listed(sorted(silent))}"
+            f"How many operators these backends start is unknown: {listed(sorted(silent))}"
         )
     return [*found, *filter(None, [unmeasured_summary(unmeasured(section))])]
 
 
 def bound_text(bound: step.Bound, figures: Mapping[str, float]) -> str:
-    """Return what bounds a case, and how that is known. figures: of its roofs."""
+    """Return what binds a case, and how that is known.
+
+    figures: those of its roofs.
+    """
     kind, part, of = bound.kind, f"{bound.share:.0%}", _BOUND_PARTS.get(bound.of, "")
     if kind == step.NOT_KNOWN and not of:
         return "not known: no roofs are recorded"
@@ -782,8 +804,8 @@ SENTENCES = {
     "steady state",
     "behind": "a call takes {call_ms:.3g} ms, but one is due every {period_ms:g} ms, so the "
     "latency keeps growing",
-    "above_roof": "it reaches {part:.0%} of the {roof}, the best seen here ({by}) after measuring "
-    "that again",
+    "above_roof": "it reaches {part:.0%} of the {roof}, the best seen here ({by}), even after "
+    "that was measured again",
     # Over processes and nodes
     trust.FEW_PROCESSES: "{processes:#process}: a 95% interval of their median needs at least "
     f"{ENOUGH_PROCESSES}",
@@ -798,8 +820,8 @@ SENTENCES = {
     "session, so a part of its processes disagrees with the rest; measure again, or in more "
     "processes",
     comparison.PROCESSES_CORRELATED: "successive processes are alike (correlation "
-    "{correlation:.2f}), so that they say less than as many independent ones; measure again, or in "
-    "more processes",
+    "{correlation:.2f}), so they say less than as many independent ones; measure again, or in more "
+    "processes",
     comparison.PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the "
     "mean of all processes says the opposite; measure in more processes",
     # Of the machine
@@ -822,12 +844,12 @@ SENTENCES = {
     "nvml": "the GPU's clocks, temperature and other processes cannot be read, so they are not "
     "recorded",
     "gpu_shared": "{gpu}: other processes use it: {processes}",
-    "gpu_busy": "{gpu}: it is {percent:.0f}% busy, with processes that are not visible here",
+    "gpu_busy": "{gpu}: it is {percent:.0f}% busy with processes that are not visible here",
     "gpu_slowed": "{gpu}: its clock is limited: {reasons}",
     "mig": "{gpu}: it is cut into slices (MIG): times are those of a slice",
     "persistence": "{gpu}: its driver is unloaded when idle: the next first call takes seconds",
-    "tensorflows": "{both} are installed over one another in one folder: which of them runs, and "
-    "whether it knows the GPU, depends on which came last",
+    "tensorflows": "{both} are installed in the same folder and overwrite each other: which of "
+    "them runs, and whether it supports the GPU, depends on which was installed last",
     "launch_blocking": "CUDA_LAUNCH_BLOCKING is set: the host waits for every kernel, so small "
     "kernels look slow",
     # Of a device that is missing
@@ -838,7 +860,7 @@ SENTENCES = {
     "driver, the machine needs a restart)",
     "gpu_not_shown": "no {device}: NVIDIA's driver is loaded but shows no GPU; see what nvidia-smi "
     "says",
-    "gpu_without_driver": "no {device}: an NVIDIA GPU is in this machine but its driver is not "
+    "gpu_without_driver": "no {device}: this machine has an NVIDIA GPU, but its driver is not "
     "loaded; install NVIDIA's driver",
     "gpu_outside_container": "no {device}: this container has no access to an NVIDIA GPU; if its "
     "host has one, start the container with --gpus all",
@@ -847,7 +869,7 @@ SENTENCES = {
     # Of a case without a time
     **{
         f"raised_in_{stage}": f"{{error}} {words}: {{message}}"
-        "{own:?; its own code raised it: no Ctrl-C came}"
+        "{own:?; the backend's own code raised it, nobody pressed Ctrl-C}"
         for stage, words in _STAGES.items()
     },
     **_TOO_LARGE,
@@ -858,36 +880,36 @@ SENTENCES = {
     "differs": "it does not compute what the reference computes: {errors}",
     "differs_when_timed": "what was timed does not compute what the reference computes: {errors}",
     "no_evidence": "{missing}",
-    "impossible": "accounting error: {seconds:.3g} s a step would be {part:.0%} of the {roof}, "
+    "impossible": "accounting error: {seconds:.3g} s per step would be {part:.0%} of the {roof}, "
     "over {limit:.0%} of what the fastest library here reaches ({by})",
     "not_recordable": "it cannot be recorded: {error}",
     "stopped": "stopped from the keyboard while its group was measured",
     "process_ended": "its process {ending}",
     "process_killed": "its process {ending}",
-    "over_limit": "it took longer than its limit of {limit:g} s, with tracing and compiling, and "
-    "was ended while it was {timing:timed|prepared}",
-    "machines_lost": "machines were lost while it was measured, the last one: {error}",
+    "over_limit": "it took longer than its limit of {limit:g} s, which includes tracing and "
+    "compiling, and was stopped while it was {timing:timed|prepared}",
+    "machines_lost": "machines were lost while it was measured; the last one: {error}",
     # Of memory and energy
     "server_not_started": "the process for memory cannot be started: {error}",
     "server_ended": "the process for memory has ended",
-    "server_not_ready": "the process for memory was not ready in {limit:.0f} s",
-    "server_silent": "the process for memory did not answer in {limit:.0f} s",
+    "server_not_ready": "the process for memory was not ready within {limit:.0f} s",
+    "server_silent": "the process for memory did not answer within {limit:.0f} s",
     "import_failed": "{framework} cannot be imported: {error}",
     "over_memory_limit": "it took longer than {limit:.0f} s",
     **{f"{code}_too": f"next to the process that times, {why}" for code, why in _TOO_LARGE.items()},
     "only_linux": "on a CPU it is read from Linux's /proc",
     "no_time_left": "no time was left for it within the time limit of the case",
-    "not_counted": "the allocator that JAX was set to use does not count",
+    "not_counted": "the allocator that JAX was set to use does not count memory",
     "framework_silent": "{framework} does not say what it holds on a GPU",
-    "earlier_peak": "something before it in the process needed more, and {allocator} cannot reset "
-    "its peak",
-    "part_of_gpu": "the device is a part of a GPU, and the counter counts for the whole GPU",
-    "counter_stood": "the GPU's energy counter did not move",
+    "earlier_peak": "something earlier in the process needed more memory, and {allocator} cannot "
+    "reset its peak",
+    "part_of_gpu": "the device is a part of a GPU, but the energy counter covers the whole GPU",
+    "counter_stood": "the GPU's energy counter did not advance",
     "raised": "{error}",
     "escaped": "{error} while it was measured",
     # Of what was requested
-    "no_case": "the files hold no case: nothing was measured or left out. Measure first, as with "
-    "`python -m bench.run quick`, or name other files",
+    "no_case": "the files hold no case: nothing was measured or left out. Measure first, for "
+    "example with `python -m bench.run quick`, or name other files",
     "no_measured_case": "the files hold no measured case; `python -m bench.report --unmeasured` "
     "shows why each case has no time",
     "no_case_of_kind": "--kind {kind}: the results hold no such case, only {kinds}; choose one of "
@@ -895,11 +917,11 @@ SENTENCES = {
     "unknown_name": "{option} {name}: the results hold no {what} of that name; choose one of "
     "{known}",
     "nothing_to_name": "{option} {name}: the results hold no {what} with a time, so none can be "
-    "chosen; leave {option} out",
-    "no_case_fits": "--case {pattern}: no measured case fits; a case is named like {example}, and "
-    "* stands for any part. The measured backends are {known}",
-    "no_session_since": "--since {moment:%Y-%m-%d %H:%M} (UTC): no session began then or later, "
-    "the last began at {last:%Y-%m-%d %H:%M}; name that time or an earlier one",
+    "chosen; leave out {option}",
+    "no_case_fits": "--case {pattern}: no measured case matches; a case has an id like {example}, "
+    "and * stands for any part. The measured backends are {known}",
+    "no_session_since": "--since {moment:%Y-%m-%d %H:%M} (UTC): no session began then or later; "
+    "the last one began at {last:%Y-%m-%d %H:%M}; give that time or an earlier one",
     "same_run": "{new} of NEW holds the same run as {base} of BASE; they must be different runs",
     # Of a comparison
     "no_shared_case": "{base} and {new} share no case, so there is nothing to compare. Measure the "
@@ -910,30 +932,31 @@ SENTENCES = {
     "too_few_devices": "No two devices have results ({devices}): there is nothing to compare. To "
     "add another, run `pytest --benchmark-only --lstm-device gpu:0` on a machine with a GPU, or "
     "copy a result file of another machine here and name it with the others.",
-    "devices_share_no_case": "The devices ({devices}) share no case: there is nothing to compare. "
-    "The two nearest shapes are {base_work} on {base} and {new_work} on {new}; measure one of them "
-    "on the other device too.",
-    "devices_share_no_backend": "The devices ({devices}) share no case: there is nothing to "
+    "devices_share_no_case": "The devices ({devices}) share no case, so there is nothing to "
+    "compare. The two nearest shapes are {base_work} on {base} and {new_work} on {new}; measure "
+    "one of them on the other device, too.",
+    "devices_share_no_backend": "The devices ({devices}) share no case, so there is nothing to "
     "compare. Both measured {work}, but with different backends.",
-    "streams_left_out": "left out: {left_out} of {streams} streams, whose p{part:g} fewer than "
-    f"{ENOUGH_PROCESSES} processes have, too few for a verdict; measure with `python -m bench.run "
-    f"--processes {ENOUGH_PROCESSES}`, and --seconds for more calls in each",
+    "streams_left_out": "{left_out} of {streams} streams are left out: fewer than "
+    f"{ENOUGH_PROCESSES} of their processes have a p{{part:g}}, which is too few for a verdict; "
+    f"measure with `python -m bench.run --processes {ENOUGH_PROCESSES}`, and with --seconds for "
+    "more calls in each process",
 }
 """What is wrong, by the code of the reason."""
 
 _QUIET = "close other programs, or measure on an idle machine"
 _MORE_TIME = "give it more time: {option_more_time}"
 _SMALLER = "choose fewer sequences, timesteps or units, or a larger machine"
-_NOT_TIMED = "it was not timed: its time would be that of another"
+_NOT_TIMED = "it was not timed, because its time would be that of another"
 
 ADVICE = {
     trust.FEW_SAMPLES: _MORE_TIME,
     trust.WIDE_INTERVAL: f"{{short_of_time:{_MORE_TIME}|{_QUIET}}}",
     trust.NOT_STEADY: f"{_MORE_TIME}; if it stays, {_QUIET}",
-    "behind": "a longer period (--period), shorter chunks, or a faster backend",
-    "above_roof": "measure it again on an idle machine; if it stays, the step does less than is "
-    "counted, or the roof is too low: please report it",
-    trust.FEW_PROCESSES: "go on with python -m bench.run --resume",
+    "behind": "choose a longer period (--period), shorter chunks, or a faster backend",
+    "above_roof": "measure it again on an idle machine; if it stays, the step does less work than "
+    "is counted, or the roof is too low: please report it",
+    trust.FEW_PROCESSES: "continue with python -m bench.run --resume",
     trust.FEW_ROUNDS: _MORE_TIME,
     trust.UNSTEADY_RATIO: _MORE_TIME,
     "wide": "measure {nodes:on more nodes|in more processes}, or on a machine of its own",
@@ -946,52 +969,52 @@ ADVICE = {
     "clock": "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
     "threads": "set {option_threads} to the number of processors or fewer, or unset these "
     "variables",
-    "memory": "end what takes it, or omit large shapes",
+    "memory": "close the programs that use it, or omit large shapes",
     "quota": "measure with {option_threads} {threads}, or lift the limit",
     "instructions": "unset these variables unless they are set on purpose",
     "governor": "cpupower frequency-set -g performance (as root)",
-    "turbo": "for the steadiest times switch it off: echo 0 > /sys/devices/system/cpu/cpufreq/"
+    "turbo": "for the steadiest times, switch it off: echo 0 > /sys/devices/system/cpu/cpufreq/"
     "boost, or echo 1 > .../intel_pstate/no_turbo",
     "virtual": "measure again at another time, and compare: python -m bench.compare runs",
     "gpu": "{why}",
     "nvml": "{silent:?its management library does not answer}{why}"
     "{installed:?; see what nvidia-smi says}",
-    "gpu_shared": "end them, or choose another GPU with CUDA_VISIBLE_DEVICES",
-    "gpu_busy": "another container or a screen uses it: see nvidia-smi, or choose another GPU",
-    "gpu_slowed": "let it cool, or look at its power limit: nvidia-smi -q -d PERFORMANCE,POWER",
-    "mig": "compare them with slices of the same size only",
+    "gpu_shared": "stop them, or choose another GPU with CUDA_VISIBLE_DEVICES",
+    "gpu_busy": "another container or a screen uses it; see nvidia-smi, or choose another GPU",
+    "gpu_slowed": "let it cool, or check its power limit: nvidia-smi -q -d PERFORMANCE,POWER",
+    "mig": "compare them only with slices of the same size",
     "persistence": "nvidia-smi -pm 1 (as root)",
     "tensorflows": "pip uninstall {packages}, then install the one you want",
     "launch_blocking": "unset it",
     **dict.fromkeys(_TOO_LARGE, _SMALLER),
     "unavailable": "{install}",
-    "needs_environment": "python -m bench.run measures it in a process of its own; pytest does "
-    "with {variables} before it",
+    "needs_environment": "python -m bench.run measures it in a process of its own; for pytest, put "
+    "{variables} before the command",
     "differs": f"{_NOT_TIMED} function",
-    "differs_when_timed": "it was right before it was timed; its time would be that of another "
+    "differs_when_timed": "it was right before it was timed, so its time would be that of another "
     "function",
     "no_evidence": f"{_NOT_TIMED} kernel",
     "impossible": "its result is not waited for, it does too little work, or it uses more threads "
-    "than requested; if not, the roof is too low: please report it",
-    "stopped": "run it again; what was measured before is kept",
+    "than requested; if none of this is so, the roof is too low: please report it",
+    "stopped": "run it again; earlier measurements are kept",
     "process_ended": "its backend or framework is at fault; run it alone to see its complete "
     "output",
     "process_killed": "free memory, or choose a smaller case",
-    "over_limit": "allow it more: --case-limit TIME",
+    "over_limit": "allow more time: --case-limit TIME",
     "machines_lost": "its backend or framework is at fault, or it needs more memory than there is",
 }
-"""What to do about it, for most codes; ``{option_more_time}`` is the option of that name."""
+"""What to do about it, for most codes. ``{option_more_time}`` becomes the name of that option."""
 
 
 @dataclass(frozen=True)
 class OptionNames:
-    """What a command calls its options."""
+    """The names that a command gives its options."""
 
     more_time: str
     threads: str
 
     def name(self, option: HelpfulOption) -> str:
-        """Return the command's name of an option, with what it takes."""
+        """Return the command's name of an option, followed by what it takes."""
         return {HelpfulOption.MORE_TIME: self.more_time, HelpfulOption.THREADS: self.threads}[
             option
         ]
@@ -1006,9 +1029,12 @@ CHECK_OPTIONS = OptionNames("--budget TIME", "OMP_NUM_THREADS")
 class _Sentence(string.Formatter):
     """Puts values into a sentence, in more formats than Python's.
 
-    ``#noun``: a number with its noun. ``GiB``: bytes. ``?words``: these if it is true; ``one|two``:
-    the second if not. A reason in a reason is its sentence, and with ``advice`` its advice.
-    options: of the command to which advice refers, None for the one that found each reason.
+    ``#noun`` is a number with its noun. ``GiB`` is a number of bytes. ``?words`` are these words if
+    the value is true, and ``one|two`` is the second alternative if it is not. A reason in a reason
+    becomes its sentence, and with ``advice`` its advice.
+
+    options: those of the command to which advice refers, None for the command that found each
+    reason.
     """
 
     def __init__(self, options: OptionNames | None) -> None:
@@ -1034,10 +1060,12 @@ class _Sentence(string.Formatter):
 def reason_texts(reason: Reason, options: OptionNames | None = None) -> tuple[str, str]:
     """Return the sentence of a reason, and what to do about it.
 
-    A file's own sentences serve where it has no values, its code is of a later version, or its
-    values, which may be anything, do not fit. A file without sentences then has only its code.
-    options: of the command to which the advice refers,
-    by default of the one that found the reason.
+    A sentence from a file is used if the file has no values, if its code is of a later version, or
+    if its values, which may be anything, do not fit. A file without sentences then has only its
+    code.
+
+    options: those of the command to which the advice refers, by default of the command that found
+    the reason.
     """
     code, written = reason.code, reason.written
     names = options or (RUN_OPTIONS if reason.managed else PYTEST_OPTIONS)
@@ -1073,14 +1101,14 @@ def counted(reasons: Iterable[tuple[str, Reason]]) -> Counter[str]:
 
 
 def no_figure(figures: Mapping[str, object]) -> str:
-    """Return why memory or energy is not known; older files have the sentence itself."""
+    """Return why memory or energy is unknown. Older files have the sentence itself."""
     how = str(figures.get("how", "not known"))
     text = reason_texts(Reason(how, figures, WrittenTexts(how)))[0]
     return f"not known: {text}" if how in SENTENCES else how
 
 
 def problem_line(problem: Problem, options: OptionNames | None = None) -> str:
-    """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
+    """Return in one line why numbers cannot be trusted, what to do, and in how many runs."""
     text, advice = reason_texts(problem.reason, options)
     message = f"{text} ({advice})" if advice else text
     some = f" [in {problem.runs} of {problem.of} runs]" if problem.runs != problem.of else ""
@@ -1101,11 +1129,11 @@ def heterogeneity_note(heterogeneity: Heterogeneity) -> str:
     new, base = (printable(each, 60) for each in backends)
     reference, wider = printable(heterogeneity.reference, 60), math.expm1(abs(found.log_ratio))
     return (
-        f"{reference}, over which {new} and {base} are compared, took {found.ratio.mid:.2f} times "
-        f"as long in the processes of {new} as in those of {base} ({found.ratio.low:.2f}–"
+        f"{reference}, through which {new} and {base} are compared, took {found.ratio.mid:.2f} "
+        f"times as long in the processes of {new} as in those of {base} ({found.ratio.low:.2f}–"
         f"{found.ratio.high:.2f}, over {count(heterogeneity.cases, 'case')}; "
-        f"{intervals.REFERENCE_ALLOWANCE:.0%} is allowed for), so the interval is wider by "
-        f"{100 * wider:.2g}% each way. To change that: measure more processes (--processes), or "
+        f"{intervals.REFERENCE_ALLOWANCE:.0%} is allowed for). The interval is therefore wider by "
+        f"{100 * wider:.2g}% each way. To change that, measure in more processes (--processes), or "
         "use another reference (the first of --backends that needs no environment of its own)"
     )
 
@@ -1133,7 +1161,8 @@ _ALSO = {
 def basis_text(basis: Reason) -> str:
     """Return what an interval is based on: ``6 processes, alternating blocks``.
 
-    Then come the spread that was assumed of processes or nodes, if any, and what is not included.
+    If a spread of processes or nodes was assumed, the text states it, and also what is not
+    included.
     """
     values: dict[str, Any] = dict(basis.values)
     parts = [basis_text(values["of"])] if "of" in values else []

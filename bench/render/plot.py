@@ -1,7 +1,7 @@
 """Draw results as PNG, SVG or PDF: bars by shape, and times along an axis.
 
 A backend has the same colour, marker and dashes in every picture, and nothing is shown by colour
-alone. matplotlib is imported when something is drawn; no display is needed.
+alone. matplotlib is imported only when something is drawn; no display is needed.
 """
 
 import contextlib
@@ -46,12 +46,14 @@ from lstm_impl.frameworks import list_frameworks
 FORMATS = ("png", "svg", "pdf")
 INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 
-Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
+Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types.
 Axes = Any
 
 RESERVED = 24
-"""Looks below this number belong to one backend each. Names without a look of their own share the
-rest, so that this number never changes."""
+"""Looks with a number below this belong to one backend each.
+
+Names without a look of their own share the others. This number must therefore never change.
+"""
 
 _DPI = 200
 _STYLE = Path(__file__).with_name("pictures.mplstyle")
@@ -68,19 +70,26 @@ def available() -> bool:
 
 
 def check() -> None:
-    """Raise InputError, saying what to install, if pictures cannot be drawn here."""
+    """Raise InputError, with the command that installs matplotlib, if pictures cannot be drawn
+    here.
+    """
     if not available():
-        raise InputError(f"a picture needs matplotlib: {INSTALL}")
+        raise InputError(f"a picture needs matplotlib; install it with: {INSTALL}")
 
 
 def picture_format(path: Path) -> str | None:
-    """Return the format that a picture's suffix names, None if it is none of ``FORMATS``."""
+    """Return the format that the suffix of a picture names, or None if it is none of
+    ``FORMATS``.
+    """
     suffix = path.suffix[1:].lower()
     return suffix if suffix in FORMATS else None
 
 
 def label(text: str, limit: int = 60) -> str:
-    """Return text on one short line; matplotlib's legends leave out names that begin with ``_``."""
+    """Return text on one short line. A name that begins with ``_`` is indented.
+
+    matplotlib's legends would otherwise omit it.
+    """
     found = clean(text, limit)
     return f" {found}" if found.startswith("_") else found
 
@@ -89,17 +98,18 @@ _theme = contextvars.ContextVar("theme", default=LIGHT)
 
 
 def current_theme() -> Theme:
-    """Return the colours for what is drawn now: those of the innermost ``style``."""
+    """Return the colours to draw with, which are those of the innermost ``style``."""
     return _theme.get()
 
 
 @contextlib.contextmanager
 def style(theme: Theme = LIGHT) -> Iterator[None]:
-    """Set the style of this suite's pictures for figures made, drawn and written inside.
+    """Set the style of the pictures for figures that are made, drawn and written inside.
 
     A letter that the font lacks is drawn as a box, without a warning.
     """
-    named = os.environ.pop("MPLBACKEND", None)  # it may be wrong, and a file needs no window
+    # The variable may name a missing backend, and a file needs no window.
+    named = os.environ.pop("MPLBACKEND", None)
     import matplotlib as mpl
 
     if named is not None:
@@ -119,7 +129,10 @@ def style(theme: Theme = LIGHT) -> Iterator[None]:
 
 
 def empty_figure(width: float, height: float, dpi: float | None = None) -> Figure:
-    """Return an empty figure. width and height: in inches. dpi: by default that of ``style``."""
+    """Return an empty figure of this width and height in inches.
+
+    ``dpi`` defaults to that of ``style``.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 
@@ -137,10 +150,18 @@ def encoded(drawn: Figure, kind: str) -> bytes:
 
 
 class Look(NamedTuple):
-    """The look of a backend in every picture.
+    """Describe the look of a backend in every picture.
 
-    colour: one of ``COLOURS``. shape: the place of its marker and dashes in ``MARKERS`` and
-    ``DASHES``, which are matplotlib's.
+    Attributes
+    ----------
+    colour
+        One of ``COLOURS``.
+    shape
+        The index of its marker in ``MARKERS``. Its dashes follow from the same number.
+    marker
+        matplotlib's name of the marker.
+    dashes
+        matplotlib's pattern of dashes.
     """
 
     colour: str
@@ -159,10 +180,11 @@ def own_looks() -> dict[str, int]:
 
 
 def choose_look(backend: str) -> Look:
-    """Choose the look of a backend, which depends on the backend's name alone.
+    """Choose the look of a backend from the backend's name alone.
 
-    A backend that its framework's descriptor lists has that look. Any other name has one of those
-    that are not reserved, the same on every machine; two such names may share it.
+    A backend that the descriptor of its framework lists has the look listed there. Any other name
+    has one of the looks that are not reserved, the same on every machine; two such names may share
+    it.
     """
     return _make_look(_choose_look_number(backend))
 
@@ -170,9 +192,9 @@ def choose_look(backend: str) -> Look:
 def choose_distinct_looks(backends: Sequence[str]) -> list[Look]:
     """Return a look for each backend of one picture, so that no two share colour and marker.
 
-    A backend keeps the look that ``choose_look`` gives, unless an earlier backend or one that its
-    framework's descriptor lists has that look. Then the backend gets the next free look. There are
-    64 looks: of more backends, the last ones share.
+    A backend keeps the look that ``choose_look`` gives, unless an earlier backend, or one that the
+    descriptor of its framework lists, has that look already. Then it gets the next free look. There
+    are 64 looks; if there are more backends, the last ones share looks.
     """
     total = len(COLOURS) * len(MARKERS)
     found: dict[str, int] = {}
@@ -202,7 +224,7 @@ NARROWEST, WIDEST = 3.0, 30.0
 
 
 class PlotKind(NamedTuple):
-    """A figure that can be drawn. lacking: the error where no row has it."""
+    """Describe a kind of figure. ``lacking`` is the error where no row has what it shows."""
 
     title: str
     has: Callable[[RankedRow], bool]
@@ -219,17 +241,17 @@ KIND_OF = {
     "memory": PlotKind(
         "Peak memory (MiB)",
         lambda row: "peak_bytes" in row.result.memory,
-        "no case has figures of memory: they are of a version that did not measure it",
+        "no case has figures of memory; this version of the suite did not measure it yet",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Plot:
-    """What to draw: a figure of some rows of a session, with its width in inches.
+    """Describe what to draw: a figure of some rows of a session, with its width in inches.
 
-    is_reference: whether the results are the project's, measured on another machine, which the
-    title then says.
+    ``is_reference`` says whether the results are the project's own, from another machine. The title
+    then says so.
     """
 
     what: str
@@ -240,12 +262,23 @@ class Plot:
 
 
 def choose(section: Section, what: str, pattern: str = "*") -> tuple[RankedRow, ...]:
-    """Return the rows of a section to draw, in the report's order.
+    """Return the rows of a section to draw, in the order of the report.
 
-    pattern: of the cases' ids, as in a shell. Rows that lack the figure are left blank if another
-    row of their group has it.
+    Rows that lack the figure are left blank if another row of their group has it.
 
-    Raises InputError if there is none.
+    Parameters
+    ----------
+    section
+        The session to draw.
+    what
+        The kind of figure, a key of ``KIND_OF``.
+    pattern
+        A pattern of the cases' ids, as in a shell.
+
+    Raises
+    ------
+    InputError
+        If no row is left.
     """
     rows = [
         row for row in section.rows if row.result.measured and fnmatchcase(row.case.id, pattern)
@@ -255,7 +288,8 @@ def choose(section: Section, what: str, pattern: str = "*") -> tuple[RankedRow, 
         if not there:
             raise InputError(KIND_OF["throughput"].lacking)
         raise InputError(
-            f"no measured case fits what was chosen; a case is named like {printable(there, 120)}"
+            "no measured case matches the filters; the id of a case is like "
+            f"{printable(there, 120)}"
         )
     groups = {row.case.group for row in rows if KIND_OF[what].has(row)}
     if not groups:
@@ -264,11 +298,11 @@ def choose(section: Section, what: str, pattern: str = "*") -> tuple[RankedRow, 
 
 
 MOST_PANELS = 24
-"""More do not fit a page; --case, --mode and --device select."""
+"""The number of panels that fit a page. --case, --mode and --device select them."""
 
-_COLUMN = 1.4  # inches that a panel needs next to the names
-_BAR, _HEAD = 0.19, 0.78  # inches
-_NAME = 26  # letters of a backend
+_COLUMN = 1.4  # The inches that a panel needs next to the names.
+_BAR, _HEAD = 0.19, 0.78  # Inches.
+_NAME = 26  # Letters of the name of a backend.
 _EDGES = {"height": 0.72, "linewidth": 0.5}
 
 
@@ -283,7 +317,7 @@ def picture(plot: Plot, kind: str, theme: Theme = LIGHT) -> bytes:
 
 @dataclass(frozen=True)
 class _Bar:
-    """A bar and its whiskers, in the axis's unit; text: next to it."""
+    """Hold a bar, its whiskers in the unit of the axis, and the text next to it."""
 
     value: float
     low: float
@@ -329,7 +363,7 @@ def _bars(plot: Plot) -> Figure:
     names = ranked_backends(rows, plot.section.baseline)
     margin = 0.25 + 0.062 * max(len(label(name, _NAME)) for name in names)
     columns = max(1, min(len(shown), 4, int((plot.width - margin) / _COLUMN)))
-    # Lines of panels have about one length: 6 panels are 3 and 3, not 4 and 2.
+    # Every line gets about the same number of panels: 6 panels are 3 and 3, not 4 and 2.
     lines = math.ceil(len(shown) / columns)
     columns = math.ceil(len(shown) / lines)
     figure = empty_figure(plot.width, lines * (_HEAD + _BAR * len(names) + 0.2) + 1.1)
@@ -362,22 +396,23 @@ def _below(plot: Plot, rows: Sequence[RankedRow]) -> str:
     """Return how to read the picture."""
     words = []
     if plot.what in ("throughput", "speedup"):
-        words.append("the longer the faster")
+        words.append("a longer bar is faster")
         interval = {"throughput": TIME_INTERVAL, "speedup": RATIO_INTERVAL}[plot.what]
         alone = plot.what == "throughput" and any(len(row.result.runs) == 1 for row in rows)
-        words.append(f"whiskers: {interval}{' of one process alone' if alone else ''}")
+        words.append(f"whiskers: {interval}{' within one process' if alone else ''}")
         if any(row.fastest for row in rows):
             words.append(f"{FASTEST} FASTER than each of the others")
     if plot.what == "speedup" and any(
         row.to_baseline and row.to_baseline.heterogeneous for row in rows
     ):
         words.append(
-            "some over a heterogeneous reference, whose difference is in the whiskers: bench.report"
+            "some ratios go through a reference that differs between environments; the whiskers "
+            "include that (see bench.report)"
         )
     if plot.what == "throughput" and any(row.result.validity.of_time for row in rows):
         words.append(f"{UNRELIABLE} an unreliable time")
     if any(_invalid(plot, row) for row in rows):
-        words.append("hatched: INVALID, not to be trusted")
+        words.append("hatched: INVALID, do not rely on it")
     return textwrap.fill(" · ".join(words), int(plot.width * 17), break_long_words=False)
 
 
@@ -385,7 +420,7 @@ def bar_colours(names: Sequence[str]) -> dict[str, str]:
     """Return a different colour for the bar of each backend, by its name.
 
     There are fewer colours than backends. Each further backend of a colour gets a lighter tint, so
-    that no two bars look the same; the outline of a bar keeps its contrast.
+    that no two bars look the same. The outline of a bar keeps its contrast.
     """
     found: dict[str, str] = {}
     for name in names:
@@ -398,8 +433,8 @@ def bar_colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def _text_width(text: str) -> float:
-    """Return the width in inches that a bar's text takes, at most."""
-    return 0.06 + 0.044 * len(text)  # a digit or a capital of 6.5 points
+    """Return the largest width in inches that the text of a bar takes."""
+    return 0.06 + 0.044 * len(text)  # The width of a digit or a capital of 6.5 points.
 
 
 def _panel(
@@ -411,7 +446,7 @@ def _panel(
     named: bool,
     width: float,
 ) -> None:
-    """Draw one shape. width: of the axes in inches."""
+    """Draw one shape. ``width`` is that of the axes in inches."""
     case = next(iter(panel.values())).case
     words = shape_texts(case)
     last = f"{case.workload.mode}, {case.spec.dtype}"
@@ -422,7 +457,7 @@ def _panel(
     axes.set_title("\n".join([*words, last]), loc="left", fontsize=7)
     bars = {name: bar for name in panel if (bar := _bar(plot, panel[name])) is not None}
     longest = max((bar.value for bar in bars.values()), default=1.0)
-    # The whisker of one process is long: beyond twice the longest bar it is cut.
+    # The whisker of one process is long. Beyond twice the longest bar it is cut.
     most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
     theme = current_theme()
     colours, ends = bar_colours(names), {}
@@ -433,7 +468,7 @@ def _panel(
         place = names.index(name)
         axes.barh(place, bar.value, **look)
         if bar.high > bar.low:
-            # On a wider line of the other colour, to be visible on any bar.
+            # A wider line of the other colour below makes the whisker visible on any bar.
             for colour, width in ((theme.back, 2.4), (theme.text, 0.9)):
                 axes.plot([bar.low, bar.high], [place, place], color=colour, linewidth=width)
                 for end in (bar.low, bar.high):
@@ -441,7 +476,7 @@ def _panel(
                     axes.plot([end, end], across, color=colour, linewidth=width)
         ends[name] = min(max(bar.value, bar.high), most)
         if plot.what == "speedup" and bar.text:
-            # The text stands to the right of the dashed line, which would cross it.
+            # The text stands to the right of the dashed line, which would otherwise cross it.
             ends[name] = max(ends[name], 1.0)
     # The longest bar with its text fills the axes.
     room = [(end, max(0.3, width - _text_width(bars[name].text))) for name, end in ends.items()]
@@ -453,7 +488,7 @@ def _panel(
         axes.axvline(1.0, color=theme.text, linewidth=0.9, linestyle=(0, (3, 2)))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, longest_axis)
-    # A star before a name marks the fastest of this panel; inner panels have only the star.
+    # A star before a name marks the fastest of this panel. Inner panels have only the star.
     stars = plot.what in ("throughput", "speedup")
     won = [stars and name in panel and panel[name].fastest for name in names]
     labels = [
@@ -471,7 +506,7 @@ def _panel(
 # Along an axis
 
 _MOST_SERIES = 4
-_PANEL = (3.4, 2.3)  # inches
+_PANEL = (3.4, 2.3)  # The inches of a panel.
 
 
 def along(
@@ -482,11 +517,15 @@ def along(
     *,
     is_reference: bool = False,
 ) -> bytes:
-    """Draw time per unit, and memory where it is known, against the values of an axis.
+    """Draw the time per unit, and memory where it is known, against the values of an axis.
 
     Each series has a column, and each backend a line with the band of its intervals. Both axes are
-    logarithmic. is_reference: as in ``Plot``.
-    Returns the bytes of a PNG, SVG or PDF file.
+    logarithmic. ``is_reference`` is as in ``Plot``.
+
+    Returns
+    -------
+    bytes
+        A PNG, SVG or PDF file.
     """
     drawn = [each for each in found if each.values][:_MOST_SERIES]
     title = f"\n{REFERENCE_TITLE}" if is_reference else ""
@@ -589,7 +628,7 @@ def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, f
 
 
 def _plain(axes: Axes) -> None:
-    """Set a logarithmic axis with plain numbers, at 1, 2 and 5 of a decade or more."""
+    """Use a logarithmic axis with plain numbers, at least at 1, 2 and 5 of each decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")
@@ -608,7 +647,7 @@ def _values(axes: Axes, found: AxisSeries) -> None:
     values = found.values
     axes.set_xscale("log")
     shown = [values[-1]]
-    for each in reversed(values[:-1]):  # numbers that fit next to one another
+    for each in reversed(values[:-1]):  # Only numbers that fit next to one another are shown.
         if shown[-1] / each >= (values[-1] / values[0]) ** 0.07:
             shown.append(each)
     axes.xaxis.set_major_locator(FixedLocator(shown))

@@ -1,7 +1,7 @@
-"""Show measured times next to published ones of the same shapes.
+"""Show our measured times next to published times of the same shapes.
 
-Published times are shown with source, device and what was measured; no ratio, interval or verdict
-is made of them, since neither machine nor work is the same.
+Published times are shown with their source, their device and what was measured. There is no ratio,
+interval or verdict, because neither the machine nor the work is the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,16 +22,19 @@ from bench.verdicts.sections import Report
 
 TITLE = "Our times and published ones"
 CAUTION = (
-    "Published times are other people's, on other machines and of other software, as they stand in "
-    "their own files: no ratio and no verdict is made of them."
+    "Published times were measured by others, on other machines and with other software, and are "
+    "shown as they stand in the published files. They are not comparable, so there is no ratio and "
+    "no verdict."
 )
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A shape that was measured here and published elsewhere, each side the fastest first.
+    """Hold a shape that was measured here and published elsewhere, the fastest time of each side
+    first.
 
-    ours: rows with device, named with its machine if there are several, and processor or GPU.
+    ``ours`` has rows, each with its device, which includes the machine if there are several, and
+    with the name of the processor or GPU.
     """
 
     shape: PublishedShape
@@ -41,7 +44,10 @@ class Shared:
 
 @dataclass(frozen=True)
 class PublishedReport:
-    """Both sides. finding: why there is nothing to show, and what to do."""
+    """Hold the times of both sides.
+
+    ``finding`` says why there is nothing to show, and what to do.
+    """
 
     finding: str
     shared: tuple[Shared, ...]
@@ -50,13 +56,13 @@ class PublishedReport:
 
     @property
     def sources(self) -> tuple[PublishedSource, ...]:
-        """The sources of the times shown; note n of a table is the nth of them."""
+        """The sources of the published times. Note n of a table is the nth of them."""
         steps = (step for each in self.shared for step in each.theirs)
         return tuple({step.source.name: step.source for step in steps}.values())
 
 
 def with_published(report: Report, theirs: Iterable[PublishedStep]) -> PublishedReport:
-    """Return the shapes that both have, with the newest time of each case and machine."""
+    """Return the shapes that both sides have, with the newest time of each case and machine."""
     published_by = grouped(theirs, lambda step: step.shape)
     several = len({section.run.machine_id for section in report.sections}) > 1
     found: dict[tuple[PublishedShape, str, str], tuple[RankedRow, str, str]] = {}
@@ -80,9 +86,9 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
     ]
     suites = [name for source in published.SOURCES.values() for name in source.suites]
     finding = (
-        f"No measured shape is among the {len(published_by)} that others have published times for."
-        f" To measure theirs, run `pytest --benchmark-only --lstm-suite {suites[0]}`, "
-        f"or one of the suites {', '.join(suites[1:])}."
+        f"None of the {len(published_by)} shapes with published times was measured. To measure "
+        f"them, run `pytest --benchmark-only --lstm-suite {suites[0]}`, or one of the suites "
+        f"{', '.join(suites[1:])}."
     )
     missing = [row.result for row, *_ in found.values() if not row.result.measured]
     return PublishedReport(
@@ -102,7 +108,7 @@ CSV_COLUMNS = (
 
 
 def records(report: PublishedReport) -> Iterator[dict[str, object]]:
-    """Yield one flat row for each time in seconds; ``kind`` is ``ours`` or ``published``."""
+    """Yield one flat row for each time in seconds. ``kind`` is ``ours`` or ``published``."""
     for each in report.shared:
         sizes = asdict(each.shape)
         for row, place, processor in each.ours:
@@ -140,7 +146,9 @@ def records(report: PublishedReport) -> Iterator[dict[str, object]]:
 
 
 def texts(report: PublishedReport, shown: Document) -> dict[str, Callable[[], str | Iterable[str]]]:
-    """Return what makes each format but a terminal's; shown: its document."""
+    """Return the function that makes each format other than a terminal's, given the document
+    ``shown``.
+    """
     data = {
         "title": TITLE,
         "caution": CAUTION,
@@ -160,14 +168,15 @@ def texts(report: PublishedReport, shown: Document) -> dict[str, Callable[[], st
 
 
 def document(report: PublishedReport, list_unmeasured: bool = False) -> Document:
-    """Return our times next to theirs, for a terminal or a page."""
+    """Return our times next to published ones, for a terminal or a page."""
     lines = [report.finding]
     if report.shared:
         lines = [f"{count(len(report.shared), 'shared shape')}. {CAUTION}"]
     blocks = [Block(TITLE, lines, level=2)]
     for each in report.shared:
         case = each.ours[0][0].case
-        shape = shape_texts(case)[: -1 if case.workload.training else None]  # without its gradients
+        # Without the gradients of the shape.
+        shape = shape_texts(case)[: -1 if case.workload.training else None]
         title = f"{each.shape.mode}: {', '.join(shape)}"
         blocks.append(Block(title, table=_table(each, report)))
     if report.shared:
@@ -191,7 +200,7 @@ def _notes(report: PublishedReport) -> Iterator[str]:
 
 
 def _table(each: Shared, report: PublishedReport) -> TextTable:
-    """Lay out our times of a shape, in bold in a terminal, and published ones."""
+    """Lay out our times of a shape, in bold in a terminal, and the published times."""
     columns = [Column("whose"), Column("implementation", names=True, most=120), Column("device")]
     columns += [Column("dtype"), Column("step", right=True), Column(TIME_INTERVAL), Column("note")]
     lines = []

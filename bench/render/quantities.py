@@ -13,26 +13,26 @@ _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
 
 def scale(value: float, units: Sequence[tuple[str, float]] = _SECONDS) -> tuple[float, str]:
     """Return the size and the name of the unit in which a value is easy to read."""
-    # A value that rounds up to 1.00 of the larger unit is shown in that one.
+    # A value that rounds up to 1.00 of the larger unit is shown in that unit.
     found = (each for each in units if abs(value) >= 0.9995 * each[1])
     unit, size = next(found, units[-1])
     return size, unit
 
 
 def seconds(value: float) -> str:
-    """Return a time with three digits and its unit."""
+    """Format a time with three digits and its unit."""
     unit_size, unit = scale(value)
     return f"{_digits(value / unit_size)} {unit}"
 
 
 def seconds_range(low: float, high: float, like: float) -> str:
-    """Return two times in the unit in which ``seconds`` shows ``like``."""
+    """Format two times in the unit in which ``seconds`` shows ``like``."""
     unit_size, _ = scale(like)
     return f"{_digits(low / unit_size)}–{_digits(high / unit_size)}"
 
 
 def rate(value: float) -> str:
-    """Return a number per second with three digits: 2,690 or 269k or 1.2M."""
+    """Format a number per second with three digits: 2,690 or 269k or 1.2M."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= 0.9995 * size:
             return f"{_digits(value / (1e3 if unit == 'k' else size))}{unit}"
@@ -40,39 +40,39 @@ def rate(value: float) -> str:
 
 
 def ratio(value: float, places: int = 2) -> str:
-    """Return a ratio in which 2% can be seen, and with 3 places 0.2%.
+    """Format a ratio so that a difference of 2% can be seen, or of 0.2% with 3 places.
 
-    A bound beyond a million is not known, nor is its reciprocal.
+    A bound beyond a million counts as unknown, and its reciprocal counts as unknown too.
     """
     if not 1e-6 < value < 1e6:
         return "∞" if value > 1 else "0"
     if value >= 999.5:
-        return _digits(value)  # 1220, not 1.22e+03
+        return _digits(value)  # 1220, not 1.22e+03.
     return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"
 
 
 def bounds(low: float, high: float, places: int = 2) -> str:
-    """Return the interval of a ratio."""
+    """Format the interval of a ratio."""
     return f"{ratio(low, places)}–{ratio(high, places)}"
 
 
 def times_as_fast(time_ratio: float, places: int = 2) -> str:
-    """Return the speedup of a ratio of times: 2.40, 0.77."""
+    """Format a ratio of times as a speedup: 2.40, 0.77."""
     return ratio(speed(time_ratio), places)
 
 
 def times_bounds(low: float, high: float, places: int = 2) -> str:
-    """Return the bounds of ``times_as_fast`` from those of a ratio of times."""
+    """Format the bounds of a ratio of times as those of the speedup."""
     return bounds(speed(high), speed(low), places)
 
 
 def percent(part: float) -> str:
-    """Return a percentage: 6%; under 1% with one digit."""
+    """Format a percentage: 6%; below 1% with one digit."""
     return f"{100 * part:.0f}%" if part >= 0.0095 else f"{100 * part:.1g}%"
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 case, 2 cases; 1 process, 2 processes."""
+    """Format a number with its noun: 1 case, 2 cases; 1 process, 2 processes."""
     plural = "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
@@ -83,15 +83,17 @@ def format_part(part: int, total: int, noun: str) -> str:
 
 
 def shortened(texts: Sequence[str], most: int, more: str = "{} more") -> list[str]:
-    """Return the first texts, and after them how many more there are."""
+    """Return the first texts, followed by how many more there are."""
     left = len(texts) - most
     return [*texts[:most], *([more.format(left)] if left > 0 else [])]
 
 
 def listed(names: list[str], most: int = 6, *, word: str = "and") -> str:
-    """Return ``a, b and c``; of a long list the first few and how many more there are.
+    """Join names as ``a, b and c``.
 
-    word: what stands before the last one, ``and`` or ``or``.
+    Of a long list, give the first few and how many more there are.
+
+    ``word`` stands before the last name: ``and`` or ``or``.
     """
     names = shortened(names, most)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
@@ -105,9 +107,9 @@ GRADIENT_TEXTS = {
 
 
 def shape_texts(case: Case) -> list[str]:
-    """Return the shape of a case in short texts, without its window and dtype.
+    """Describe the shape of a case in short texts, without its window and dtype.
 
-    ``batch 32 × 100 steps``, ``128 in, 256 hidden``, then what is not the default.
+    For example ``batch 32 × 100 steps`` and ``128 in, 256 hidden``, then what is not the default.
     """
     spec, work = case.spec, case.workload
     steps = "step" if work.timesteps == 1 else "steps"
@@ -156,13 +158,13 @@ def _digits(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Return bytes with three digits: 12.3 KiB, −1.20 MiB."""
+    """Format bytes with three digits: 12.3 KiB, −1.20 MiB."""
     unit_size, unit = scale(value, _BYTES)
     return f"{_digits(value / unit_size)} {unit}".replace("-", "−")
 
 
 def size_range(interval: Interval) -> str:
-    """Return the bounds of bytes in the unit of their middle."""
+    """Format the bounds of a number of bytes in the unit of its middle."""
     unit_size, _ = scale(interval.mid, _BYTES)
     low, high = (_digits(each / unit_size) for each in (interval.low, interval.high))
     return f"{low}–{high}".replace("-", "−")

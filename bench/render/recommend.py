@@ -27,7 +27,7 @@ def summary_line(
     if found.need.assumed:
         known = f"{_capital(_known(found.need))}. "
     if isinstance(found, recommend.NoRecommendation):
-        start = "which backend is fastest was not measured"
+        start = "it was not measured which backend is the fastest"
         if known:
             start = f"{known}Windows of at least {found.need.window} are assumed; {start}"
         elif query.training:
@@ -40,14 +40,14 @@ def summary_line(
         if known:
             start = f"{known}Assuming at least {found.need.window}, take {found.window} and {name}"
     peak = found.best.result.memory.get("peak_bytes")
-    text = f"{start}: {_with_interval(found.step)} a step"
+    text = f"{start}: {_with_interval(found.step)} per step"
     text += "" if peak is None else f", {quantities.size(peak)}"
     if found.best.result.invalid:
         text += "; the measurement is INVALID"
     elif found.rivals:
         text += "; others may be equally fast"
     if found.differences:
-        text += f"; measured at a near shape ({_differ(found.differences)})"
+        text += f"; measured at a nearby shape ({_differ(found.differences)})"
     return f"{text}."
 
 
@@ -56,11 +56,11 @@ def _capital(text: str) -> str:
 
 
 def _differ(found: Sequence[recommend.Difference]) -> str:
-    return ", ".join(f"{name} {measured} for {wanted}" for name, measured, wanted in found)
+    return ", ".join(f"{name} {measured} in place of {wanted}" for name, measured, wanted in found)
 
 
 def _known(found: recommend.NeededWindow) -> str:
-    """Return what is known of a dependency that no map gives a window for."""
+    """Return what is known of a dependency for which no map gives a window."""
     if found.furthest is None:
         return f"no map says which window learns a dependency of {found.dependency}"
     reached = f"distances up to {found.furthest} were" if found.furthest else "no distance was"
@@ -73,19 +73,21 @@ def _in_short(found: recommend.NoRecommendation, query: recommend.Query) -> str:
         there = quantities.listed([str(each) for each in found.lengths], most=12)
         text = f"{_missing_lengths(found.need.window, query)} near this shape, only {there}"
         if query.training and query.steps is not None:
-            text += f"; a window longer than {query.steps} would stand for the complete sequence"
+            text += f"; a window longer than {query.steps} would cover the complete sequence"
         return text
     here = f"{query.mode} on {query.device}"
     if not found.cases:
         there = (
-            f", only of {quantities.listed(list(map(clean, found.places)))}" if found.places else ""
+            f", only for {quantities.listed(list(map(clean, found.places)))}"
+            if found.places
+            else ""
         )
-        return f"there are no results of {here}{there}"
-    return f"no shape within a factor of {recommend.NEAR:g} was measured in {here}"
+        return f"there are no results for {here}{there}"
+    return f"no shape within a factor of {recommend.NEAR:g} was measured for {here}"
 
 
 def _missing_lengths(least: int, query: recommend.Query) -> str:
-    """Return which lengths would have answered a query and were not measured."""
+    """Return which lengths would have answered a query but were not measured."""
     if not query.training:
         return f"sequences of about {least} were not measured"
     if query.steps is None:
@@ -107,7 +109,7 @@ def window_reason(found: recommend.NeededWindow) -> str:
     """Return why a dependency needs a window, and what is assumed."""
     if found.cut is not None:
         rest = window_reason(replace(found, window=found.cut, cut=None))
-        return f"the whole sequence: a longer one would need {found.cut} ({rest})"
+        return f"the complete sequence; a longer one would need {found.cut} ({rest})"
     if not found.guessed and not found.reached:
         return "inference runs forward only, so the window does not limit what it remembers"
     if not found.guessed:
@@ -116,12 +118,12 @@ def window_reason(found: recommend.NeededWindow) -> str:
             for task, (distance, window) in found.reached.items()
         ]
         messages += [
-            f"{TASK_NAMES[task]} only up to {distance}, in windows of {window}"
+            f"{TASK_NAMES[task]} was learned only up to {distance}, in windows of {window}"
             for task, (distance, window) in found.ended.items()
         ]
-        messages += [f"{TASK_NAMES[task]} not at all" for task in found.never]
-        return f"{quantities.listed(messages)}, by every seed, with the state carried"
-    return f"{_known(found)}; assumed is twice the dependency and one timestep"
+        messages += [f"{TASK_NAMES[task]} was not learned at all" for task in found.never]
+        return f"{quantities.listed(messages)}; every seed learned it, with the state carried over"
+    return f"{_known(found)}; twice the dependency plus one timestep is assumed"
 
 
 def document(
@@ -130,7 +132,7 @@ def document(
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> Document:
-    """Return the answer for people. commands: measure exactly this."""
+    """Return the answer for people. ``commands`` measure exactly this shape."""
     layers = f", {query.num_layers} layers" if query.num_layers > 1 else ""
     inputs = f", {query.input_size} in" if query.input_size else ""
     what = "sequences"
@@ -148,12 +150,12 @@ def document(
     else:
         lines = _full_answer(query, found)
     if learned is not None and query.training:
-        lines.append(f"learned from: {map_source(learned)}")
+        lines.append(f"map of learning: {map_source(learned)}")
     return Document(
         [
             Block(summary_line(query, found), level=2),
             Block(about, lines, indent=2),
-            Block("To measure precisely this", commands, typed=True),
+            Block("To measure exactly this", commands, typed=True),
         ]
     )
 
@@ -169,9 +171,10 @@ def _no_answer(query: recommend.Query, found: recommend.NoRecommendation) -> lis
         length = near.measured_window
         what = f"windows of {length}" if query.training else f"{length} timesteps"
         lines.append(
-            f"the nearest: batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
-            f"{case.spec.input_size} in: there, at {what}, {_backend_text(near)}; "
-            f"{_with_interval(near.step)} a step, which says nothing of what it takes here"
+            f"the nearest shape: batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
+            f"{case.spec.input_size} in. There, with {what}, {_backend_text(near)}; "
+            f"{_with_interval(near.step)} per step. This does not tell the time of the shape asked "
+            "for"
         )
     return lines
 
@@ -193,7 +196,7 @@ def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> lis
     lines += [
         f"backend: {_backend_text(found)}",
         f"per step: {_with_interval(found.step)}",
-        f"per timestep: {_with_interval(found.timestep)}, of the whole batch",
+        f"per timestep: {_with_interval(found.timestep)}, for the whole batch",
         f"memory: {'was not measured' if peak is None else f'{quantities.size(peak)} at its peak'}",
     ]
     setup = best.result.setup
@@ -206,10 +209,10 @@ def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> lis
         lines.append(f"startup: {' and '.join(starts)}")
     lines.append(f"measured: {_place_text(found)}")
     if best.result.interval is not None and best.result.interval.processes < ENOUGH_PROCESSES:
-        lines.append(f"the interval stands on {basis_text(best.result.interval.basis)}")
+        lines.append(f"interval: it is from {basis_text(best.result.interval.basis)}")
     for word, problems in (
         ("INVALID, do not rely on it", best.result.invalid),
-        ("unreliable as a time", best.result.validity.of_time),
+        ("the time is unreliable", best.result.validity.of_time),
     ):
         lines += [f"{word}: {clean(problem_line(problem))}" for problem in problems]
     if found.longer is not None:
@@ -226,7 +229,7 @@ def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> lis
         lines.append(text)
     if not place.own:
         machines = "; ".join(f"{label}: {text}" for label, text in machine(place.section)[:2])
-        lines.append(f"reference: these are reference results of another machine: {machines}")
+        lines.append(f"reference: measured on another machine: {machines}")
     return lines
 
 
@@ -244,8 +247,8 @@ def _backend_text(found: recommend.Recommendation) -> str:
         )
     shown = []
     for is_same, text in (
-        (True, "the same within 2%: {} (take the one of less memory or compiling)"),
-        (False, "not significantly slower: {} (more processes may decide)"),
+        (True, "equal within 2%: {} (choose by memory or by the time to compile)"),
+        (False, "not significantly slower: {} (measure more processes to decide)"),
     ):
         names = [
             labels.name(each.row.case.backend)
@@ -261,13 +264,13 @@ def _place_text(found: recommend.Recommendation) -> str:
     spec, work = case.spec, case.workload
     shape = "exactly this shape"
     if found.differences:
-        shape = f"a near shape, not scaled: {_differ(found.differences)}"
+        shape = f"a nearby shape, not scaled: {_differ(found.differences)}"
     messages = [shape, f"{spec.input_size} in"]
     if work.training:
         messages.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
         messages.append(quantities.GRADIENT_TEXTS[work.gradients])
     if work.training and found.place.kind == "throughput":
-        messages.append("whole sequences of that length, no state carried")
+        messages.append("complete sequences of that length, without a carried state")
     return f"{', '.join(messages)}; {heading(found.place.section)}"
 
 
@@ -285,9 +288,10 @@ def map_source(learned: LearningMap) -> str:
     return (
         f"{labels.name(learned.path.name)}: {quantities.listed(there)} with "
         f"{labels.name(learned.run.backend)}, {seeds}, {quantities.rate(float(longest))} timesteps "
-        f"seen; learned is {100 * LEARNED:g}% of the way to the best possible loss, by every seed"
+        f"seen. A distance counts as learned when every seed went {100 * LEARNED:g}% of the way to "
+        "the best possible loss"
         + ("; copy memory asks for blanks" if learned.run.settings.get("blanks") is True else "")
-        + ("" if learned.run.complete else "; not all of it was measured")
+        + ("" if learned.run.complete else "; the map is not complete")
     )
 
 
@@ -300,7 +304,7 @@ def as_json(
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> str:
-    """Return the query and its answer as JSON. commands: measure exactly this."""
+    """Return the query and its answer as JSON. ``commands`` measure exactly this shape."""
     if isinstance(found, recommend.NoRecommendation):
         data: dict[str, object] = {
             "answered": False,

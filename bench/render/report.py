@@ -1,4 +1,4 @@
-"""Show a report in full, in brief or with what bounds each case, in a terminal and as Markdown."""
+"""Show a report in full, in brief, or with what bounds each case, in a terminal and as Markdown."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -27,12 +27,12 @@ from bench.verdicts.sections import KINDS, Report, Section, Table
 
 # Laying out more rows than these takes longer than judging them.
 _MOST_ROWS = 1000
-_FEWEST_ROWS = 20  # of each table, however many tables there are
-_PICTURE = 112  # cells of a picture's width: bars fit next to all columns of a brief report
+_FEWEST_ROWS = 20  # For each table, however many tables there are.
+_PICTURE = 112  # The width of a picture in letters: bars fit next to all columns of a brief report.
 
 
 Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
-"""Returns the blocks of a section. The number limits the rows of each of its tables."""
+"""A function that returns the blocks of a section. Its number limits the rows of each table."""
 
 
 # What is shown of a case
@@ -40,11 +40,23 @@ Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
 
 @dataclass(frozen=True)
 class TablePart:
-    """One thing that is shown of each case; text gives "" where a row has nothing to show.
+    """Describe one column that is shown for each case.
 
-    needed: how soon it may be left out where space is short: 0 never, 1 last, then 2, ... brief:
-    whether a brief report has it. state: what the text says of the case, if it is a verdict, an
-    outcome or the like.
+    Attributes
+    ----------
+    heading
+        The heading of the column.
+    text
+        The text for a case, or "" where it has nothing to show.
+    needed
+        How soon a terminal may omit the column where space is short: 0 never, 1 last, then 2, and
+        so on.
+    right
+        Whether the text is aligned to the right.
+    brief
+        Whether a brief report has the column.
+    state
+        The verdict, the outcome or the like that the text states, if it does.
     """
 
     heading: str
@@ -61,12 +73,15 @@ class TablePart:
 
 
 TAIL = 99.0
-"""The percentile whose interval and ratio are shown: the last that a run of some minutes can
-determine for calls that come a hundred times a second."""
+"""The percentile whose interval and ratio are shown.
+
+It is the last one that a run of some minutes can determine for calls that come a hundred times per
+second.
+"""
 
 
 def parts(table: Table) -> list[TablePart]:
-    """Return what is shown of each case of this table, as far as any case has it."""
+    """Return the columns of this table for which at least one case has something to show."""
     base, windows = labels.name(table.baseline), table.kind == KINDS[1]
     found = [
         TablePart("per timestep" if windows else "median", _time, brief=True, state=_outcome_state),
@@ -105,7 +120,7 @@ def parts(table: Table) -> list[TablePart]:
             state=lambda row: _verdict_state(_tail(row)),
         ),
         TablePart("error", lambda row: _known(row.result.error, "{:.2%}".format), brief=True),
-        TablePart("processes spread", _spread, 3, brief=True),
+        TablePart("process spread", _spread, 3, brief=True),
         TablePart("trust", _trust, right=False, brief=True, state=_trust_state),
     ]
     return [part for part in found if any(map(part.text, table.rows))]
@@ -124,7 +139,9 @@ def _interval(row: RankedRow) -> str:
 
 
 def _steps(row: RankedRow) -> int:
-    """Return by how many timesteps a time is divided: those of truncation."""
+    """Return by how many timesteps a time is divided: in truncation by those of the case, else by
+    1.
+    """
     return row.case.workload.timesteps if row.case.kind == KINDS[1] else 1
 
 
@@ -196,7 +213,7 @@ def _trust(row: RankedRow) -> str:
 
 
 def work_texts(row: RankedRow, table: Table) -> list[str]:
-    """Return what work a group of this table does, a short line each, its id last."""
+    """Return what work a group of this table does, in short texts, with its id last."""
     case = row.case
     dtypes = {each.case.spec.dtype for each in table.rows}
     dtype = [case.spec.dtype] if len(dtypes) > 1 else []
@@ -209,7 +226,10 @@ def work_texts(row: RankedRow, table: Table) -> list[str]:
 
 
 def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
-    """Lay out rows, the fastest of each group first. of: the complete table, for its columns."""
+    """Lay out rows, the fastest of each group first.
+
+    The complete table ``of`` decides the columns.
+    """
     shown = [part for part in parts(of) if part.brief or not brief]
     columns = [
         Column(table.noun),
@@ -225,7 +245,7 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
         compared = sum(row.result.measured for row in group) > 1
         for row in group:
             if brief and row.result.outcome in ("not_measured", "refused"):
-                continue  # backends that cannot run here are left out of a brief report
+                continue  # Backends that cannot run here are left out of a brief report.
             sign = labels.mark(row)
             style = "bold green" if sign == labels.FASTEST else "bold" if sign else ""
             first = TableCell(row.case.backend, style=style, strong=bool(sign), mark=sign)
@@ -243,7 +263,7 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
 def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]:
     for table in section.timed_tables:
         shown, left = table.begin(rows)
-        more = f"and {count(left, f'more {table.noun}')}; --format csv has every case"
+        more = f"and {count(left, f'more {table.noun}')}; --format csv lists every case"
         yield Block(
             labels.title(table),
             [more] if left else [],
@@ -256,7 +276,7 @@ def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]
 
 
 def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
-    """Yield all of a section; listed: cases without a time, too."""
+    """Yield all parts of a section. With ``listed``, also list the cases without a time."""
     found = messages.findings(section)
     facts = [f"{label}: {text}" for label, text in labels.machine(section)]
     yield Block(labels.heading(section), facts, level=2, style="dim")
@@ -277,18 +297,21 @@ def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
 
 
 _MOST_DECISIONS = 6
-"""Of more shapes each table has one decision, so that a brief report stays a screenful."""
+"""The number of shapes up to which each has its decision.
+
+For more, each table has one, so that a brief report fits a screen.
+"""
 
 
 def brief(section: Section, rows: int) -> Iterator[Block]:
-    """Yield a screenful: the fastest backend of each shape, by how much, and what to use."""
+    """Yield a brief report: the fastest backend of each shape, by how much, and what to use."""
     yield from measurements(section, rows)
     if lines := decisions(section):
         yield Block("What to use", lines, style="bold")
 
 
 def decisions(section: Section) -> list[str]:
-    """Return what to use for each shape, as ``bench.ask`` says it, or of many for each table."""
+    """Return what to use for each shape as ``bench.ask`` says it, or for many shapes, by table."""
     tables = section.timed_tables
     works = [(table, group) for table in tables for group in table.groups]
     if len(works) > _MOST_DECISIONS:
@@ -297,7 +320,7 @@ def decisions(section: Section) -> list[str]:
     for table, group in works:
         first, *others = messages.decision(replace(section, rows=group))
         work = work_texts(group[0], table)
-        work = work if table.kind == KINDS[1] else work[:-1]  # the id is no text
+        work = work if table.kind == KINDS[1] else work[:-1]  # The id is no text for people.
         dtypes = {row.case.spec.dtype for row in table.rows}
         place = labels.title(table) if len(dtypes) == 1 else f"{table.device}, {table.mode}"
         lines += [f"{place}, {', '.join(work)}: {first}", *others]
@@ -305,7 +328,7 @@ def decisions(section: Section) -> list[str]:
 
 
 def measurements(section: Section, rows: int) -> Iterator[Block]:
-    """Yield the tables of a brief report with what explains them."""
+    """Yield the tables of a brief report with the notes that explain them."""
     facts = [
         f"{fact.label}: {fact.text}"
         for fact in labels.machine_facts(section)
@@ -319,10 +342,10 @@ def measurements(section: Section, rows: int) -> Iterator[Block]:
     lines = [*labels.notes(section.rows), *[labels.BARS] * any(ratios)]
     if ratios:
         lines.append(
-            f"Speedups are over {labels.name(section.baseline)} with their "
-            f"{labels.RATIO_INTERVAL}. FASTER and SLOWER: all of it is on that side of 1 "
-            f"(statistically significant), SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything "
-            "else"
+            f"Speedups are over {labels.name(section.baseline)}, with their "
+            f"{labels.RATIO_INTERVAL}. FASTER and SLOWER mean that the whole interval is on that "
+            f"side of 1 (statistically significant), SAME that it is within "
+            f"±{100 * SAME_WITHIN:g}%, and UNCLEAR anything else"
         )
     lines += [*messages.unclear(ratios), *messages.assumptions(section.rows)]
     yield Block(lines=[f"{each}." for each in lines], style="dim")
@@ -335,7 +358,7 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
     columns = [Column(""), Column("work"), Column("shortest time", names=True)]
     columns += [Column("time", right=True), Column(labels.TIME_INTERVAL, right=True)]
     columns += [Column(f"vs {labels.name(section.baseline) or 'baseline'}")]
-    columns += [Column(labels.RATIO_INTERVAL), Column("processes spread"), Column("trust")]
+    columns += [Column(labels.RATIO_INTERVAL), Column("process spread"), Column("trust")]
     lines: list[list[TableCell | str]] = []
     for table in tables:
         place = f"{table.device}, {table.mode}"
@@ -344,13 +367,13 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
             work += [row.case.spec.dtype] * (row.case.spec.dtype != "float32")
             per = ""
             if table.kind == KINDS[1]:
-                per = " a timestep"
+                per = " per timestep"
                 work.append(f"window {row.case.workload.window}")
             shown = [f"{_time(row)}{per}", _interval(row)]
             shown += [_versus(row, table.baseline).strip(), _versus_interval(row), _spread(row)]
             backend = TableCell(row.case.backend, mark=labels.mark(row))
             lines.append([place, ", ".join(work), backend, *shown, _trust(row)])
-            place = ""  # shown only in the first line
+            place = ""  # Only the first line of a table shows it.
     if tables:
         explained = [
             f"{each}."
@@ -381,7 +404,7 @@ def whys(section: Section, rows: int) -> Iterator[Block]:
             for row in group
             if row.result.measured
         ]
-        more = [f"and {left:,} more; --format csv has all"] if left else []
+        more = [f"and {left:,} more; --format csv lists all"] if left else []
         yield Block(labels.title(table), more, TextTable.of(columns, lines), level=0)
     found = [*messages.heterogeneous_references(section.rows), *messages.unknown_bounds(section)]
     yield Block(lines=[f"{each}." for each in found], style="dim", joined=True)
@@ -421,6 +444,6 @@ def _notes(report: Report) -> Block:
 
 
 def as_picture(report: Report, width: int = _PICTURE, draw: Draw = full) -> str:
-    """Return the report as a terminal shows it, as SVG; equal reports give equal pictures."""
+    """Return the report as a terminal shows it, as SVG. Equal reports give equal pictures."""
     command = f"python -m bench.report{' --brief' if draw is brief else ''}"
     return terminal_picture(lambda console: show(report, console, draw), command, width)

@@ -23,14 +23,14 @@ from bench.machine.fields import printable
 from bench.render import escape
 from bench.stats.comparison import Verdict
 
-_NARROWEST_NAME = 16  # letters that the first column keeps before other columns are left out
+_NARROWEST_NAME = 16  # The first column keeps this many letters before other columns are left out.
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
-_LESS_THAN_A_BAR = 3  # columns needed this little or less give way to bars
-_GAP = 2  # blanks between two columns in a terminal
+_LESS_THAN_A_BAR = 3  # Columns that are needed this little or less give way to bars.
+_GAP = 2  # The number of blanks between two columns in a terminal.
 
 
 class Standing(enum.Enum):
-    """What a cell says of its case: a verdict, or why there is none."""
+    """List what a cell can say of its case: a verdict, or why there is none."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -42,7 +42,7 @@ class Standing(enum.Enum):
 
     @classmethod
     def of(cls, verdict: Verdict) -> Standing:
-        """Return the state of a verdict."""
+        """Return the state that a verdict stands for."""
         return cls[verdict.name]
 
     @property
@@ -64,16 +64,25 @@ _STATE_STYLES = {
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell of a table.
+    """Describe a cell of a table.
 
-    text: what the cell says, without markup.
-    bounds: the interval of the number in the text. A terminal shows it below the number, and
-        Markdown in brackets after it.
-    style: the style in a terminal, as Rich names styles: ``dim``, ``bold green``.
-    strong: whether the text is bold in Markdown.
-    mark: a sign after a name, such as a star.
-    share: the length of the bar in the cell, from 0 to 1 of its column.
-    state: the verdict or the validity that the text names, for formats that colour by it.
+    Attributes
+    ----------
+    text
+        What the cell says, without markup.
+    bounds
+        The interval of the number in the text. A terminal shows it below the number, and Markdown
+        in brackets after it.
+    style
+        The style in a terminal, as Rich names styles: ``dim``, ``bold green``.
+    strong
+        Whether the text is bold in Markdown.
+    mark
+        A sign after a name, such as a star.
+    share
+        The length of the bar in the cell, as a part from 0 to 1 of the column's width.
+    state
+        The verdict or the validity that the text names, for formats that colour by it.
     """
 
     text: str = ""
@@ -87,13 +96,29 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Column:
-    """What the cells of a column share; its heading may name a backend.
+    """Describe what the cells of a column share.
 
-    right: aligned to the right, as numbers are. names: of backends or cases, which are code in
-    Markdown and have at most ``most`` letters there and in a terminal. ours: its cells are Markdown
-    already. no_wrap: a terminal cuts a cell short rather than breaking it into lines. least,
-    widest: in a terminal. needed: how soon a terminal may leave it out where space is short: 0
-    never, 1 last, then 2, ... bars: of the share of each cell, in a terminal that is wide enough.
+    Attributes
+    ----------
+    heading
+        The heading, which may name a backend.
+    right
+        Whether cells are aligned to the right, as numbers are.
+    names
+        Whether cells are names of backends or cases, which are code in Markdown.
+    most
+        The number of letters to which such names are cut.
+    ours
+        Whether cells are Markdown already.
+    no_wrap
+        Whether a terminal cuts a cell short rather than breaking it into lines.
+    least, widest
+        The least and the largest width in a terminal, in letters.
+    needed
+        How soon a terminal may omit the column where space is short: 0 never, 1 last, then 2, and
+        so on.
+    bars
+        Whether cells show bars of their share, in a terminal that is wide enough.
     """
 
     heading: str
@@ -109,15 +134,16 @@ class Column:
 
 
 def numbers(*headings: str) -> list[Column]:
-    """Return columns of numbers."""
+    """Return columns of numbers with these headings."""
     return [Column(each, right=True) for each in headings]
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table: columns, and lines of as many cells. The first column names the line.
+    """Hold a table: columns, and lines of as many cells. The first column names the line.
 
-    grouped: the first column names groups, in the first line of each; a terminal shows it above.
+    If the table is ``grouped``, the first column names a group, in the first line of each group. A
+    terminal shows that name above the group.
     """
 
     columns: tuple[Column, ...]
@@ -131,7 +157,7 @@ class TextTable:
         lines: Iterable[Iterable[TableCell | str]],
         grouped: bool = False,
     ) -> TextTable:
-        """Return a table whose cells may be plain texts."""
+        """Return a table whose cells may be given as plain texts."""
         cells = (
             tuple(TableCell(each) if isinstance(each, str) else each for each in line)
             for line in lines
@@ -139,7 +165,7 @@ class TextTable:
         return cls(tuple(columns), tuple(cells), grouped)
 
     def without_empty(self) -> TextTable:
-        """Return the table without columns that are empty in every line."""
+        """Return the table without the columns that are empty in every line."""
         columns = enumerate(zip(*self.lines, strict=True))
         return self.only([at for at, cells in columns if at == 0 or any(c.text for c in cells)])
 
@@ -174,7 +200,7 @@ class TextTable:
             yield self.lines[start][0], tuple(line[1:] for line in self.lines[start:end])
 
     def _fitting(self, width: int) -> TextTable:
-        """Return the table without the least needed columns, as far as space requires."""
+        """Return the table without its least needed columns, as far as the width requires."""
         if not any(column.needed or column.bars for column in self.columns):
             return self
         sizes = [
@@ -207,13 +233,16 @@ class TextTable:
         return replace(self, columns=columns).only(kept)
 
     def grid(self, heading: int = escape.LONGEST_NAME, header: bool = True) -> Grid:
-        """Return a Rich table, long headings broken before names. heading: letters in a line."""
+        """Return a Rich table.
+
+        Headings are broken before a name at ``heading`` letters per line.
+        """
         grid = Grid(
             box=box.SIMPLE_HEAD,
             pad_edge=False,
             show_edge=False,
             show_header=header,
-            padding=(0, 1, 0, 0),  # the box puts another blank between two columns
+            padding=(0, 1, 0, 0),  # The box adds another blank between two columns.
         )
         for column in self.columns:
             grid.add_column(
@@ -229,7 +258,10 @@ class TextTable:
         return grid
 
     def markdown(self, aligned: bool = False) -> str:
-        """Return GitHub's Markdown, without bars. aligned: columns are padded to one width."""
+        """Return GitHub's Markdown, without bars.
+
+        With ``aligned``, columns are padded to one width.
+        """
         shown = self.only([at for at, column in enumerate(self.columns) if not column.bars])
         return markdown_table(
             [escape.prose(column.heading) for column in shown.columns],
@@ -241,7 +273,7 @@ class TextTable:
 
 def _in_terminal(column: Column, cell: TableCell) -> RenderableType:
     if column.bars:
-        # In eighths of a letter, at least one: what a terminal can show.
+        # The length is in eighths of a letter, which a terminal can show, and at least one eighth.
         size = column.least or _SHORTEST_BAR
         end = max(1, round(8 * size * cell.share)) if cell.share else 0
         return Bar(8 * size, 0, end, width=size, color=cell.style or "cyan")
@@ -251,7 +283,7 @@ def _in_terminal(column: Column, cell: TableCell) -> RenderableType:
 
 
 def _shown(text: str) -> str:
-    """Return text that is safe in a terminal; blanks at its beginning stay."""
+    """Return text that is safe in a terminal. Blanks at its beginning stay."""
     return escape.without_commands(printable(text, escape.LONGEST_SENTENCE))
 
 
@@ -272,9 +304,13 @@ def markdown_table(
     lines: Iterable[Iterable[str]],
     aligned: bool = False,
 ) -> str:
-    """Return a table of Markdown texts. right: columns of numbers. aligned: padded to one width."""
+    """Return a table of Markdown texts.
+
+    ``right`` says which columns are aligned as numbers. With ``aligned``, each column is padded to
+    one width.
+    """
     right, rows = list(right), [list(headings), *map(list, lines)]
-    # At least 2: the line below the headings needs a dash and a colon.
+    # At least 2, because the line below the headings needs a dash and a colon.
     widths = [max(2, *map(len, column)) if aligned else 0 for column in zip(*rows, strict=True)]
     under = zip(widths, right, strict=True)
     rows.insert(1, ["-" * (width - end if aligned else 3) + ":" * end for width, end in under])
@@ -287,7 +323,7 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence, and whether it is an answer or a warning."""
+    """Hold a sentence, and whether it is an answer or a warning."""
 
     text: str
     answer: bool = False
@@ -296,11 +332,28 @@ class Finding:
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a document: a title, a table and lines, all of which may hold text of a file.
+    """Describe a part of a document: a title, a table and lines, all of which may hold text of a
+    file.
 
-    level: of the title in Markdown, 2 for that of a document, 0 for a page with its own headings.
-    style: of the lines in a terminal. indent: of each line there. joined: the lines are one
-    paragraph in Markdown. typed: the lines are commands, which are not broken.
+    Attributes
+    ----------
+    title
+        The title, or "" for none.
+    lines
+        Sentences below the table.
+    table
+        The table, if there is one.
+    level
+        The level of the title in Markdown: 2 for the title of a document, 0 on a page with its own
+        headings.
+    style
+        The style of the lines in a terminal.
+    indent
+        The number of blanks before each line in a terminal.
+    joined
+        Whether the lines form one paragraph in Markdown.
+    typed
+        Whether the lines are commands, which are not broken.
     """
 
     title: str = ""
@@ -315,13 +368,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Document:
-    """An answer as blocks, which every format escapes; heading: as in ``TextTable.grid``."""
+    """Hold an answer as blocks, which every format escapes.
+
+    ``heading`` is as in ``TextTable.grid``.
+    """
 
     blocks: Iterable[Block]
     heading: int = escape.LONGEST_NAME
 
     def terminal(self, console: Console) -> None:
-        """Print the blocks with an empty line between two."""
+        """Print the blocks with an empty line between two of them."""
         for number, block in enumerate(self.blocks):
             if number:
                 console.print()
@@ -339,7 +395,7 @@ class Document:
                 console.print(Padding(shown, (0, 0, 0, block.indent), expand=False))
 
     def markdown(self) -> str:
-        """Return GitHub's Markdown."""
+        """Return the document as GitHub's Markdown."""
         parts = []
         for block in self.blocks:
             if block.title:
@@ -361,7 +417,9 @@ def _sentence(text: str) -> str:
 
 
 def _in_line(finding: Finding) -> RenderableType:
-    """Return a sentence for a terminal: answers in bold, warnings in red, other lines indented."""
+    """Return a sentence for a terminal: answers in bold, warnings in red, the other lines
+    indented.
+    """
     subject, colon, rest = _sentence(finding.text).partition(": ")
     style = "bold red" if finding.warning else "bold" if finding.answer else ""
     text = Text.assemble((subject + colon, style), rest)
@@ -369,7 +427,7 @@ def _in_line(finding: Finding) -> RenderableType:
 
 
 def _in_list(line: Finding | str) -> str:
-    """Return Markdown; answers and warnings are bold up to their colon."""
+    """Return Markdown. Answers and warnings are bold up to their colon."""
     if isinstance(line, str) or not (line.warning or line.answer):
         return escape.prose(line if isinstance(line, str) else line.text)
     subject, colon, rest = line.text.partition(": ")

@@ -2,9 +2,9 @@
 
 A type (a ``msgspec.Struct`` or a dataclass) declares what a file may hold: its fields, their types,
 and bounds as ``msgspec.Meta``. ``decode`` checks a value against its type. msgspec's errors name a
-place, but not the value there, and no key of an object with free keys. This module translates them:
-it follows the place through the type and the value, and raises one line with the file, the field,
-its value, what the type expects, and the nearest known name.
+place, but not the value there, and no key of an object with free keys. This module translates such
+an error. It follows the place through the type and the value. It then raises one line with the
+file, the field, its value, what the type expects, and the nearest known name.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _NUMBERS = (int, float)
 
 
 def _make(kind: type[Any], data: Any) -> Any:
-    """Make a ``Decoded`` type, for msgspec's ``dec_hook``."""
+    """Make a ``Decoded`` type. msgspec calls this as its ``dec_hook``."""
     if issubclass(kind, Decoded):
         return kind.from_data(data)
     raise NotImplementedError(f"files hold no {kind.__name__}")
 
 
 def decode(field: Field, kind: type[_T]) -> _T:
-    """Return a field's value as ``kind``. Raises ResultError, naming the field inside it."""
+    """Return the value of a field as ``kind``. Raise a ResultError that names the inner field."""
     if field.value is MissingField:
         raise field.error(_expected(kind, MissingField))
     try:
@@ -51,13 +51,13 @@ def decode(field: Field, kind: type[_T]) -> _T:
     except msgspec.ValidationError as error:
         raise _translated(error, field, kind) from None
     except UnicodeEncodeError:
-        # Half of a pair of UTF-16, which JSON can spell, but no text of UTF-8 can hold.
+        # JSON can spell half of a UTF-16 pair, but UTF-8 text cannot contain it.
         field.value = _without_surrogates(field.value)
         return decode(field, kind)
 
 
 def _without_surrogates(value: object) -> object:
-    """Return a value with the sign for an unreadable letter in place of each lone surrogate."""
+    """Return a value in which U+FFFD replaces each lone surrogate."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -70,7 +70,7 @@ def _without_surrogates(value: object) -> object:
 def _translated(error: msgspec.ValidationError, field: Field, kind: Any) -> ResultError:
     cause = error.__cause__
     text = str(error)
-    # The message of a cause may quote the file, also something that looks like a place.
+    # The message of a cause may quote the file, and the quoted part may look like a place.
     message = str(cause) if cause is not None and text.startswith(str(cause)) else ""
     found = re.fullmatch(r"(.*?)(?: - at `(?:key` in `)?\$(.*)`)?", text[len(message) :], re.DOTALL)
     message, way = message + (found[1] if found else ""), (found and found[2]) or ""
@@ -100,14 +100,14 @@ def _translated(error: msgspec.ValidationError, field: Field, kind: Any) -> Resu
 
 
 def _step(place: Field, kind: Any, step: str) -> tuple[Field, Any]:
-    """Return the field and the type one step further along a place of msgspec's."""
+    """Return the field and the type that are one step further along a place of msgspec."""
     kind = _alternative(kind, place.value)
     if step == "[...]":
         item = get_args(kind)[-1]
         for key in place.mapping():
             if not _is(place[key].value, item):
                 return place[key], item
-        return place, kind  # a key is wrong, such as one that is no text
+        return place, kind  # A key is wrong, for instance because it is not text.
     if step.startswith("["):
         index = int(step[1:-1])
         arguments = [each for each in get_args(kind) if each is not ...]
@@ -144,7 +144,7 @@ def _is_union(kind: Any) -> bool:
 
 
 def _constrained(kind: Any, value: object) -> Any:
-    """Return that alternative of a union which a value of this sort may be, or the type itself."""
+    """Return the alternative of a union that fits this sort of value, or else the type itself."""
     plain = _plain(kind)
     if _is_union(plain):
         for each in get_args(plain):
@@ -154,12 +154,12 @@ def _constrained(kind: Any, value: object) -> Any:
 
 
 def _alternative(kind: Any, value: object) -> Any:
-    """Return the same without its constraints."""
+    """Return the result of ``_constrained`` without its constraints."""
     return _plain(_constrained(kind, value))
 
 
 def _fits(kind: Any, value: object) -> bool:
-    """Return whether a value is of the sort of value that a plain type is made from."""
+    """Return whether a plain type can be made from this sort of value."""
     sort = get_origin(kind) or kind
     if sort is type(None):
         return value is None
@@ -179,12 +179,12 @@ def _metas(kind: Any) -> Iterator[Meta]:
 
 
 def _expected(kind: Any, value: object) -> str:
-    """Return what a type expects in place of a value, as the end of an error."""
+    """Return what a type expects in place of a value, as the end of an error message."""
     own = _constrained(kind, value)
     plain = _plain(own)
     metas = list(_metas(own))
     if _is_union(plain) and not any(meta.description for meta in metas):
-        # The value is of none of its sorts.
+        # The value is of none of the sorts that the union accepts.
         members = [each for each in get_args(plain) if each is not type(None)]
         return " or ".join(dict.fromkeys(_expected(each, value) for each in members))
     known = next((meta.extra["known"] for meta in metas if meta.extra), None)

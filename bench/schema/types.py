@@ -1,7 +1,7 @@
-"""Provide the types and constraints with which the kinds of file are declared.
+"""Provide the types and constraints that declare the kinds of files.
 
-A type says what its values are, and an error what is expected in place of another value. Rules
-between two fields are in ``__post_init__`` of their type, which raises ``WrongFieldError``.
+A type states what its values are, and an error what is expected in place of another value. A rule
+between two fields is in ``__post_init__`` of the type, which raises ``WrongFieldError``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.machine.fields import LARGEST_INTEGER, LONGEST, SHORTEST
 LARGEST_FLOAT = sys.float_info.max
 
 DEEPEST = 40
-"""Levels of free-form data; our writer makes three or four."""
+"""The deepest nesting of free-form data. Our writer makes three or four levels."""
 
 
 def choices(known: Collection[str]) -> Meta:
@@ -29,17 +29,17 @@ def choices(known: Collection[str]) -> Meta:
 
 
 def integer(minimum: int, maximum: int = LARGEST_INTEGER) -> Meta:
-    """Return the constraint of an integer within these bounds."""
+    """Return the constraint that an integer lies within these bounds."""
     return Meta(ge=minimum, le=maximum)
 
 
 def number(minimum: float = -LARGEST_FLOAT, maximum: float = LARGEST_FLOAT) -> Meta:
-    """Return the constraint of a finite number within these bounds."""
+    """Return the constraint that a finite number lies within these bounds."""
     return Meta(ge=minimum, le=maximum)
 
 
 def described(text: str) -> Meta:
-    """Return what an error says is expected, where the words of the type itself say too little."""
+    """Return a description of what is expected, for types whose own description says too little."""
     return Meta(description=text)
 
 
@@ -47,7 +47,7 @@ Name = Annotated[str, Meta(pattern=r"\S", description="a name")]
 """A text that is not blank."""
 
 Seconds = Annotated[float, number(SHORTEST, LONGEST)]
-"""A measured time. Within these bounds no rate or ratio overflows."""
+"""A measured time in seconds. Within these bounds, no rate or ratio overflows."""
 
 Amount = Annotated[float, number(0.0)]
 Count = Annotated[int, integer(0)]
@@ -55,15 +55,15 @@ PositiveCount = Annotated[int, integer(1)]
 
 MOMENT = 'a time with its zone, like "2025-01-31T12:00:00+00:00"'
 Moment = Annotated[datetime, Meta(tz=True, description=MOMENT)]
-"""A time. ``utc`` converts it where its type is made."""
+"""A time with its zone. ``utc`` converts it when its type is made."""
 
 
 class WrongFieldError(ValueError):
-    """A field breaks a rule of its type that no constraint can state.
+    """A field breaks a rule of its type that no constraint can express.
 
-    place: the field's path from the object that has the rule, such as ``blocks.round[2]``. A key
-    that may hold any letter is in brackets. expected: what the field should be, or nothing if
-    ``found`` says it. found: what to say in place of the field's value.
+    place: the path of the field from the object that has the rule, such as ``blocks.round[2]``. A
+    key that may contain any character is in brackets. expected: what the field should be, or
+    nothing if ``found`` says it. found: what to say in place of the field's value.
     """
 
     def __init__(self, place: str, expected: str, found: str | None = None) -> None:
@@ -78,16 +78,16 @@ class Decoded:
 
     @classmethod
     def from_data(cls, data: Any) -> Any:
-        """Return the value. Raises WrongFieldError, or ResultError with a place of its own."""
+        """Return the value. Raise WrongFieldError, or a ResultError with a place of its own."""
         raise NotImplementedError
 
 
 class FreeObject(dict[str, Any], Decoded):
-    """An object of any content, nested at most ``DEEPEST`` levels deep."""
+    """An object with any content, nested at most ``DEEPEST`` levels deep."""
 
     @classmethod
     def from_data(cls, data: Any) -> FreeObject:
-        """Return the object. Raises WrongFieldError."""
+        """Return the object. Raise WrongFieldError."""
         if not isinstance(data, dict):
             raise WrongFieldError("", "an object")
         level: list[Any] = [data]
@@ -104,7 +104,7 @@ class FreeObject(dict[str, Any], Decoded):
 
 
 def utc(place: str, moment: datetime) -> datetime:
-    """Return a moment in UTC. Raises WrongFieldError for one in the year 0 or 10,000 of UTC."""
+    """Return a moment in UTC. Raise WrongFieldError for a moment in the year 0 or 10,000 of UTC."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:

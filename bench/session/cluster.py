@@ -1,7 +1,7 @@
-"""Measure on the nodes of a Ray cluster: find them, give each a worker, and follow all of them.
+"""Measure on the nodes of a Ray cluster: find them, give each a worker, and follow all workers.
 
-A ``NodeAgent`` runs the workers of a node, in a scratch folder. It knows nothing of Ray: its
-requests and answers are plain data and the suite's own types, since both ends run the same code.
+A ``NodeAgent`` runs the workers of a node in a scratch folder. It knows nothing about Ray. Its
+requests and answers are plain data and types of this suite, since both ends run the same code.
 """
 
 from __future__ import annotations
@@ -38,16 +38,18 @@ from bench.session.workers import Executor, LocalExecutor, LocalWorker, LostErro
 from bench.worker.order import CANNOT_WRITE, reported_error
 
 GRACE = 60.0
-"""Seconds after the loss of a machine in which another is waited for, where work is left: what was
-preempted is often replaced."""
+"""After a machine is lost, the run waits this many seconds for another one if work is left. A
+preempted machine is often replaced.
+"""
 
 
 @dataclass(frozen=True)
 class ClusterMember:
-    """A machine that measures, reserved completely.
+    """A machine that measures. The run has reserved all of it.
 
-    name: of the node, unlike any other's. kind, label: what it is, and what the cluster calls its
-    accelerator. suite, absent: its cases, and those of their devices that it does not have.
+    name: the unique name of the node. kind: the kind of machine. label: what the cluster calls its
+    accelerator. suite: the cases to measure there. absent: the devices of these cases that the
+    machine does not have.
     """
 
     name: str
@@ -58,7 +60,7 @@ class ClusterMember:
 
     @property
     def key(self) -> str:
-        """The key that distinguishes the sessions of kinds."""
+        """Return the key that distinguishes the sessions of different kinds of machines."""
         letters = "".join(each if each.isalnum() else "-" for each in self.label.lower())
         return f"{self.kind.id}-{letters[:24]}" if letters else self.kind.id
 
@@ -68,25 +70,28 @@ class ClusterMember:
 
 
 class Machines(Protocol):
-    """Where machines come from."""
+    """A source of machines."""
 
     @property
     def waiting(self) -> bool:
-        """Whether machines are about to come."""
+        """Whether more machines are about to arrive."""
 
     def arrived(self) -> Sequence[ClusterMember]:
-        """Return those that have come since the last look."""
+        """Return the machines that have arrived since the last call."""
 
     def retire(self, member: ClusterMember, *, for_good: bool) -> None:
-        """Give a machine up; unless for good, it may come again if it is there again."""
+        """Give up a machine.
+
+        for_good: if False, the machine may be used again if it is still there.
+        """
 
 
 @dataclass
 class Kind:
-    """The machines of one kind, which have one session.
+    """The machines of one kind, which share one session.
 
-    members: how many machines came. error: what last went wrong with the processes of one. idle:
-    whether nothing could be begun at the last look.
+    members: how many machines arrived. error: the last error of a machine's processes. idle:
+    whether no process could be started at the last look.
     """
 
     manager: Manager
@@ -98,7 +103,7 @@ class Kind:
 
 @dataclass
 class _Assignment:
-    """A machine and its kind's session. process: the running one."""
+    """A machine with the session of its kind, and the process that runs there, if any."""
 
     member: ClusterMember
     kind: Kind
@@ -107,10 +112,11 @@ class _Assignment:
 
 
 class Fleet:
-    """Runs sessions on machines until nothing is left to do, or no machine or no time is left.
+    """Runs sessions on machines until no work, no machine or no time is left.
 
-    open_manager: makes the manager of a kind of machine for its first member; it has begun.
-    executor: makes the executor of a machine for its kind's session. message: takes what happens.
+    open_manager: makes the manager for a kind of machine, given its first machine. The manager has
+    already begun. executor: makes the executor of a machine for the session of its kind. message:
+    receives a line about each event.
     """
 
     def __init__(
@@ -131,21 +137,22 @@ class Fleet:
     def run(self) -> None:
         """Measure until the end.
 
-        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written;
-        finished cases are kept in each case.
+        Raises KeyboardInterrupt on an interruption, and ResultWriteError if results cannot be
+        written. Finished cases are kept in both cases.
         """
         try:
             while self._turn():
                 self._sleep(LOOK_EVERY)
         finally:
             busy = [assigned.process for assigned in self._assigned if assigned.process is not None]
-            with ThreadPoolExecutor(len(busy) or 1) as pool:  # each takes a moment to end
+            # Each process takes a moment to end, so all end at the same time.
+            with ThreadPoolExecutor(len(busy) or 1) as pool:
                 for ended in [pool.submit(process.close) for process in busy]:
                     with contextlib.suppress(LostError):
                         ended.result()
 
     def _turn(self) -> bool:
-        """Look at all machines once; return False where nothing is left to wait for."""
+        """Look at all machines once. Return False if nothing is left to wait for."""
         for member in self._machines.arrived():
             if member.key not in self.kinds:
                 self.kinds[member.key] = Kind(self._open(member), str(member))
@@ -166,7 +173,7 @@ class Fleet:
         return self._machines.waiting or (unfinished and self._now() < self._lost_until)
 
     def _advance(self, assigned: _Assignment, machines: int) -> None:
-        """Begin a process where there is none, or look at it once."""
+        """Start a process on an idle machine, or look once at the running one."""
         kind = assigned.kind
         if assigned.process is None:
             if not kind.idle:
@@ -174,7 +181,7 @@ class Fleet:
                     assigned.executor, machines, assigned.member.name
                 )
             if assigned.process is None:
-                # No machine of this kind gets any until something changes.
+                # No machine of this kind gets any work until something changes.
                 kind.idle = True
                 return
         try:
@@ -187,7 +194,7 @@ class Fleet:
             self._lost_until = self._now() + GRACE
         except WorkerError as error:
             kind.error = error
-            self._leave(assigned, f"is left out: {error}", for_good=True)
+            self._leave(assigned, f"is no longer used: {error}", for_good=True)
         assigned.process = None
         kind.idle = False
 
@@ -198,39 +205,44 @@ class Fleet:
 
 
 ASK_EVERY = 1.0
-"""Seconds between two looks at a worker on a node: each costs the node a message, and some tenths
-of a millisecond of a processor."""
+"""The interval between two looks at a worker on a node, in seconds. Each look costs the node a
+message and some tenths of a millisecond of processor time.
+"""
 
 SILENCE = 120.0
-"""Seconds without an answer after which a node is given up. Ray finds out sooner that one is gone;
-this is for one that is there and answers nothing."""
+"""A node that has not answered for this many seconds is given up. Ray notices a missing node
+sooner; this limit is for a node that is there but answers nothing.
+"""
 
 END_WITHIN = 30.0
-"""Seconds that a node may take to end a worker."""
+"""A node may take this many seconds to end a worker."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class NodeAnswer(Protocol):
-    """The answer to a request to a node."""
+    """The answer of a node to a request."""
 
     def ready(self) -> bool:
-        """Return whether it has answered, or never will."""
+        """Return whether the node has answered, or never will."""
 
     def get(self, seconds: float) -> Any:
-        """Return the answer. Raises LostError where none comes within these seconds."""
+        """Return the answer. Raise LostError if none arrives within this many seconds."""
 
 
 class AgentHandle(Protocol):
-    """A ``NodeAgent`` on a node: it serves requests one after the other."""
+    """A ``NodeAgent`` on a node. It serves one request after the other."""
 
     def ask(self, method: str, *words: Any) -> NodeAnswer:
-        """Call a method, without waiting for its answer."""
+        """Call a method of the agent without waiting for the answer."""
 
 
 @dataclass(frozen=True)
 class RemoteExecutor:
-    """Starts worker processes of one session on one node. folder: of the results here."""
+    """Starts the worker processes of one session on one node.
+
+    folder: the folder of the results on this machine.
+    """
 
     agent: AgentHandle
     session: Session
@@ -243,7 +255,7 @@ class RemoteExecutor:
 
 
 class RemoteWorker:
-    """A worker on a node, whose journal is written down here as its lines come."""
+    """A worker on a node. Its journal is written on this machine as the lines arrive."""
 
     def __init__(
         self,
@@ -262,7 +274,7 @@ class RemoteWorker:
         self._end: WorkerNews | None = None
 
     def poll(self) -> int | None:
-        """Return its exit code, or None. Raises LostError."""
+        """Return the exit code of the worker, or None while it runs. Raises LostError."""
         silent = self._now() - self._requested
         if self._end is None and self._answer is None:
             if silent >= ASK_EVERY:
@@ -270,17 +282,17 @@ class RemoteWorker:
         elif self._answer is not None and self._answer.ready():
             self._take(0.0)
         elif self._end is None and silent > SILENCE:
-            raise LostError(f"it has not answered for {SILENCE:.0f} s", blame=False)
+            raise LostError(f"the node has not answered for {SILENCE:.0f} s", blame=False)
         return None if self._end is None else self._end.code
 
     def _take(self, seconds: float) -> None:
-        """Wait up to ``seconds`` for the node's answer, and record it."""
+        """Wait up to ``seconds`` for the node's answer and process it."""
         assert self._answer is not None
         answer, self._answer = self._answer, None
         seen: WorkerNews = answer.get(seconds)
         self._new += seen.lines
         self._early += seen.lines
-        # The first line names the run, so no other line is written before it.
+        # The first line names the run, so no other line may be written before it.
         if self._journal is None and seen.journal and any("run" in line for line in self._early):
             self._journal = LineFile(self._folder / self._checked(seen.journal, JOURNAL_SUFFIX))
         if self._journal is not None:
@@ -296,20 +308,24 @@ class RemoteWorker:
             self._end = seen
 
     def _checked(self, name: str, suffix: str) -> str:
-        """Return a file's name from a node. Raises LostError for one that no run here can have."""
+        """Return the name of a file from a node. Raise LostError for a name that no run here can
+        have.
+        """
         stem = name.removesuffix(suffix)
         known = name.endswith(suffix) and stem.startswith(f"{self._suite}-")
         if not known or not _NAME.fullmatch(stem):
-            raise LostError(f"it names a result file {clean(name, 60)}", blame=False)
+            raise LostError(
+                f"the node names a file {clean(name, 60)} that no run makes", blame=False
+            )
         return name
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """Return the lines that are new in its journal."""
+        """Return the lines of the journal that have arrived since the last call."""
         found, self._new = self._new, []
         return found
 
     def kill(self) -> None:
-        """End it, and wait until it has ended. Raises LostError."""
+        """End the worker and wait until it has ended. Raises LostError."""
         if self._answer is not None:
             self._take(END_WITHIN)
         if self._end is None:
@@ -317,7 +333,7 @@ class RemoteWorker:
             self._take(END_WITHIN)
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
-        """Return its result file from the node, or one made of the lines that came."""
+        """Return the result file of the node, or one made from the lines that arrived."""
         if self._journal is not None:
             self._journal.close()
         if self._end is not None and self._end.data is not None:
@@ -327,7 +343,7 @@ class RemoteWorker:
         return None if self._journal is None else settle(self._journal.path, outcomes)
 
     def last_output(self) -> str:
-        """Return the end of what it printed."""
+        """Return the end of what the worker printed."""
         return "" if self._end is None else self._end.output
 
 
@@ -336,10 +352,11 @@ class RemoteWorker:
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """What a node must be ready for.
+    """What a node must prepare for.
 
-    suite: the name of one of the package, or of a file whose content is ``text``. wait, force:
-    while another run measures on the node, wait for it or go on next to it.
+    suite: the name of a suite of the package, or of a file whose content is ``text``. choice: what
+    the user selected from the suite. wait, force: if another run measures on the node, wait for it
+    or measure next to it.
     """
 
     suite: str
@@ -351,11 +368,11 @@ class NodeRequest:
 
 @dataclass(frozen=True)
 class WorkerNews:
-    """What is new of a worker since the last look.
+    """What has happened to a worker since the last look.
 
-    journal: its journal's name, empty until there is one. code: its exit code, None while it runs.
-    When it has ended, output: the end of what it printed; name, data: its result file, if it has
-    one.
+    lines: the new lines of the journal. journal: the name of the journal, empty until it exists.
+    code: the exit code, None while the worker runs. output: the end of what the worker printed.
+    name, data: the result file, if there is one. The last three are set when the worker has ended.
     """
 
     lines: tuple[Mapping[str, object], ...] = ()
@@ -367,7 +384,7 @@ class WorkerNews:
 
 
 class NodeAgent(Closing):
-    """Measures on the machine it runs on, one process at a time."""
+    """Measures on the machine that it runs on, with one process at a time."""
 
     def __init__(self) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="lstm-node-")
@@ -378,7 +395,10 @@ class NodeAgent(Closing):
         self._worker: LocalWorker | None = None
 
     def ready(self, requested: NodeRequest) -> tuple[str, ClusterMember | None]:
-        """Take the machine's lock and return this machine, or why nothing can be measured."""
+        """Take the machine's lock and describe this machine, or say why it cannot measure.
+
+        Returns the reason, empty if the machine can measure, and the machine.
+        """
         name = requested.suite
         if requested.text is not None:
             self._suite = self._folder / "suite" / name
@@ -399,12 +419,12 @@ class NodeAgent(Closing):
             return str(error), None
         kind = machine_kind(environment.read().to_dict())
         if kind is None:
-            return "it does not say what processor it has", None
+            return "the system does not name its processor, so the kind of machine is unknown", None
         absent = tuple(devices.missing(case.device for case in suite.cases))
         return "", ClusterMember("", kind, "", suite, absent)
 
     def start(self, session: Session, work: Work) -> WorkerNews:
-        """Start a process, which ``look`` looks at."""
+        """Start a worker process. ``look`` reports on it."""
         self.kill()
         _forget_what_ray_set()
         if self._suite is not None:
@@ -417,10 +437,10 @@ class NodeAgent(Closing):
         return WorkerNews()
 
     def look(self) -> WorkerNews:
-        """Return what is new of it since the last look."""
+        """Return what has happened to the worker since the last look."""
         if self._worker is None:
             return WorkerNews()
-        code = self._worker.poll()  # before its lines are read, so that none is missed
+        code = self._worker.poll()  # The code is read before the lines, so that no line is missed.
         lines = tuple(self._worker.lines())
         if code is None:
             return WorkerNews(lines, self._worker.journal)
@@ -430,12 +450,12 @@ class NodeAgent(Closing):
         if file is None:
             return seen
         seen = replace(seen, name=file.path.name, data=file.path.read_bytes())
-        with contextlib.suppress(OSError):  # it is the manager's now
+        with contextlib.suppress(OSError):  # The manager has the file now.
             file.path.unlink()
         return seen
 
     def kill(self) -> WorkerNews:
-        """End it, and return what is new of it."""
+        """End the worker and return what has happened to it."""
         if self._worker is not None:
             self._worker.kill()
         return self.look()
@@ -448,7 +468,10 @@ class NodeAgent(Closing):
 
 
 def _forget_what_ray_set(start: Path = Path("/proc/self/environ")) -> None:
-    """Remove Ray's OMP_NUM_THREADS, not the node's own, so that libraries choose as without Ray."""
+    """Remove the OMP_NUM_THREADS that Ray sets, so that libraries choose as they do without Ray.
+
+    A value that the node itself had when it started stays.
+    """
     with contextlib.suppress(OSError):
         if b"\0OMP_NUM_THREADS=" in b"\0" + start.read_bytes():
             return
@@ -460,41 +483,47 @@ def _forget_what_ray_set(start: Path = Path("/proc/self/environ")) -> None:
 
 EXTRA = "lstm-benchmark-suite[ray]"
 HERE = "here"
-"""In place of an address: start Ray on this machine, and end it with the run."""
+"""In place of an address, this starts Ray on this machine and stops it at the end of the run."""
 
 ANSWER_WITHIN = 10.0
-"""Seconds to wait for a connection to an address; without a firewall, an error comes at once."""
+"""How long to wait for a connection to an address, in seconds. A firewall may swallow it; otherwise
+an error comes at once.
+"""
 
 NODES_EVERY = 5.0
-"""Seconds between two looks at which nodes there are."""
+"""The interval between two looks at which nodes the cluster has, in seconds."""
 
 PATIENCE = 120.0
-"""Seconds for which a run waits for a node to get ready. After that others use it: it is taken when
-it is free, if the run still goes on."""
+"""A run waits this many seconds for a node to become ready. After that, other work uses the node:
+the run takes it when it becomes free, if the run still continues.
+"""
 
 FIRST = 60.0
-"""Seconds for which a run waits for the first node that lends processors: a cluster that has just
-been started has its head before the others."""
+"""A run waits this many seconds for the first node that lends processors. A cluster that has just
+started has its head node first.
+"""
 
 LIVES = 2
-"""Times that a node whose actor dies is tried: a backend may have killed it."""
+"""How often a node is tried whose actor dies, because a backend may have killed it."""
 
 CLOSE_WITHIN = 10.0
 
 _STORE = 100 * 2**20
-"""Bytes of shared memory for Ray on this machine, by default a third of all: messages are small."""
+"""The shared memory of Ray on this machine, in bytes. Ray's default is a third of all memory, but
+the messages are small.
+"""
 
 Ray: TypeAlias = Any
 """The module ``ray``."""
 
 
 class ClusterMachines(Closing):
-    """The nodes of a cluster, as ``Machines``.
+    """The nodes of a Ray cluster as a source of machines.
 
-    address: as Ray takes it, or ``HERE``. requested: what each node must be ready for. message:
-    receives which nodes are left out, and why.
+    address: an address as Ray takes it, or ``HERE``. requested: what each node must prepare for.
+    message: receives a line about each node that is left out, with the reason.
 
-    Raises UsageError where there is no Ray, or no cluster at the address.
+    Raises UsageError if Ray is not installed, or if there is no cluster at the address.
     """
 
     def __init__(
@@ -505,8 +534,8 @@ class ClusterMachines(Closing):
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         if address == HERE or address.startswith("127.0.0.1:"):
-            # Without this variable, Ray replaces it by another address of this machine, which
-            # does not answer.
+            # Without this variable, Ray replaces the address by another address of this machine
+            # that does not answer.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         self._ray = _ray()
         self._requested, self._message, self._now = requested, message, now
@@ -519,12 +548,12 @@ class ClusterMachines(Closing):
         self._began = now()
 
     def handle(self, member: ClusterMember) -> Node:
-        """Return the node of a member."""
+        """Return the node of a machine."""
         return self._nodes[member.name]
 
     @property
     def waiting(self) -> bool:
-        """Whether nodes are about to be ready."""
+        """Whether more nodes are about to be ready."""
         now = self._now()
         if not self._lives:
             return now - self._began < FIRST
@@ -532,7 +561,7 @@ class ClusterMachines(Closing):
         return any(self._requested.wait or now - each < PATIENCE for each in since)
 
     def arrived(self) -> Sequence[ClusterMember]:
-        """Return the nodes that have become ready since the last look."""
+        """Return the nodes that have become ready since the last call."""
         now = self._now()
         if now - self._looked >= NODES_EVERY:
             self._looked = now
@@ -553,7 +582,7 @@ class ClusterMachines(Closing):
             elif now - node.requested_at > PATIENCE and not node.note:
                 node.note = True
                 self._message(
-                    f"{name} is not free yet: other work of the cluster or another run has it"
+                    f"{name} is not free yet: other work of the cluster or another run uses it"
                 )
         return found
 
@@ -563,12 +592,12 @@ class ClusterMachines(Closing):
             num_cpus=resources["CPU"],
             num_gpus=resources.get("GPU", 0),
             max_restarts=0,
-            # Ray lowers the priority of its processes, which would change the measurement.
+            # Ray lowers the priority of its processes, which would change the measured times.
             runtime_env={"env_vars": {"RAY_worker_niceness": "0"}},
             scheduling_strategy=affinity(facts["NodeID"], soft=False),
         )
         actor = options.remote()
-        # Older clusters have the label as a resource: accelerator_type:H100.
+        # Older clusters store the label as a resource such as accelerator_type:H100.
         older = [each[17:] for each in sorted(resources) if each.startswith("accelerator_type:")]
         label = (facts.get("Labels") or {}).get("ray.io/accelerator-type") or "".join(older[:1])
         request = pickle.dumps((NodeAgent, self._requested))
@@ -576,12 +605,14 @@ class ClusterMachines(Closing):
         return Node(self._ray, name, actor, label, answer, self._now())
 
     def _member(self, node: Node) -> ClusterMember | None:
-        """Return a node that has answered; None if it is left out, with a message."""
+        """Return the machine of a node that has answered, or None after a message if it is left
+        out.
+        """
         try:
             problem, found = node.answer.get(0.0)
             if isinstance(found, ClusterMember):
                 return replace(found, name=node.name, label=node.label)
-            self._lives[node.name] = LIVES  # it would give the same answer again
+            self._lives[node.name] = LIVES  # The node would give the same answer again.
         except LostError as error:
             problem = str(error)
         self._end(node)
@@ -589,18 +620,21 @@ class ClusterMachines(Closing):
         return None
 
     def retire(self, member: ClusterMember, *, for_good: bool) -> None:
-        """Give a node up; unless for good, it is tried once more if it is still there."""
+        """Give up a node.
+
+        for_good: if False, the node is tried once more if it is still there.
+        """
         if member.name in self._nodes:
             self._end(self._nodes.pop(member.name))
         if for_good:
             self._lives[member.name] = LIVES
 
     def _end(self, node: Node) -> None:
-        with contextlib.suppress(Exception):  # it may be gone already
+        with contextlib.suppress(Exception):  # The node may be gone already.
             self._ray.kill(node.actor)
 
     def close(self) -> None:
-        """Release all nodes and leave the cluster, or end one that was started here."""
+        """Release all nodes and leave the cluster, or stop a cluster that was started here."""
         answers = []
         for node in self._nodes.values():
             with contextlib.suppress(LostError):
@@ -623,7 +657,7 @@ class _ActorAnswer:
     reference: Any
 
     def ready(self) -> bool:
-        """Return whether there is an answer, or an error in place of one."""
+        """Return whether there is an answer, or an error instead of one."""
         return bool(self.ray.wait([self.reference], timeout=0)[0])
 
     def get(self, seconds: float) -> Any:
@@ -632,26 +666,28 @@ class _ActorAnswer:
         try:
             return self.ray.get(self.reference, timeout=max(seconds, 0.1))
         except errors.GetTimeoutError:
-            raise LostError(f"it did not answer within {seconds:.0f} s", blame=False) from None
+            raise LostError(
+                f"the node did not answer within {seconds:.0f} s", blame=False
+            ) from None
         except errors.ActorUnavailableError:
-            raise LostError("it cannot be reached any more") from None
+            raise LostError("the node cannot be reached any more") from None
         except errors.RayActorError as error:
             preempted = bool(getattr(error, "preempted", False))
-            # The last line of an actor's death is the reason.
-            why = "it was preempted" if preempted else _line(error, -1)
+            # The last line of the error says why the actor died.
+            why = "the node was preempted" if preempted else _line(error, -1)
             raise LostError(why, blame=not preempted) from None
         except errors.RayTaskError as error:
-            raise LostError(f"there {_line(error.cause or error)}", blame=False) from None
+            raise LostError(f"on the node, {_line(error.cause or error)}", blame=False) from None
         except errors.RayError as error:
             raise LostError(_line(error), blame=False) from None
 
 
 @dataclass
 class Node:
-    """A node and its actor, as ``AgentHandle``.
+    """A node and its actor, as an ``AgentHandle``.
 
-    label: what the cluster calls its accelerator. answer: whether it is ready; requested_at: when
-    that was requested. note: whether it was reported that this takes long.
+    label: what the cluster calls its accelerator. answer: the answer to whether the node is ready.
+    requested_at: when that was asked. note: whether a message has said that this takes long.
     """
 
     ray: Ray
@@ -663,7 +699,7 @@ class Node:
     note: bool = False
 
     def ask(self, method: str, *words: Any) -> _ActorAnswer:
-        """Call a method of the actor. Raises LostError if it is known to be gone."""
+        """Call a method of the actor. Raise LostError if the actor is known to be gone."""
         try:
             return _ActorAnswer(self.ray, self.actor.call.remote(method, *words))
         except self.ray.exceptions.RayError as error:
@@ -671,14 +707,14 @@ class Node:
 
 
 def _ray() -> Ray:
-    # Before the import, or Ray would report its use to its makers.
+    # Unless this is set before the import, Ray reports its use to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.util.scheduling_strategies
     except ImportError:
         raise UsageError(
-            f"--ray needs Ray, which is not installed: pip install '{EXTRA}'"
+            f"--ray needs Ray, which is not installed; install it: pip install '{EXTRA}'"
         ) from None
     return ray
 
@@ -695,12 +731,12 @@ def _connect(ray: Ray, address: str) -> None:
     else:
         _check(address)
         options["address"] = address
-    # Ray would print a node's death between our lines, with a hundred lines of its log. No option
-    # turns that off.
+    # Ray would print the death of a node between our lines, with a hundred lines of its log. No
+    # option turns that off.
     ray._private.worker.print_to_stdstream = lambda *words, **named: None
-    # Send the stub's code: the node may have none, or another.
+    # The code of the stub is sent along: the node may have no copy, or another version.
     ray.cloudpickle.register_pickle_by_value(stub)
-    # Ray replaces our signal handlers, which keep what was measured.
+    # Ray replaces our signal handlers, which keep the finished measurements.
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**options)
@@ -711,7 +747,7 @@ def _connect(ray: Ray, address: str) -> None:
                 f"the Ray cluster {where} requires a token: set RAY_AUTH_MODE=token and "
                 f"RAY_AUTH_TOKEN, or write the token to ~/.ray/auth_token ({_line(error)})"
             ) from None
-        raise UsageError(f"no Ray cluster {where}: {_line(error)}") from None
+        raise UsageError(f"there is no Ray cluster {where}: {_line(error)}") from None
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
@@ -724,9 +760,9 @@ def _check(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port[:6]) < 65536):
         raise UsageError(
-            f"--ray {clean(address, 100)} is no address of a cluster: expected HOST:PORT, "
-            "ray://HOST:PORT or auto, or nothing for Ray on this machine (the suite's name then "
-            "stands before --ray)"
+            f"--ray {clean(address, 100)} is not the address of a cluster; write HOST:PORT, "
+            "ray://HOST:PORT or auto; to use Ray on this machine, write no address, and put the "
+            "suite's name before --ray"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN).close()
@@ -736,6 +772,6 @@ def _check(address: str) -> None:
 
 
 def _line(error: BaseException, which: int = 0) -> str:
-    """Return a line of an error's text, by default the first, or its type."""
+    """Return a line of an error's text, by default the first, or else the error's type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return clean(lines[which] if lines else type(error).__name__, 300)

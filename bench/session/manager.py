@@ -1,9 +1,10 @@
 """Run fresh worker processes until a session is done.
 
-Each worker is a ``python -m bench.worker`` with one work order. The manager reads its journal while
-it runs, ends it from outside when a case takes too long (a compiler handles no signal), records
-what it died of, and continues with the rest in another. ``schedule`` decides what to measure next;
-an ``Executor`` starts the workers.
+Each worker is a process of ``python -m bench.worker`` with one work order. While a worker runs, the
+manager reads its journal. If a case takes too long, the manager ends the worker from outside,
+because a compiler handles no signal. The manager then records why the worker ended, and another
+worker continues with the remaining cases. ``schedule`` decides what to measure next, and an
+``Executor`` starts the workers.
 """
 
 import contextlib
@@ -30,19 +31,23 @@ from bench.session.workers import Executor, LostError, Worker, settle_all
 from bench.worker.order import CANNOT_WRITE, reported_error
 
 IDLE_LIMIT = 120.0
-"""Seconds that a worker may be busy with no case: it starts Python, reads the machine's state,
-writes its file. That takes seconds on a quiet machine; after this time it hangs."""
+"""How long a worker may do other things than measure a case, in seconds: start Python, read the
+state of the machine, write its file. That takes seconds on a quiet machine. After this limit, the
+worker hangs.
+"""
 
 
 class Watch:
-    """Follows one worker: what it is busy with, and whether it is over its limit.
+    """Follows one worker: what it does, and whether it has exceeded its limit.
 
-    limit: seconds for each case, preparing (building, tracing, compiling, checking) and timing
-    together; interleaved cases share what each has left. now: when the worker was started, by the
-    clock of ``see`` and ``overdue``. seconds: for which each case is to be timed, by its id.
+    limit: the seconds for each case, which cover both preparing (building, tracing, compiling,
+    checking) and timing. Interleaved cases share what is left of their limits. now: when the worker
+    was started, by the clock of ``see`` and ``overdue``. seconds: how long each case is to be
+    timed, by the id of the case.
 
-    startup: seconds until it could begin with its first case. waited: seconds for its turn. costs:
-    seconds outside timing of each case of the finished groups.
+    startup: the seconds until the worker could begin its first case. waited: the seconds for which
+    it waited for its turn. costs: the seconds that each case of the finished groups took apart from
+    timing.
     """
 
     def __init__(
@@ -72,11 +77,11 @@ class Watch:
 
     @property
     def timed(self) -> float:
-        """Seconds for which cases were timed, at most the planned ones."""
+        """The seconds for which cases were timed, at most as long as planned."""
         return sum(self._timed.values())
 
     def see(self, line: Mapping[str, object], now: float) -> None:
-        """Read a line of the journal; unknown lines are ignored."""
+        """Process a line of the journal. Unknown lines are ignored."""
         begun, phase = line.get("begun"), line.get("phase")
         if phase == STARTING and isinstance(begun, list):
             self.busy, self._since = tuple(map(str, begun)), now
@@ -97,9 +102,9 @@ class Watch:
                 taken = _seconds(line, "setup", "timing_s")
                 self._timed[case] = planned if taken is None else min(planned, taken)
                 if case == self._first:
-                    # A framework is imported for the first case: that is not its own cost.
+                    # A framework is imported with the first case, which is not a cost of that case.
                     self._frameworks = _seconds(line, "setup", "start_s") or 0.0
-            # The group was timed together: the limit of the remaining cases starts again.
+            # The group was timed together, so the limit of its remaining cases starts again.
             self.busy, self._since = tuple(each for each in self.busy if each != case), now
 
     def _begin(self, begun: tuple[str, ...], now: float) -> None:
@@ -108,13 +113,17 @@ class Watch:
             self._first = begun[0]
         if self.busy and not self.timing:
             self._prepared[self.busy[0]] = now - self._since
-        # The only case of a group is announced twice: when it is prepared and when it is timed.
+        # The only case of a group is announced twice: when it is prepared, and when it is timed.
         self.timing = len(begun) > 1 or begun[0] in self._prepared
         self.busy, self._since = begun, now
         self._enter_group(self._groups.get(begun[0]), now)
 
     def _enter_group(self, group: str | None, now: float) -> None:
-        """Divide the costs of the group that has ended: preparing each, and a part of the rest."""
+        """Divide the time of the group that has ended among its cases.
+
+        A case gets the time of its own preparation, and an equal part of the time that no case
+        explains.
+        """
         if self._group is not None and self._group[0] != group:
             name, since = self._group
             self._group = None
@@ -132,7 +141,10 @@ class Watch:
             self._group = (group, now)
 
     def overdue(self, now: float) -> bool:
-        """Return whether it is over its limit; waiting has none, as what it waits for has one."""
+        """Return whether the worker has exceeded its limit.
+
+        A waiting worker has no limit, since the worker that it waits for has one.
+        """
         if self.waiting:
             return False
         if not self.busy:
@@ -160,27 +172,31 @@ def _of(value: object, *keys: str) -> object:
 
 
 LOOK_EVERY = 0.2
-"""Seconds between two looks at a worker, of which each reads what is new in a file."""
+"""The interval between two looks at a worker, in seconds. Each look reads what is new in a file."""
 
 END_LIMIT = 15.0
-"""Seconds that a worker may take to end after its last case: it writes a file of megabytes, and
-frameworks shut down. After this, Python usually waits for a thread of a backend."""
+"""How long a worker may take to end after its last case, in seconds. It writes a file of some
+megabytes, and frameworks shut down. If it takes longer, Python usually waits for a thread of a
+backend.
+"""
 
 _OVER = object()
 """What ``next`` returns for a process that has ended."""
 
 
 class WorkerError(RuntimeError):
-    """Workers measure nothing; one line with the last that one of them printed."""
+    """The workers measure nothing. The message has the last line that one of them printed."""
 
 
 @dataclass(frozen=True)
 class SessionProgress:
-    """How far a session is.
+    """How far a session has progressed.
 
-    number: of the process. busy: ids of its current cases. place: the machine that it runs on, if
-    there are several. done, of: cases of this process. settled, cases: of the session. Times are in
-    seconds. planned: until the end, None before a process has shown what cases take.
+    number: the number of the process. busy: the ids of its current cases. timing: whether these are
+    timed, not prepared. done, of: the finished cases of this process, and all of them. settled,
+    cases: the same for the session. spent, budget: in seconds. place: the machine that it runs on,
+    if there are several. planned: the seconds until the end, None before a process has shown how
+    long cases take.
     """
 
     number: int
@@ -201,15 +217,17 @@ class ProgressView(Protocol):
     """Shows the progress of a session."""
 
     def update(self, progress: SessionProgress) -> None:
-        """Show the present state; called every few tenths of a second."""
+        """Show the current state. This is called every few tenths of a second."""
 
     def message(self, text: str) -> None:
-        """Print an event, in one line."""
+        """Print a line about an event."""
 
 
 @dataclass(frozen=True)
 class _Ending:
-    """How a worker ended: by itself with a code, at its limit, or at the end of the budget."""
+    """How a worker ended: by itself with an exit code, at its limit, or at the end of the
+    budget.
+    """
 
     code: int = 0
     in_time: bool = True
@@ -217,8 +235,8 @@ class _Ending:
 
     def __str__(self) -> str:
         if not self.in_time:
-            return "was ended at its time limit"
-        return ended(self.code) if self.in_budget else "was ended when the budget was spent"
+            return "was stopped at its time limit"
+        return ended(self.code) if self.in_budget else "was stopped when the budget was spent"
 
 
 class Manager:
@@ -239,10 +257,11 @@ class Manager:
     ) -> None:
         """Create a manager.
 
-        executor: starts the workers of ``step`` and ``run``; None where only ``process`` is used.
-        seconds: of measuring that the suite gives each case of a group, by ``Case.group``; they are
-        not shortened where the user chose them. absent, needs: as in ``Schedule``. side_by_side:
-        how many processes ``step`` starts at the same time.
+        executor: starts the workers of ``step`` and ``run``; None if only ``process`` is used.
+        view: shows the progress. save: stores the session. seconds: the measuring time that the
+        suite gives each case, by ``Case.group``. A time that the user chose is never shortened.
+        absent, needs: see ``Schedule``. side_by_side: how many processes ``step`` starts at the
+        same time.
         """
         self.session = session
         self.schedule = Schedule(
@@ -260,33 +279,36 @@ class Manager:
         self._begun = now()
         self._before = session.spent
         self._settled = 0
-        self._planned: float | None = None  # what ``spent`` will be at the end
+        self._planned: float | None = None  # The value of ``spent`` expected at the end.
         self._put_off: set[str] = set()
         self._watches: list[Watch] = []
         self._all_wait_since: float | None = None
 
     @property
     def spent(self) -> float:
-        """Seconds that the session has taken."""
+        """The seconds that the session has taken."""
         return self._before + self._now() - self._begun
 
     @property
     def left(self) -> float:
-        """Seconds of its budget."""
+        """The seconds that are left of the budget."""
         budget = self.session.budget
         return math.inf if budget is None else budget - self.spent
 
     def add_earlier(self, folder: Path, *, exclusive: bool) -> None:
-        """Add earlier results. exclusive: as in ``settle_all``. Raises ResultWriteError."""
+        """Add the results of earlier processes.
+
+        exclusive: see ``settle_all``. Raises ResultWriteError.
+        """
         settle_all(self.session, folder, exclusive=exclusive)
         for file in self.session.files(folder):
             self.schedule.add(file)
 
     def run(self) -> bool:
-        """Measure until nothing is left to do or no time is left; return whether all is done.
+        """Measure until no work or no time is left. Return whether all work is done.
 
-        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
-        WorkerError where workers measure nothing; finished cases are kept in each case.
+        Raises KeyboardInterrupt on an interruption, ResultWriteError if results cannot be written,
+        and WorkerError if workers measure nothing. Finished cases are kept in every case.
         """
         self.begin()
         while self.step():
@@ -299,7 +321,7 @@ class Manager:
         self._take_stock()
 
     def end(self) -> bool:
-        """Save the session at its end; return whether nothing is left to do."""
+        """Save the session at its end. Return whether no work is left."""
         self.session = self.session.ended(self.spent)
         self._save(self.session)
         return self.schedule.finished
@@ -307,8 +329,8 @@ class Manager:
     def step(self) -> bool:
         """Run processes that start at the same time and take turns in measuring.
 
-        A second one starts only if the budget holds both. Returns False where nothing is left to do
-        or no time is left. Raises as ``run`` does.
+        A second process starts only if the budget is enough for both. Returns False if no work or
+        no time is left. Raises the same errors as ``run``.
         """
         assert self._executor is not None
         with contextlib.ExitStack() as stack:
@@ -335,11 +357,12 @@ class Manager:
     ) -> Generator[None, None, None] | None:
         """Return a generator that runs one process of the session, or None if there is no work.
 
-        The process starts with the generator's first step, and each step looks at it once. Closing
-        the generator early ends the process and keeps its finished cases.
+        The process starts with the first step of the generator, and each further step looks at it
+        once. Closing the generator early ends the process and keeps its finished cases.
 
-        machines, place: as in ``Schedule.next``. The generator raises as ``run`` does, and
-        LostError when the worker's machine is gone; the work in flight there is then open again.
+        machines, place: see ``Schedule.next``. The generator raises the same errors as ``run``. It
+        also raises LostError if the worker's machine is gone; the unfinished work then becomes
+        available again.
         """
         work = self._next_work(machines, place)
         return None if work is None else self._process(executor, work, place)
@@ -351,12 +374,13 @@ class Manager:
         if late := [group for group in self.schedule.put_off if group not in self._put_off]:
             self._put_off.update(late)
             self._view.message(
-                f"put off, since the budget is too short for all groups: {listed(late, 3)}"
+                f"postponed, because the budget is too short for all groups: {listed(late, 3)}"
             )
         return work
 
     def _take_stock(self) -> None:
-        # Once per process: counting at each look would take processor time from the worker.
+        # This is done once per process, because counting at each look would take processor time
+        # from the worker.
         self._settled = sum(map(self.schedule.done, self.schedule.cases))
 
     def _process(self, executor: Executor, work: Work, place: str) -> Generator[None, None, None]:
@@ -365,7 +389,7 @@ class Manager:
         timed = {case.id: work.share * self.schedule.costs.measuring([case]) for case in work.cases}
         watch = Watch(work.cases, self.session.case_limit, started, timed)
         self._watches.append(watch)
-        if self.schedule.costs.startup:  # of a process that was seen
+        if self.schedule.costs.startup:  # A process has shown how long starting takes.
             machines = max(1, len(self._watches) // self._side_by_side)
             self._planned = self.spent + self.schedule.expected(self.left) / machines
         try:
@@ -379,7 +403,7 @@ class Manager:
                 with contextlib.suppress(LostError):
                     worker.kill()
                 if isinstance(error, KeyboardInterrupt | GeneratorExit):
-                    # Its current cases get no outcome: --resume measures what is missing.
+                    # The current cases get no outcome, so that --resume measures what is missing.
                     worker.settle(())
                 raise
             self._conclude(worker, watch, ending, work)
@@ -388,7 +412,7 @@ class Manager:
             self._watches.remove(watch)
         outside = self._now() - started - watch.timed - watch.waited
         if (startup := watch.startup) is not None:
-            # Processes that start at the same time share it.
+            # Processes that start at the same time share the time of starting.
             own = startup / self._side_by_side
             outside = max(0.0, outside - startup + own)
             self.schedule.costs.learn(work, own, watch.costs, outside)
@@ -400,7 +424,7 @@ class Manager:
         """Follow a worker until it has ended, or end it."""
         finished = math.inf
         while True:
-            code = worker.poll()  # before its lines are read, so that none is missed
+            code = worker.poll()  # The code is read before the lines, so that no line is missed.
             self._see(worker, watch)
             now = self._now()
             if code is not None:
@@ -410,8 +434,8 @@ class Manager:
             if now - finished > END_LIMIT:
                 worker.kill()
                 self._view.message(
-                    f"process {work.number} finished but did not exit: it was ended (usually "
-                    "a backend left a thread that still runs)"
+                    f"process {work.number} finished but did not exit, so it was stopped (usually "
+                    "because a thread of a backend still runs); its results are kept"
                 )
                 return _Ending()
             overdue = watch.overdue(now) or self._all_wait()
@@ -419,12 +443,14 @@ class Manager:
                 worker.kill()
                 self._see(worker, watch)
                 return _Ending(in_time=not overdue, in_budget=overdue)
-            if not watch.waiting:  # show the one that measures
+            if not watch.waiting:  # Show the process that measures.
                 self._view.update(self._progress(watch, work))
             yield
 
     def _all_wait(self) -> bool:
-        """Whether all processes have long waited for a turn, which one left behind may hold."""
+        """Return whether all processes have waited long for a turn, which a leftover process may
+        hold.
+        """
         if not all(watch.waiting for watch in self._watches):
             self._all_wait_since = None
         elif self._all_wait_since is None:
@@ -437,11 +463,11 @@ class Manager:
             watch.see(line, self._now())
 
     def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
-        """Record how a worker ended, with outcomes that it could not record itself."""
+        """Record how a worker ended, with the outcomes that it could not record itself."""
         error = reported_error(worker.last_output())
         if error is not None and error[0] == CANNOT_WRITE:
             raise ResultWriteError(clean(error[1]))
-        # Of interleaved cases none can be blamed, and at the end of a budget none.
+        # If cases were interleaved or the budget was spent, no single case can be blamed.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
         killed = ending.code == -signal.SIGKILL
         code = "process_killed" if killed else "process_ended"
@@ -458,11 +484,11 @@ class Manager:
             self.schedule.faults.suspects.update(lost)
             self._view.message(
                 f"process {work.number} {ending} while {listed(list(lost), 3)} were "
-                "interleaved; each is measured alone now"
+                "interleaved; each of them is now measured alone"
             )
         elif settled == 0 and ending.in_budget:
             lines = [line.strip() for line in worker.last_output().splitlines() if line.strip()]
-            said = error[1] if error is not None else (lines or ["it said nothing"])[-1]
+            said = error[1] if error is not None else (lines or ["it printed nothing"])[-1]
             line = clean(said)
             raise WorkerError(f"process {work.number} {ending} and measured nothing: {line}")
         self._report(alone, outcome, reason)
@@ -471,7 +497,9 @@ class Manager:
                 self._view.message(f"{each.case.id} failed: {reason_texts(each.reason)[0]}")
 
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
-        """Keep the results of a worker whose machine is lost; its current cases are open again."""
+        """Keep the results of a worker whose machine is lost, and make its current cases available
+        again.
+        """
         busy = () if watch.ended else watch.busy
         given_up = self.schedule.faults.lost(busy) if error.blame else []
         reason = Reason("machines_lost", {"error": str(error)})
@@ -482,7 +510,7 @@ class Manager:
             self.schedule.add(file)
         message = f"process {work.number} was lost: {error}"
         if again := [case for case in busy if case not in given_up]:
-            message += f"; tried again elsewhere: {listed(again, 3)}"
+            message += f"; measured again elsewhere: {listed(again, 3)}"
         self._view.message(message)
         self._report(given_up, "crashed", reason)
 

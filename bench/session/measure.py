@@ -1,8 +1,9 @@
-"""Run a suite on this machine, in two environments interleaved, or on a cluster.
+"""Run a suite on this machine, in two alternating environments, or on a cluster.
 
-Results for a URL are measured into a folder here and copied after the last process has ended, since
-a copy takes processor time from what is measured. If copying fails, the files here stay, and the
-command that copies them later is printed. The options are those of ``bench.run``, by their names.
+If the results are to go to a URL, they are first written to a folder on this machine. They are
+copied after the last process has ended, because copying takes processor time from the measurement.
+If copying fails, the files stay here, and the program prints the command that copies them later.
+The options are those of ``bench.run``, by their names.
 """
 
 import argparse
@@ -73,20 +74,21 @@ from bench.session.workers import LocalExecutor
 from lstm_impl.tuning.machine import count_usable_cpus
 
 BUDGET = 900.0
-"""Seconds. Ten minutes held six processes of `quick` on two cores, but three quarters of that time
-went into starting, tracing and checking."""
+"""The default budget, in seconds. Ten minutes were enough for six processes of `quick` on two
+cores, but three quarters of that time were spent on starting, tracing and checking.
+"""
 
 ENVIRONMENTS = "environments"
-"""The folder of results of two environments, in the results folder."""
+"""The folder in the results folder that holds the results of two environments."""
 
 
 # -- sessions from options
 
 
 def open_session(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
-    """Return the session to be measured here, new or resumed, and its suite.
+    """Return the new or resumed session to measure on this machine, and its suite.
 
-    Raises UsageError, SuiteError, SessionError.
+    Raises UsageError, SuiteError and SessionError.
     """
     if options.resume is None:
         return new_session(options)
@@ -94,14 +96,14 @@ def open_session(options: argparse.Namespace, folder: Path) -> tuple[Session, Su
     session = load(folder, options.resume)
     if session.fleet:
         raise SessionError(
-            f"session {session.id} is measured by the machines of a cluster; resume it "
-            f"there: --ray ADDRESS --resume {session.fleet}, or name another"
+            f"session {session.id} is measured by the machines of a cluster; resume it there with "
+            f"--ray ADDRESS --resume {session.fleet}, or name another session"
         )
     return resumed_session(options, session)
 
 
 def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
-    """Return a new session, and its suite. Raises UsageError, SuiteError."""
+    """Return a new session and its suite. Raise UsageError or SuiteError."""
     budget = options.budget
     if budget is None and options.processes is None:
         budget = BUDGET
@@ -116,7 +118,7 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
         started=datetime.now(UTC).isoformat(),
         options=replace(
             chosen,
-            # An absolute path, since it may be resumed from another folder.
+            # The session may be resumed from another folder, so the path is absolute.
             suite=suite.path.stem if _of_package(suite) else str(suite.path.absolute()),
             seed=newest_seed() if chosen.seed is None else chosen.seed,
             load=chosen.load or 0,
@@ -129,10 +131,10 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
 
 
 def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Session, Suite]:
-    """Return a session changed by the options, and its suite. Raises UsageError, SuiteError."""
+    """Return a session as the options change it, and its suite. Raise UsageError or SuiteError."""
     changed = replace(session, finished=None)
     if options.budget is not None:
-        # A budget is of this call.
+        # A budget applies to this call only.
         changed = replace(changed, budget=session.spent + options.budget)
     if options.case_limit is not None:
         changed = changed.with_options(case_limit=options.case_limit)
@@ -142,9 +144,9 @@ def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Sess
     suite = suites.load(session.suite, session.options.choice)
     if suite.name != session.suite_name:
         raise UsageError(
-            f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
-            f"{clean(session.suite_name)} when session {session.id} began, and its results are "
-            "named after that: restore the name, or start again without --resume"
+            f"the suite in {clean(session.suite)} is now named {clean(suite.name)}, but was named "
+            f"{clean(session.suite_name)} when session {session.id} began, and its results have "
+            "that name; restore the name, or start a new session without --resume"
         )
     _check_limit(changed, suite)
     return changed, suite.with_cases(session.cases)
@@ -156,8 +158,8 @@ def _check_resume(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             what = "SUITE" if name == "suite" else f"--{name}"
             raise UsageError(
-                f"{what} does not go with --resume: a session keeps its options; "
-                "start a new one without --resume"
+                f"{what} cannot be combined with --resume, because a session keeps its options; "
+                "start a new session without --resume"
             )
 
 
@@ -169,8 +171,8 @@ def _check_limit(session: Session, suite: Suite) -> None:
     longest = session.options.budget or max(suite.seconds.values())
     if session.case_limit <= longest:
         raise UsageError(
-            f"--case-limit {session.case_limit:g}s is not more than the {longest:g} s of measuring "
-            "that a case gets; allow more, or measure less: --seconds"
+            f"--case-limit {session.case_limit:g}s must be more than the {longest:g} s for which "
+            "each case is measured; raise the limit, or measure for less time with --seconds"
         )
 
 
@@ -178,23 +180,24 @@ def _check_limit(session: Session, suite: Suite) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Measure on this machine, and return the exit code.
+    """Measure on this machine and return the exit code.
 
-    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError and
     ResultWriteError.
     """
     folder, place = folder_and_place(options.results)
     session, suite = open_session(options, folder)
     with MachineLock() as lock:
         take_lock(lock, suite.name, options, console)
-        if options.wait and options.resume is not None:  # the one waited for may have measured it
+        # The run that was waited for may have measured this session.
+        if options.wait and options.resume is not None:
             session, suite = open_session(options, folder)
         code = _measure(session, suite, folder, place, lock, options, console)
     return code if place is None or copy_results([session], folder, place, console) else UNWRITABLE
 
 
 def take_lock(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
-    """Take the machine's lock, by --wait and --force. Raises HeldError, LockError."""
+    """Take the machine's lock as --wait and --force say. Raise HeldError or LockError."""
     try:
         if options.wait:
             lock.wait(name, lambda text: console.print(clean(text), markup=False))
@@ -203,7 +206,8 @@ def take_lock(lock: MachineLock, name: str, options: argparse.Namespace, console
     except HeldError as error:
         if not options.force:
             raise
-        console.print(f"{clean(str(error))}; forced: the runs disturb each other", markup=False)
+        text = f"{clean(str(error))}; measuring anyway (--force): the runs disturb each other"
+        console.print(text, markup=False)
 
 
 def _manager(suite: Suite, executor: LocalExecutor, view: View, *, resumed: bool) -> Manager:
@@ -226,8 +230,9 @@ def _manager(suite: Suite, executor: LocalExecutor, view: View, *, resumed: bool
 def side_by_side(session: Session) -> int:
     """Return how many processes of a session start at the same time.
 
-    Starting a framework keeps one processor busy. On a GPU it takes most of the GPU's memory, which
-    two cannot have at once; and some systems have no locks by which they take turns.
+    While a framework starts, it keeps one processor busy, so two processes start at the same time.
+    On a GPU, a framework takes most of the GPU's memory, which two cannot have at once. Some
+    systems have no locks for processes to take turns.
     """
     absent = devices.missing(case.device for case in session.cases)
     on_gpu = any(case.device != "cpu" and case.device not in absent for case in session.cases)
@@ -266,7 +271,7 @@ def _measure(
     command = run_command(folder, place)
     if interrupted:
         kept = count(summary.measured, "case")
-        console.print(f"stopped: {kept} measured and kept; resume: {command} --resume")
+        console.print(f"stopped: {kept} measured and kept; resume with: {command} --resume")
         return INTERRUPTED
     if options.brief:
         for line in summary.without_time():
@@ -276,7 +281,8 @@ def _measure(
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
     if not manager.schedule.finished:
-        note = f"resume: {command} --resume {session.id} --budget {budget_option(session.budget)}"
+        note = f"resume with: {command} --resume {session.id} --budget "
+        note += budget_option(session.budget)
         console.print(note)
     console.print(f"read them: {report_command(folder)}", style="bold")
     return summary.code
@@ -287,9 +293,10 @@ _SHARED = "lstm-judged-"
 
 @contextlib.contextmanager
 def shared_folder() -> Iterator[Path | None]:
-    """Yield a folder in which workers share the gate's reference results, or None.
+    """Yield a folder in which workers share the gate's reference results, or None without one.
 
-    It may be large, and is deleted with this session, or with the next if this one is killed.
+    The folder may be large. It is deleted with this session. If this session is killed, the next
+    one deletes it.
     """
     try:
         for left in Path(tempfile.gettempdir()).glob(f"{_SHARED}*"):
@@ -308,17 +315,17 @@ def shared_folder() -> Iterator[Path | None]:
 
 
 def holds_environments(results: str | None) -> bool:
-    """Return whether a results folder is one of two environments."""
+    """Return whether a results folder holds the results of two environments."""
     return results is not None and not is_url(results) and (expanded(results) / FILE).is_file()
 
 
 def run_environments(options: argparse.Namespace, console: Console) -> int:
-    """Measure the two environments of ``options.python`` interleaved, and return the exit code.
+    """Measure the two environments of ``options.python`` alternately and return the exit code.
 
-    Each is a session of its own. With ``options.resume`` the sessions in the folder
+    Each environment has a session of its own. With ``options.resume``, the sessions in the folder
     ``options.results`` are resumed.
 
-    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError and
     ResultWriteError.
     """
     if options.resume is None:
@@ -346,21 +353,25 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
             named, resumed = view.with_label(side.label), options.resume is not None
             managers.append(_manager(suite, executor, named, resumed=resumed))
         there, of_new = (len(manager.schedule.runs) for manager in managers)
-        # First the side that is behind, or else the side that was second in the last turn.
+        # The side with fewer processes goes first, or else the one that went second in the last
+        # round.
         behind = of_new < there or (of_new == there and there % 2 == 1)
         try:
             interleave(managers[::-1] if behind else managers)
         except KeyboardInterrupt:
             again = command_line.typed("run", "--results", str(folder), "--resume")
-            view.message(f"resume: {again}")
+            view.message(f"stopped; resume with: {again}")
             return INTERRUPTED
     message = command_line.typed("compare", "environments", str(folder))
-    console.print(f"compare them: {clean(message)}", style="bold")
+    console.print(f"compare the environments with: {clean(message)}", style="bold")
     return MEASURED
 
 
 def interleave(managers: Sequence[Manager]) -> None:
-    """Run the sessions' processes in turn, in alternating order: a drift slows all equally."""
+    """Run the processes of the sessions in turn, in alternating order.
+
+    A drift of the machine then slows all sessions equally.
+    """
     for manager in managers:
         manager.begin()
     waiting = list(managers)
@@ -377,10 +388,13 @@ _EnvironmentSessions: TypeAlias = tuple[Sequence[LabelledPython], Sequence[Sessi
 def _two_new(options: argparse.Namespace) -> _EnvironmentSessions:
     """Return new sessions of two environments, with the same cases in the same order."""
     if len(options.python) != 2:
-        raise UsageError("give --python twice: the environment to compare with, then the new one")
+        raise UsageError("give --python twice: first the baseline environment, then the new one")
     for name in ("budget", "precision"):
         if getattr(options, name) is not None:
-            raise UsageError(f"--{name} does not go with --python: --processes says how many turns")
+            raise UsageError(
+                f"--{name} cannot be combined with --python; --processes sets how many processes "
+                "of each environment run"
+            )
     paths = [expanded(path) for path in options.python]
     pythons = map(_installed, paths)
     sides = [LabelledPython(*each) for each in zip(labels(paths), pythons, strict=True)]
@@ -389,14 +403,14 @@ def _two_new(options: argparse.Namespace) -> _EnvironmentSessions:
     if options.results is None:
         folder = expanded(default_folder()) / ENVIRONMENTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     elif any((folder := expanded(options.results)).glob("*/*.json")):
-        raise UsageError(f"{folder} holds results already; name another folder")
+        raise UsageError(f"{folder} already holds results; name another folder")
     return sides, [first, replace(first, id=new_session_name())], suite, folder
 
 
 def _two_resumed(options: argparse.Namespace) -> _EnvironmentSessions:
-    """Return the sessions of a folder of two environments, which must not have changed."""
+    """Return the sessions in a folder of two environments, which must not have changed."""
     if options.python:
-        raise UsageError("--python does not go with --resume: the folder has the environments")
+        raise UsageError("--python cannot be combined with --resume: the folder names both")
     _check_resume(options)
     folder = expanded(options.results)
     found = [resumed_session(options, newest(folder / name)) for name in SIDES]
@@ -409,8 +423,8 @@ def _two_resumed(options: argparse.Namespace) -> _EnvironmentSessions:
             message = listed([f"{name} {was} → {now}" for name, was, now in changes], 3)
             raise UsageError(
                 clean(
-                    f"{side.label} is not the environment that it was: {message}; measure again, "
-                    "without --resume",
+                    f"the environment {side.label} has changed: {message}; measure again without "
+                    "--resume",
                     1000,
                 )
             )
@@ -428,9 +442,10 @@ def _installed(path: Path) -> Python:
 
 
 class NodePlan:
-    """The sessions of a cluster: those that are resumed, and a new one for each other kind.
+    """The sessions of a run on a cluster: the resumed ones, and a new one for each other kind of
+    machine.
 
-    fleet: the id that they share. Raises UsageError, SuiteError, SessionError.
+    fleet: the id that the sessions share. Raises UsageError, SuiteError and SessionError.
     """
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
@@ -449,14 +464,14 @@ class NodePlan:
 
     @property
     def request(self) -> NodeRequest:
-        """What each node must be ready for."""
+        """What each node must prepare for."""
         path, options = self.suite.path, self._options
         named = _of_package(self.suite)
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())
         return NodeRequest(name, text, self._model.options.choice, options.wait, options.force)
 
     def session(self, member: ClusterMember) -> tuple[Session, Suite]:
-        """Return the session of a member's kind of machine, and its suite there."""
+        """Return the session for the kind of a machine, and its suite on that machine."""
         suite = replace(member.suite, path=self.suite.path)
         if (session := self.resumed.get(member.key)) is not None:
             return session, suite.with_cases(session.cases)
@@ -472,9 +487,9 @@ class NodePlan:
 
 
 def run_cluster(options: argparse.Namespace, console: Console) -> int:
-    """Measure on a cluster, and return the exit code.
+    """Measure on a cluster and return the exit code.
 
-    Raises UsageError, SuiteError, SessionError, FolderError, WorkerError, and ResultWriteError.
+    Raises UsageError, SuiteError, SessionError, FolderError, WorkerError and ResultWriteError.
     """
     folder, place = folder_and_place(options.results)
     plan = NodePlan(options, folder)
@@ -543,7 +558,7 @@ def _conclude(
             for line in summary.lines():
                 write(line)
     if interrupted:
-        write(f"stopped: {count(kept, 'case')} measured and kept; resume: {command}")
+        write(f"stopped: {count(kept, 'case')} measured and kept; resume with: {command}")
         return INTERRUPTED
     for kind in fleet.kinds.values():
         if kind.error is not None:
@@ -551,10 +566,10 @@ def _conclude(
             write(f"error: {clean(str(kind.error), 1000)}")
     for key in plan.resumed.keys() - fleet.kinds.keys():
         codes.append(INCOMPLETE)
-        write(f"no machine of the kind {clean(key)} came: its session is not resumed")
+        write(f"no machine of the kind {clean(key)} arrived, so its session was not resumed")
     write(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
     if open_:
-        write(f"resume: {command} --budget {budget_option(plan.budget)}")
+        write(f"resume with: {command} --budget {budget_option(plan.budget)}")
     write(f"read them: {report_command(plan.folder)}", style="bold")
     return next((code for code in (FAILED, INCOMPLETE) if code in codes), MEASURED)
 
@@ -563,26 +578,26 @@ def _conclude(
 
 
 def run_command(folder: Path, place: str | None) -> str:
-    """Return the command that measures into the same place, without its other options."""
+    """Return the command that measures into the same folder or URL, without its other options."""
     results = safe_url(place) if place else "" if folder == usual_folder() else str(folder)
     return command_line.typed("run", *(("--results", results) if results else ()))
 
 
 def report_command(folder: Path) -> str:
-    """Return the command that reports the results."""
+    """Return the command that reports on the results."""
     return command_line.typed("report", *(() if folder == usual_folder() else (str(folder),)))
 
 
 def budget_option(seconds: float | None) -> str:
-    """Return a budget as an option's value."""
+    """Return a budget as the value of an option, rounded up to minutes."""
     return f"{math.ceil((seconds or BUDGET) / 60)}m"
 
 
 def folder_and_place(results: str | None) -> tuple[Path, str | None]:
-    """Return the folder of the results here, and the URL to which they are copied, if any.
+    """Return the folder of the results on this machine, and the URL to copy them to, if any.
 
-    results: a folder or a URL. Raises FolderError; UsageError for a URL that cannot be written to,
-    as far as that is known before measuring.
+    results: a folder or a URL. Raises FolderError. Raises UsageError for a URL that cannot be
+    written to, as far as that is known before measuring.
     """
     requested = results or default_folder()
     if not is_url(requested):
@@ -595,13 +610,13 @@ def folder_and_place(results: str | None) -> tuple[Path, str | None]:
 
 
 def usual_folder() -> Path:
-    """Return the default folder here, also where ``$LSTM_RESULTS`` is a URL."""
+    """Return the default folder on this machine, even if ``$LSTM_RESULTS`` is a URL."""
     here = default_folder()
     return expanded(DEFAULT_FOLDER if is_url(here) else here)
 
 
 def copy_results(sessions: Sequence[Session], folder: Path, place: str, console: Console) -> bool:
-    """Copy sessions' files to a URL, print how that went, and return whether all are there."""
+    """Copy the files of sessions to a URL and print the result. Return whether all were copied."""
     files = [file.path for session in sessions for file in session.files(folder)]
     paths = [path for path in files if path.suffix == ".json"]
     if not paths:
@@ -622,5 +637,5 @@ def copy_results(sessions: Sequence[Session], folder: Path, place: str, console:
         later = command_line.typed(
             "submit", "--unchanged", *map(str, paths), "--to", safe_url(place)
         )
-        console.print(f"the files are here, complete; copy them later: {later}")
+        console.print(f"the files are complete on this machine; copy them later with: {later}")
     return not errors

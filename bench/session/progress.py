@@ -1,4 +1,4 @@
-"""Show the progress of a session and its summary, and give the exit code."""
+"""Show the progress of a session and its summary, and determine the exit code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DRAW_EVERY = 1.0
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in words: 42 s, 3 min 05 s, 1 h 02 min."""
+    """Return a time in words: 42 s, 3 min 05 s, 1 h 02 min."""
     rounded = math.floor(max(0.0, seconds))
     if rounded < 60:
         return f"{rounded} s"
@@ -42,10 +42,11 @@ def duration(seconds: float) -> str:
 
 
 class View(Closing):
-    """Prints events and, on a terminal, what runs now; elsewhere one line for each process.
+    """Prints events. On a terminal it also shows what runs now; elsewhere it prints a line per
+    process.
 
-    label: text before each line, where there are several sessions. live: whether a terminal shows
-    what runs; that of several machines would not fit.
+    label: a text before each line, if there are several sessions. live: whether a terminal shows
+    what runs. The processes of several machines would not fit.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class View(Closing):
             self._live.start()
 
     def update(self, progress: SessionProgress) -> None:
-        """Show the present state; on a terminal once a second at most."""
+        """Show the current state, on a terminal at most once per second."""
         if self._live is None:
-            if progress.number > self._number:  # of several machines, another's comes later
+            # Processes of several machines may be reported out of order.
+            if progress.number > self._number:
                 self._number = progress.number
                 cases = f"{count(progress.of, 'case')} in it"
                 self.message(f"{_number(progress)}: {cases}; {state(progress)}")
@@ -98,7 +100,7 @@ class View(Closing):
 
 
 def state(progress: SessionProgress) -> str:
-    """Return how far the session is, in words."""
+    """Return in words how far the session has progressed."""
     kind = "precise" if progress.processes is None else "finished"
     message = f"{progress.settled} of {count(progress.cases, 'case')} {kind}"
     if progress.planned is not None:
@@ -127,13 +129,14 @@ def _busy(progress: SessionProgress) -> str:
 MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
 
 _UNTRIED = ("not_measured", "refused")
-_MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
+_MOST_REASONS = 6  # Each case that is too large for the machine has an estimate of its own.
 
 
 def run_reporting_errors(work: Callable[[], int], *, held: str, stopped: str) -> int:
     """Run a command that measures, print any error on one line, and return the exit code.
 
-    held: what to do about another run that measures here. stopped: the line for an interruption.
+    held: what the user can do if another run measures on this machine. stopped: the line for an
+    interruption.
     """
     try:
         return work()
@@ -150,11 +153,11 @@ def run_reporting_errors(work: Callable[[], int], *, held: str, stopped: str) ->
 
 
 class Summary:
-    """The summary of a session's files; VALID and INVALID are as in the report.
+    """Summarizes the files of a session. VALID and INVALID mean the same as in the report.
 
-    valid, unreached, few, precise: numbers of cases. spent, timed: seconds of the session, and
-    inside measured blocks. reasons: why times, ratios or memory are unreliable or missing, and
-    skipped: why cases were not tried, each with the number of cases.
+    valid, unreached, few, precise: numbers of cases. spent: the seconds of the session. timed: the
+    seconds inside measured blocks. reasons: why times, ratios or memory are unreliable or missing,
+    each with the number of cases. skipped: why cases were not tried, likewise.
     """
 
     def __init__(self, manager: Manager, files: Sequence[ResultFile]) -> None:
@@ -165,7 +168,7 @@ class Summary:
             rows = [row for each in build(Results(tuple(files), ())).sections for row in each.rows]
         wanted = [row for row in rows if row.case.id in schedule.cases]
         measured = [row for row in wanted if row.result.measured]
-        # What makes a time unreliable alone need not affect its ratio, which the report shows.
+        # What makes only a time unreliable need not affect its ratio, which the report shows.
         problems = [
             {each.code: each for each in (*row.ratio_problems, *row.result.invalid)}
             for row in measured
@@ -185,7 +188,8 @@ class Summary:
         self.unreached = len(schedule.cases) - self.valid - kinds.total()
         times = {row.case.id for row in measured}
         for case, outcome in schedule.outcomes.items():
-            # A case that some processes measured before it ended one has a time.
+            # Some processes may have measured a case before it ended a later one; it then has a
+            # time.
             if case in times and outcome.outcome in FAILURES:
                 kinds[outcome.outcome] += schedule.given_up(case)
         self.outcomes = +kinds
@@ -193,7 +197,7 @@ class Summary:
         self.precise = sum(map(schedule.precise, times))
         self.few = sum(len(row.result.runs) < (goal or ENOUGH_PROCESSES) for row in measured)
         self.spent, self.timed = manager.spent, sum(each.timed_s for each in measurements)
-        alone = "unreliable as a time, ratios are judged separately: "
+        alone = "the time alone is unreliable, ratios are judged separately: "
         found = [("", each.reason) for of in problems for each in of.values()]
         found += [(alone, each.reason) for row in measured for each in row.result.validity.of_time]
         self.reasons = counted(found)
@@ -216,10 +220,10 @@ class Summary:
 
     @property
     def code(self) -> int:
-        """The command's exit code."""
+        """The exit code of the command."""
         if any(self.outcomes[kind] for kind in FAILURES):
             return FAILED
-        # Without a number of processes, the budget decides how many there are.
+        # If the user gave no number of processes, the budget decides how many there are.
         requested = self._manager.session.goal.processes is not None
         return INCOMPLETE if self.unreached or (requested and self.few) else MEASURED
 
@@ -228,7 +232,7 @@ class Summary:
         return [*self._of_cases(), *self._of_time()]
 
     def without_time(self) -> list[str]:
-        """Return the cases without a time, and why they were not tried, in lines."""
+        """Return the lines about cases without a time, and why they were not tried."""
         failed = {
             kind: n for kind, n in self.outcomes.items() if kind not in ("INVALID", *_UNTRIED)
         }
@@ -248,7 +252,7 @@ class Summary:
         reasons = [*self.reasons.items(), *skipped]
         lines += [f"  {why} ({count(n, 'case')})" for why, n in reasons]
         if more := len(self.skipped) - len(skipped):
-            lines.append(f"  {count(more, 'other reason')}: the report has them")
+            lines.append(f"  {count(more, 'other reason')}: see the report")
         return lines
 
     def _of_time(self) -> Iterator[str]:
@@ -256,20 +260,23 @@ class Summary:
         session, finished = self._manager.session, self._manager.schedule.finished
         goal = session.goal
         if goal.processes is None:
-            few = f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
+            few = (
+                f"; {self.few} were measured in fewer than {ENOUGH_PROCESSES} processes, which is "
+                "too few to judge"
+            )
             yield (
                 f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
                 f"{few if self.few else ''}"
             )
         elif self.few:
             yield (
-                f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
-                "requested: the budget held no more"
+                f"the budget was too short: {count(self.few, 'case')} ran in fewer than the "
+                f"{goal.processes} requested processes"
             )
         why = "done" if finished else "the budget is spent"
         message = f"{count(self._processes, 'process')}, {duration(self.spent)}"
         if session.fleet:
-            # Several machines measure for longer than the session takes.
+            # Several machines measure longer in total than the session takes.
             yield f"{why}{'' if finished else ', or no machine is left'}: {message}"
             return
         outside = max(0.0, self.spent - self.timed)

@@ -1,8 +1,8 @@
-"""Answer which backend is fastest for one shape: from available results, or measured now.
+"""Say which backend is fastest for one shape, from existing results or from a new measurement.
 
-A query is a case without a backend. Results that have it answer it at once; else a suite of this
-one shape is written next to the results and measured, so that the next answer comes from it. The
-LSTM layers of a model are read from its file.
+A query is a case without a backend. Results that contain the query answer it at once. Otherwise a
+suite of this single shape is written next to the results and measured, and its results can then
+answer the next query. The LSTM layers of a model are read from its file.
 """
 
 import argparse
@@ -41,21 +41,22 @@ from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
 LARGEST_CONFIG = 64 * 2**20
-"""Bytes of a configuration; that of a model of 10,000 layers is a tenth of it."""
+"""The largest configuration of a model, in bytes. A model of 10,000 layers has a tenth of it."""
 
-_DEEPEST = 200  # nested models
+_DEEPEST = 200  # Models may contain models, up to this depth.
 
 
 class ModelError(InputError):
-    """A model's file cannot be read; one line that names it and says what to do."""
+    """The file of a model cannot be read. The message names the file and says what to do."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """An LSTM layer in the file of a Keras model.
 
-    name: the layer's name. input_size: features of a timestep. units: of one direction. dtype: the
-    name of its dtype policy. bidirectional: whether it is inside ``keras.layers.Bidirectional``.
+    name: the name of the layer. input_size: the number of features of a timestep. units: the number
+    of units in one direction. dtype: the name of its dtype policy. bidirectional: whether the layer
+    is inside ``keras.layers.Bidirectional``.
     """
 
     name: str
@@ -68,20 +69,20 @@ class Layer:
 def lstm_layers(path: Path) -> list[Layer]:
     """Return all LSTM layers of a model, in the order of its file.
 
-    Raises ModelError for a file that is no model, a layer that was never built, and a model without
-    an LSTM.
+    Raises ModelError for a file that is not a model, a layer that was never built, and a model
+    without an LSTM.
     """
     where = printable(str(path))
     if path.suffix != ".keras":
         raise ModelError(f"{where}: expected a .keras file; write one: model.save('model.keras')")
     if path.exists() and not path.is_file():
-        raise ModelError(f"{where}: is not a regular file")
+        raise ModelError(f"{where}: not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("config.json")
             if info.file_size > LARGEST_CONFIG:
-                note = f"is larger than {LARGEST_CONFIG:,} bytes"
-                raise ModelError(f"{where}: its config.json {note}")
+                note = f"its config.json is larger than {LARGEST_CONFIG:,} bytes"
+                raise ModelError(f"{where}: {note}, so it is not read")
             with archive.open(info) as file:
                 config = json.loads(file.read(LARGEST_CONFIG + 1))
     except FileNotFoundError:
@@ -89,12 +90,12 @@ def lstm_layers(path: Path) -> list[Layer]:
     except (KeyError, zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{where}: is no model that Keras 3 saved: {error}") from None
+        raise ModelError(f"{where}: not a model that Keras 3 saved: {error}") from None
     except OSError as error:
         raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
     found = list(_in_config(config, where, None, 0))
     if not found:
-        raise ModelError(f"{where}: has no keras.layers.LSTM")
+        raise ModelError(f"{where}: the model has no keras.layers.LSTM")
     return found
 
 
@@ -115,7 +116,7 @@ def _in_config(node: object, where: str, shape: object, depth: int) -> Iterator[
         yield _layer(config, shape, where)
         return
     if kind == "Bidirectional" and isinstance(config, Mapping):
-        # The layer inside may have no input shape of its own.
+        # The inner layer may have no input shape of its own.
         for each in _in_config(config.get("layer"), where, shape, depth + 1):
             yield replace(each, bidirectional=True)
         return
@@ -131,8 +132,8 @@ def _layer(config: Mapping[str, object], shape: object, where: str) -> Layer:
     size = shape[-1] if isinstance(shape, list) and len(shape) == 3 else None
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ModelError(
-            f"{where}: layer {note} was saved before it was built, so that its input size is not "
-            "known; call the model once and save it again"
+            f"{where}: layer {note} was saved before it was built, so its input size is unknown; "
+            "call the model once and save it again"
         )
     dtype = config.get("dtype")
     if isinstance(dtype, Mapping):
@@ -142,21 +143,22 @@ def _layer(config: Mapping[str, object], shape: object, where: str) -> Layer:
 
 
 FOLDER = "asked"
-"""Next to the results: the suites of queries."""
+"""The folder next to the results that holds the suites of queries."""
 
 SECONDS = 1.5
-"""Seconds of measuring for each backend in a process: with starting, tracing and checking, three or
-four processes fit into two minutes on two cores."""
+"""The measuring time of each backend in a process, in seconds. Three or four processes, with
+starting, tracing and checking, then fit into two minutes on two cores.
+"""
 
 
 def suite_name(case: Case) -> str:
-    """Return the name of a query's suite file: its shape, mode and device."""
+    """Return the name of the suite file for a query: its shape, mode and device."""
     dtype = "" if case.spec.dtype == "float32" else f"-{case.spec.dtype}"
     return f"{case.shape}{dtype}-{case.workload.mode}-{case.device.replace(':', '')}"
 
 
 def describe(case: Case) -> str:
-    """Return a query in words."""
+    """Describe a query in words."""
     parts = shape_texts(case)
     if case.spec.dtype != "float32":
         parts.append(case.spec.dtype)
@@ -166,26 +168,26 @@ def describe(case: Case) -> str:
 
 
 def queries(options: argparse.Namespace) -> dict[Case, str]:
-    """Return the queries of ``bench.ask``, each with the names of the layers that it is for.
+    """Return the queries of ``bench.ask``, each with the names of the layers that it concerns.
 
-    Raises UsageError, ModelError, DeviceError, UnsupportedError for a backend that does not exist,
-    and ValueError for what no LSTM can be.
+    Raises UsageError, ModelError and DeviceError, UnsupportedError for a backend that does not
+    exist, and ValueError for sizes that no LSTM can have.
     """
     if (options.model is None) == (options.hidden is None):
-        raise UsageError("name the layer's units (--hidden N) or a model (--model PATH)")
+        raise UsageError("give either the number of units (--hidden N) or a model (--model FILE)")
     training = options.mode == "training"
     if options.optimizer is not None and not training:
-        raise UsageError("--optimizer goes with --mode training: inference updates nothing")
+        raise UsageError("--optimizer needs --mode training, because inference updates no weights")
     if options.window is not None and options.steps % options.window:
         raise UsageError(
-            f"--window {options.window}: expected a divisor of the {options.steps} steps, so that "
+            f"--window {options.window}: expected a divisor of {options.steps} (--steps), so that "
             "all windows have the same length"
         )
     for name in options.backends or ():
         canonical(name)
     if options.model is not None and options.cell != DEFAULT_CELL.name:
         raise UsageError(
-            f"--cell {options.cell} does not go with --model, which asks about a model's LSTMs"
+            f"--cell {options.cell} cannot be combined with --model, which asks about LSTM layers"
         )
     if options.model is None:
         layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
@@ -198,7 +200,7 @@ def queries(options: argparse.Namespace) -> dict[Case, str]:
         options.mode,
         window=options.window,
         optimizer=options.optimizer,
-        # Training on data needs no other gradients.
+        # Training on data needs no gradient of the input.
         gradients="weights" if training else "all",
     )
     found: dict[Case, str] = {}
@@ -219,16 +221,17 @@ def queries(options: argparse.Namespace) -> dict[Case, str]:
 
 
 def look_up(case: Case, options: argparse.Namespace, *, sound: bool = False) -> Section | None:
-    """Look for a query's answer in the results named, or in this machine's in the results folder.
+    """Look for the answer to a query in the named results, or in this machine's own results.
 
-    sound: accept only a session that tried all backends that would be measured, and of which
+    sound: accept only a session that tried every backend that would be measured now, and in which
     nothing is INVALID.
     """
     if options.paths:
         results = read_results(options.paths)
         if not results.files and results.errors:
             raise ReportedError(
-                "there are no results from which to answer; measure first, or name other results"
+                "none of these results can be read, so they cannot answer; measure first, or name "
+                "other results"
             )
         return newest_section(case, results, None, options)
     folder = expanded(default_folder())
@@ -245,11 +248,14 @@ def newest_section(
     options: argparse.Namespace,
     wanted: Sequence[str] | None = None,
 ) -> Section | None:
-    """Return the newest session that measured two backends or more at a query, with no other case.
+    """Return the newest session that measured at least two backends for a query.
 
-    machine: the machine's id, None for any. options: its baseline is used if it was measured; some
-    backend must have been measured in each of its variants. wanted: backends that must have been
-    tried in that session; it must then hold no INVALID time or ratio.
+    The returned section holds no other case.
+
+    machine: the id of the machine, or None for any machine. options: its baseline is used if it was
+    measured. Each of its variants must have been measured for some backend. wanted: the backends
+    that the session must have tried. If they are given, the session must also hold no INVALID time
+    or ratio.
     """
     files = [
         of_cases(file, lambda each: each.group == case.group)
@@ -273,15 +279,15 @@ def newest_section(
 
 
 LOOK = 2.0
-"""Seconds of one look at what else the machine does."""
+"""How long one look at the other activity of the machine takes, in seconds."""
 
 WAIT_SHARE = 0.25
-"""Part of the time that may be spent waiting until the machine is quiet."""
+"""The part of the time that may be spent on waiting for a quiet machine."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """How busy the machine is, and the clock; tests replace them."""
+    """How busy the machine is, and the clock. Tests replace them."""
 
     activity: Callable[[], Activity] = activity
     now: Callable[[], float] = time.monotonic
@@ -289,7 +295,10 @@ class Surroundings:
 
 
 def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> None:
-    """Print what keeps the machine busy, and wait up to ``seconds`` (``LOOK`` if it is quiet)."""
+    """Wait up to ``seconds`` until the machine is quiet, and print what keeps it busy.
+
+    If it is quiet, this takes ``LOOK`` seconds.
+    """
     begun, note = here.now(), False
     while True:
         before = here.activity()
@@ -304,11 +313,14 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
             wait = f"waiting up to {seconds:.0f} s for a quiet machine"
             console.print(f"{busy}; {wait}", markup=False)
             note = True
-    console.print(f"measuring anyway: {busy}", markup=False)
+    console.print(f"measuring although the machine is not quiet: {busy}", markup=False)
 
 
 def measure(case: Case, options: argparse.Namespace, console: Console, seconds: float) -> int:
-    """Measure a query by ``bench.run``; return its code. Raises UsageError, ResultWriteError."""
+    """Measure a query with ``bench.run`` and return the exit code.
+
+    Raises UsageError and ResultWriteError.
+    """
     suite = write_suite(case, expanded(default_folder()), measured_backends(case, options))
     console.print(
         f"measuring {describe(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
@@ -327,13 +339,14 @@ def run_suite(
     Parameters
     ----------
     suite
-        The suite's file.
+        The file of the suite.
     options
-        Its ``wait``, ``force``, ``seed`` and ``processes`` are passed on.
+        The options of the calling command, of which ``wait``, ``force``, ``seed`` and
+        ``processes`` are passed on.
     seconds
-        The budget.
+        The budget of the run.
     environment
-        The variables of the process; None for those of this one.
+        The variables of the process, or None for those of this process.
 
     Raises
     ------
@@ -341,7 +354,8 @@ def run_suite(
         If the user stopped it.
     """
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
-    command.append("--brief")  # its advice names options that the calling command does not have
+    # The advice that --brief leaves out names options that the calling command does not have.
+    command.append("--brief")
     command += [f"--{name}" for name in ("wait", "force") if getattr(options, name)]
     if options.seed is not None:
         command += ["--seed", str(options.seed)]
@@ -355,24 +369,28 @@ def run_suite(
 
 
 def usual_backends(case: Case) -> tuple[str, ...]:
-    """Return the backends that are measured where none is named."""
+    """Return the backends that are measured if the user names none."""
     on_gpu = devices.kind(case.device) == "gpu"
     fused = "cudnn" if on_gpu else "fused_cpu"
     served = () if case.workload.training or on_gpu else ("onnxruntime",)
     usual = (*BACKENDS, fused, *PEERS, *served)
-    # A backend that cannot compute the cell would only be refused.
+    # A backend that cannot compute the cell would only be refused, so it is left out.
     return tuple(name for name in usual if not get_backend(name).cell_refusal(case.spec))
 
 
 def not_installed(case: Case, options: argparse.Namespace) -> list[str]:
-    """Return the missing frameworks where fewer than two of the backends can be measured."""
+    """Return the missing frameworks, if fewer than two of the backends can be measured without
+    them.
+    """
     needed = [framework(name) for name in measured_backends(case, options)]
     missing = [each for each in dict.fromkeys(needed) if each and not has_framework(each)]
     return missing if sum(each not in missing for each in needed) < 2 else []
 
 
 def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:
-    """Return the measured backends, then their variants. Raises UsageError for an unknown one."""
+    """Return the backends to measure, then their variants. Raise UsageError for an unknown
+    variant.
+    """
     backends = options.backends or usual_backends(case)
     found = list(backends)
     for variant in options.variant or ():
@@ -388,14 +406,17 @@ def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:
 
 
 def suite_text(case: Case, backends: Sequence[str]) -> str:
-    """Return a suite of one query as TOML."""
+    """Return the suite of one query as TOML."""
     windows = [] if case.workload.window is None else [case.workload.window]
     more = {"name": "asked", "summary": suite_name(case), "backends": list(backends)}
     return toml("Written by python -m bench.ask.", case, windows, seconds=SECONDS, **more)
 
 
 def write_suite(case: Case, folder: Path, backends: Sequence[str]) -> Path:
-    """Write a query's suite next to the results, over an old one. Raises ResultWriteError."""
+    """Write the suite of a query next to the results, replacing an older one.
+
+    Raises ResultWriteError.
+    """
     path = folder / FOLDER / f"{suite_name(case)}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, suite_text(case, backends).encode())

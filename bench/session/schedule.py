@@ -1,8 +1,8 @@
 """Decide what the processes of a session measure next, and when the session is done.
 
-``Schedule`` keeps the results of each case and gives work to one process or to several side by
-side. ``plan`` chooses what fits into a budget; ``RunningProcesses``, ``Costs`` and ``Faults`` keep
-the state of processes. Nothing here starts a process, opens a file or reads a clock.
+``Schedule`` keeps the results of each case and gives work to one process, or to several side by
+side. ``plan`` selects what fits into a budget. ``RunningProcesses``, ``Costs`` and ``Faults`` keep
+the state of processes. This module starts no process, opens no file and reads no clock.
 """
 
 import functools
@@ -20,16 +20,18 @@ from bench.session.session import Environment, Goal, Lot, Needs, Work, find_need
 from bench.stats.intervals import ENOUGH_PROCESSES, case_interval, median_interval
 
 OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
-"""Estimated seconds to prepare a case and to start a process, used until they are measured: for
-small cases of TensorFlow on two cores, with building, tracing and checking."""
+"""The estimated seconds to prepare a case and to start a process, which are used until they are
+measured. They hold for small cases of TensorFlow on two cores, and include building, tracing and
+checking.
+"""
 
 
 class Costs:
-    """Seconds outside measuring that each case and each process takes, by environment.
+    """The seconds that each case and each process takes apart from measuring, by environment.
 
-    startup: seconds from the start of the last process to its first case. seconds: of measuring
-    that the suite gives each case of a group, by ``Case.group``. side_by_side: how many processes
-    start at the same time, and so share the time of starting.
+    startup: the seconds from the start of the last process to its first case. seconds: the
+    measuring time that the suite gives each case, by ``Case.group``. side_by_side: how many
+    processes start at the same time and so share the time of starting.
     """
 
     def __init__(self, seconds: Mapping[str, float], side_by_side: int = 1) -> None:
@@ -41,10 +43,14 @@ class Costs:
         self._processes: dict[Environment, float] = {}
 
     def learn(self, work: Work, startup: float, costs: Mapping[str, float], outside: float) -> None:
-        """Learn from a process: seconds to start, of each finished case, and outside measuring.
+        """Learn from a process that has ended.
 
-        A process imports a framework within its first case, which differs from process to process:
-        the least that a case took is the case's own cost, and the rest is the process's.
+        startup: the seconds of starting. costs: the seconds of each finished case. outside: all
+        seconds apart from measuring.
+
+        A process imports a framework within its first case, which differs from process to process.
+        The least time that a case ever took is therefore the cost of the case, and the rest is the
+        cost of the process.
         """
         environment = work.environment
         for case, seconds in costs.items():
@@ -57,7 +63,7 @@ class Costs:
             self._processes[environment] = max(startup, outside - known)
 
     def expected(self, work: Work) -> float:
-        """Return the seconds of the session that a process with this work will take."""
+        """Return the seconds of the session that a process with this work is expected to take."""
         environment = work.environment
         own = self.process(environment)
         return own + self.outside(work.cases, environment) + work.share * self.measuring(work.cases)
@@ -67,26 +73,29 @@ class Costs:
         return sum(self._seconds.get(case.group, 0.0) for case in cases)
 
     def outside(self, cases: Iterable[Case], environment: Environment) -> float:
-        """Return the seconds of these cases outside measuring, estimated where unknown."""
+        """Return the seconds that these cases take apart from measuring. Unknown ones are
+        estimated.
+        """
         return sum(self._cases.get((case.id, environment), OUTSIDE_CASE) for case in cases)
 
     def observations(self, cases: Iterable[Case], environment: Environment) -> int:
-        """Return how many processes have shown the costs of each of these cases."""
+        """Return how many processes have shown the costs of every one of these cases."""
         return min((self._observations[case.id, environment] for case in cases), default=0)
 
     def process(self, environment: Environment, guess: float | None = None) -> float:
-        """Return the seconds that any process takes outside its cases."""
+        """Return the seconds that a process takes apart from its cases."""
         return self._processes.get(environment, self._process if guess is None else guess)
 
 
 class RunningProcesses:
-    """The running processes.
+    """The processes that run now.
 
-    A running process counts as if its results were there, so that no other repeats it. What each
-    machine was given is kept, so that replicates are spread over machines.
+    A running process counts as if its results were there, so that no other process repeats it. The
+    object also remembers what each machine was given, so that replicates are spread over machines.
 
-    number: of the last process begun. works: work and place of each process, by its number. cases:
-    how many processes measure each case now. given: how often a place was given a group.
+    number: the number of the last process begun. works: the work and place of each process, by its
+    number. cases: how many processes measure each case now. given: how often each place was given
+    each group.
     """
 
     def __init__(self) -> None:
@@ -96,7 +105,10 @@ class RunningProcesses:
         self.given: Counter[tuple[str, str, Environment]] = Counter()
 
     def begin(self, work: Work, place: str = "") -> None:
-        """Add a process. place: the name of the machine that it runs on."""
+        """Add a process.
+
+        place: the name of the machine that it runs on.
+        """
         self.number = max(self.number, work.number)
         self.works[work.number] = work, place
         self.cases.update((work.environment, case.id) for case in work.cases)
@@ -110,18 +122,22 @@ class RunningProcesses:
 
 
 MOST_CRASHES = 2
-"""A process may be ended from outside (by the system for lack of memory, by a person); a case whose
-process dies twice is at fault."""
+"""A case whose process dies this often is at fault. A single death may have another cause: the
+system ends a process for lack of memory, or a person does.
+"""
 
 MOST_LOSSES = 2
-"""The same for a machine that is lost with its process."""
+"""The same for a machine that is lost together with its process."""
 
 FINAL = ("not_measured", "refused", "failed", "timed_out")
-"""Outcomes that another process would repeat."""
+"""The outcomes that another process would only repeat."""
 
 
 class Faults:
-    """Crashes and lost machines of cases. suspects: the cases to be measured alone."""
+    """The crashes and lost machines of cases.
+
+    suspects: the cases that must be measured alone.
+    """
 
     def __init__(self) -> None:
         self._crashes: Counter[str] = Counter()
@@ -129,7 +145,7 @@ class Faults:
         self.suspects: set[str] = set()
 
     def measured(self, case: str) -> None:
-        """Clear a case that was measured: it did not cause earlier losses."""
+        """Clear a measured case of suspicion: it did not cause earlier losses."""
         self.suspects.discard(case)
         self._losses.pop(case, None)
 
@@ -139,10 +155,10 @@ class Faults:
         self.suspects.add(case)
 
     def lost(self, cases: Sequence[str]) -> list[str]:
-        """Count a machine that was lost in these cases; return those that are given up.
+        """Count a machine that was lost during these cases. Return the cases that are given up.
 
-        Where several cases were interleaved none can be blamed: those that had lost a machine
-        before are tried alone.
+        If several cases were interleaved, none can be blamed. Those that had lost a machine before
+        are then tried alone.
         """
         self._losses.update(cases)
         again = [case for case in cases if self._losses[case] >= MOST_LOSSES]
@@ -159,21 +175,25 @@ class Faults:
 
 
 BUDGET_USED = 0.93
-"""Part of a budget that plans use: processes differ by some per cent, and a last one that did not
-fit would not start."""
+"""The part of a budget that plans use. Processes differ by a few per cent, and a last process that
+did not fit would not start.
+"""
 
 LEAST_SHARE = 0.2
-"""Least part of the suite's measuring time that a case gets: the slowest cases of the package's
-suites then have four blocks in a process. A budget too small for that is spent on fewer cases."""
+"""The least part of the suite's measuring time that a case gets. The slowest cases of the package's
+suites then have four blocks in a process. If the budget is too small for that, it is spent on fewer
+cases.
+"""
 
 
 @dataclass(frozen=True)
 class Remaining:
     """The processes that a lot still needs.
 
-    begun: processes that it has had or is in. missing: how many more it needs when these have
-    ended. left: the same counting running ones, at least one. outside, measuring: seconds of one
-    process, with the full time of measuring. observations: processes that have shown ``outside``.
+    begun: the processes that have measured the lot or measure it now. missing: how many more it
+    needs after these have ended. left: the same, but counting the running processes, and at least
+    one. outside: the seconds of one process apart from measuring. measuring: the seconds of
+    measuring for the full time. observations: how many processes have shown ``outside``.
     """
 
     lot: Lot
@@ -186,13 +206,15 @@ class Remaining:
 
 
 _Part: TypeAlias = tuple[Remaining, int]
-"""A lot, and its number of processes."""
+"""A lot, and a number of processes for it."""
 
 
 class PlannedTime:
-    """The total seconds of planned processes. process: seconds of one outside its cases.
+    """The total time of planned processes.
 
-    Lots of one environment with equally many processes share processes.
+    Lots of one environment with equally many processes share these processes.
+
+    process: returns the seconds of a process apart from its cases.
     """
 
     def __init__(
@@ -205,7 +227,7 @@ class PlannedTime:
             self.add(each, number)
 
     def fits(self, each: Remaining, number: int, seconds: float) -> bool:
-        """Return whether ``number`` processes of a lot fit in too, at the least share."""
+        """Return whether ``number`` processes of a lot also fit, at the least share."""
         outside, measuring = self._with(each, number)
         return outside + LEAST_SHARE * measuring <= BUDGET_USED * seconds
 
@@ -216,10 +238,10 @@ class PlannedTime:
         there.update(range(each.begun, each.begun + number))
 
     def share(self, seconds: float) -> float:
-        """Return the part of its measuring time that each case gets in ``seconds``.
+        """Return the part of its measuring time that each case gets if ``seconds`` are available.
 
-        More processes with fewer samples are better than fewer processes with more: processes
-        differ by more than the samples of one.
+        More processes with fewer samples are better than fewer processes with more samples, because
+        processes differ more than the samples of one process.
         """
         if self._measuring <= 0:
             return 1.0
@@ -227,7 +249,7 @@ class PlannedTime:
         return min(1.0, max(LEAST_SHARE, rest / self._measuring))
 
     def total(self, seconds: float) -> float:
-        """Return the seconds that they take if ``seconds`` are there."""
+        """Return the seconds that the processes take if ``seconds`` are available."""
         return self._outside + self.share(seconds) * self._measuring
 
     def _with(self, each: Remaining, number: int) -> tuple[float, float]:
@@ -241,15 +263,16 @@ class PlannedTime:
 def plan(
     coming: Sequence[Remaining], seconds: float, process: Callable[[Environment], float]
 ) -> tuple[list[_Part], list[_Part]]:
-    """Return the lots that fit into ``seconds``, and those that are put off.
+    """Return the lots that fit into ``seconds``, and those that are postponed.
 
-    On a slow machine fewer groups fit: some groups with reliable verdicts are better than all
-    without. Those with the most processes are kept, and of equals those that the suite names first.
-    All are tried until the costs of every lot are known.
+    On a slow machine fewer groups fit. Reliable verdicts on some groups are better than unreliable
+    ones on all. The groups with the most processes are kept, and among equals those that the suite
+    names first. All groups are tried until the costs of every lot are known.
 
-    The first process of a session compiles and computes what others reuse, so that its costs are
-    too high. A lot that only one process has tried gets a second one before it is put off, if it
-    would fit without these costs, and if the kept lots fit next to it.
+    The first process of a session compiles and computes what others reuse, so its costs are too
+    high. A lot that only one process has tried therefore gets a second process before it is
+    postponed. The condition is that it would fit without these costs, and that the kept lots fit
+    next to it.
     """
     if seconds == math.inf or not all(each.observations for each in coming):
         return [(each, each.left) for each in coming], []
@@ -269,13 +292,13 @@ def plan(
 
 
 class Schedule:
-    """The results of each case of a session, and what is left to measure.
+    """The results of each case of a session, and the work that is left.
 
-    seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
-    whether the memory of each case is measured, by the first process that reaches it. absent:
-    devices that are not here, whose cases take no time. needs: what each backend needs of its
-    process. side_by_side: how many processes start at the same time. put_off: groups for which the
-    last call of ``next`` found no time.
+    seconds: the measuring time of each case in a process, by ``Case.group``. memory: whether to
+    measure the memory of each case, in the first process that reaches it. absent: the devices that
+    this machine does not have; their cases take no time. needs: returns what a backend needs of its
+    process. side_by_side: how many processes start at the same time. put_off: the groups for which
+    the last call of ``next`` found no time.
     """
 
     def __init__(
@@ -299,8 +322,10 @@ class Schedule:
         self.put_off: tuple[str, ...] = ()
         self.costs = Costs(seconds or {}, side_by_side)
         self._seed = seed
-        self._enough = goal.processes or ENOUGH_PROCESSES  # processes of a case, at least
-        # Cached, since a backend of another package is searched for in all installed packages.
+        # The least number of processes of a case.
+        self._enough = goal.processes or ENOUGH_PROCESSES
+        # The result is cached, because a backend of another package is searched for in all
+        # installed packages.
         needs = functools.cache(needs)
         self._memory = memory
         self._absent = frozenset(absent)
@@ -315,7 +340,7 @@ class Schedule:
         self._seen: Counter[tuple[Environment, str]] = Counter()
 
     def add(self, file: ResultFile) -> int:
-        """Add the results of a run; return how many of the session's cases it settled."""
+        """Add the results of a run. Return how many cases of the session they settle."""
         self.runs.add(file.run.id)
         environment = self._environment(file)
         self._processes[environment] += 1
@@ -333,7 +358,8 @@ class Schedule:
             if outcome.case.id not in self.cases:
                 continue
             if self._homes[outcome.case.id] != environment:
-                # As a shared reference it is of no use there, but it may run at home.
+                # The case cannot serve as a shared reference there, but it may run in its own
+                # environment.
                 self._unfit.add((environment, outcome.case.id))
                 continue
             if outcome.outcome == "crashed":
@@ -344,7 +370,7 @@ class Schedule:
         return settled
 
     def _environment(self, file: ResultFile) -> Environment:
-        """Return the environment of a run; a shared reference does not decide it."""
+        """Return the environment of a run. A shared reference does not determine it."""
         ids = [each.case.id for each in file.measurements]
         ids += [each.case.id for each in file.outcomes]
         known = [name for name in ids if name in self.cases]
@@ -357,11 +383,13 @@ class Schedule:
         return outcome is not None and self.faults.given_up(case, outcome)
 
     def precise(self, case: str) -> bool:
-        """Return whether a case's interval over its processes is narrow enough."""
+        """Return whether the interval of a case over its processes is narrow enough."""
         return self.half_width(case) <= self.goal.precision
 
     def half_width(self, case: str) -> float:
-        """Return its relative half-width; infinite for fewer than ``ENOUGH_PROCESSES``."""
+        """Return the relative half-width of a case's interval, infinite below
+        ``ENOUGH_PROCESSES``.
+        """
         medians = self.medians[case]
         if len(medians) < ENOUGH_PROCESSES:
             return math.inf
@@ -380,13 +408,14 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether no work is left."""
         return not self._open()
 
     def expected(self, seconds: float = math.inf) -> float:
-        """Return the seconds that what runs and what is left take, as processes so far did.
+        """Return the seconds that running processes and the remaining work take, judged by earlier
+        processes.
 
-        Where precision decides about the number of processes, each lot needs one more at least.
+        If precision determines the number of processes, each lot needs at least one more.
         """
         left = [(each, max(1, each.missing)) for each in map(self._remaining, self._open())]
         needed = PlannedTime(self.costs.process, left)
@@ -396,14 +425,14 @@ class Schedule:
     def next(self, seconds: float = math.inf, machines: int = 1, place: str = "") -> Work | None:
         """Return work for one more process that ends within ``seconds``, or None if there is none.
 
-        machines: how many run processes side by side; each gets a part of the groups. place: the
-        name of this one; of groups that are equally far it gets those that it has had least often,
-        so that replicates come from many machines.
+        machines: how many machines run processes side by side; each gets a part of the groups.
+        place: the name of this machine. Among groups with equally many processes, it gets those
+        that it was given least often, so that replicates come from many machines.
 
         The groups with the fewest processes come first, so that no group gets a second process
-        before each had its first. A group is left out only when all of its cases are precise, since
-        its backends are compared within a process. Groups that ``plan`` puts off get the time that
-        the others leave.
+        before each had its first. A group is left out only when all of its cases are precise,
+        because its backends are compared within a process. Groups that ``plan`` postpones get the
+        time that the others leave.
         """
         number = max(len(self.runs), self.running.number) + 1
         order = Random(f"{self._seed}/{number}")
@@ -416,8 +445,9 @@ class Schedule:
         )
         self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in late if named))
         for waiting in (first, late):
-            # Each machine takes its part of what is left: large parts first, since each process
-            # starts a framework, and small ones at the end, so that all end together.
+            # Each machine takes its part of the remaining work. The parts are large at first, since
+            # each process starts a framework, and small at the end, so that all machines end
+            # together.
             most = max(1, math.ceil(sum(max(1, each.missing) for each, _ in waiting) / machines))
             lots = [each for each, _ in waiting]
             order.shuffle(lots)
@@ -434,7 +464,7 @@ class Schedule:
 
     def _remaining(self, lot: Lot) -> Remaining:
         environment = lot.environment
-        # Devices that are not here take no time.
+        # Cases on devices that this machine does not have take no time.
         present = [each for each in self._with_reference(lot) if each.device not in self._absent]
         begun = self._count(lot)
         seen = min((self._seen[environment, case.id] for case in present), default=begun)
@@ -449,10 +479,10 @@ class Schedule:
         )
 
     def _chosen(self, waiting: Sequence[Remaining], seconds: float, most: int) -> list[_Part]:
-        """Return the lots with the fewest processes that one process measures in that time."""
+        """Return the lots with the fewest processes that one process can measure in that time."""
         for level in sorted({each.begun for each in waiting}):
             there = [each for each in waiting if each.begun == level]
-            # The environment with the fewest processes comes first, so that they alternate.
+            # The environment with the fewest processes comes first, so that environments alternate.
             had = self._processes + Counter(
                 work.environment for work, _ in self.running.works.values()
             )
@@ -464,13 +494,13 @@ class Schedule:
         return []
 
     def _that_fit(self, waiting: Sequence[Remaining], seconds: float, most: int) -> list[Remaining]:
-        """Return those of the lots of one environment that one process measures in that time."""
+        """Return those lots of one environment that one process can measure in that time."""
         chosen: list[Remaining] = []
         environment = waiting[0].lot.environment
         left = seconds - self.costs.process(environment, self.costs.startup)
         for each in waiting:
             cases = self._behind(each.lot)
-            # A lot that no process has tried is tried: its costs are unknown.
+            # The costs of a lot that no process has tried are unknown, so it is tried.
             cost = 0.0
             if self.costs.observations(cases, environment):
                 cost = self.costs.outside(cases, environment)
@@ -481,7 +511,7 @@ class Schedule:
         return chosen
 
     def _memory_unknown(self, cases: Iterable[Case]) -> list[Case]:
-        """Return the cases whose memory is not measured yet: once is enough."""
+        """Return the cases whose memory is not measured yet. Measuring it once is enough."""
         if not self._memory:
             return []
         now = [work for work, _ in self.running.works.values() if work.memory]
@@ -489,7 +519,7 @@ class Schedule:
         return [case for case in cases if case.id not in known]
 
     def _open(self) -> list[Lot]:
-        """Return what is left of each lot, without the cases that are given up."""
+        """Return the remaining lots, without the cases that are given up."""
         found = []
         for lot in self._lots:
             active = [case for case in lot.cases if not self.given_up(case.id)]
@@ -499,8 +529,9 @@ class Schedule:
                 if active:
                     found.append(replace(lot, cases=tuple(active)))
             elif not all(self.done(case.id) for case in active):
-                # Up to the number that an interval needs, one after the other; then at most half as
-                # many side by side as there are, so that few turn out to be too many.
+                # Until an interval is possible, the processes of a case run one after the other.
+                # After that, at most half as many run side by side as have ended, so that few turn
+                # out to be superfluous.
                 lot = replace(lot, cases=tuple(active))
                 begun = self._count(lot)
                 ended = min(self._seen[lot.environment, case.id] for case in active)
@@ -516,7 +547,7 @@ class Schedule:
         return min(self._begun(lot.environment, case) for case in lot.cases)
 
     def _with_reference(self, lot: Lot) -> list[Case]:
-        """Return its cases, and the first of its references that can run with them."""
+        """Return the cases of a lot, and the first of its references that can run with them."""
         fit = (
             case
             for case in lot.references
@@ -525,7 +556,7 @@ class Schedule:
         return [*lot.cases, *itertools.islice(fit, 1)]
 
     def _behind(self, lot: Lot) -> list[Case]:
-        """Return the cases of a lot that one process measures."""
+        """Return the cases of a lot that the next process measures."""
         fewest = self._count(lot)
         behind = [case for case in lot.cases if self._begun(lot.environment, case) == fewest]
         suspects = [case for case in behind if case.id in self.faults.suspects]

@@ -35,23 +35,25 @@ from bench.schema.types import (
 from lstm_impl import UnsupportedError, get_backend
 
 Environment: TypeAlias = tuple[tuple[str, str], ...]
-"""Variables and their values, sorted by name."""
+"""Environment variables and their values, sorted by name."""
 
 PRECISION = 0.02
-"""Largest half-width of a case's interval relative to its middle: what a verdict calls SAME."""
+"""The largest half-width of a case's interval relative to its middle. Verdicts call such a
+difference SAME.
+"""
 
 
 CASE_LIMIT = 120.0
-"""Seconds after which a case is ended, unless the user chose another limit."""
+"""The seconds after which a case is ended, unless the user chooses another limit."""
 
 
 @dataclass(frozen=True)
 class Goal:
     """When a session is done.
 
-    precision: the largest half-width of every case's interval relative to its middle, judged at
-    ``ENOUGH_PROCESSES`` or more, and never by which case is faster. processes: number of processes
-    of each case instead, whatever their intervals are.
+    precision: the largest half-width of every case's interval relative to its middle. It is judged
+    from ``ENOUGH_PROCESSES`` on, and does not depend on which case is faster. processes: if given,
+    each case gets this number of processes, however wide its interval is.
     """
 
     precision: float = PRECISION
@@ -62,9 +64,10 @@ class Goal:
 class Work:
     """What one worker process measures, as plain data that can be sent to another machine.
 
-    number: of the process, from 1. order_seed: of the order of groups, and of backends within each.
-    share: part of the suite's measuring time that each case gets. memory: whether the memory of its
-    cases is measured too. environment: variables that the process must have.
+    number: the number of the process, from 1. cases: what it measures. order_seed: the seed for the
+    order of groups, and of backends within each group. share: the part of the suite's measuring
+    time that each case gets. memory: whether to measure the memory of its cases, too. environment:
+    the variables that the process must have.
     """
 
     number: int
@@ -79,8 +82,9 @@ class Work:
 class Need:
     """What a backend needs of its process.
 
-    framework: of the backends that it shares a process with, where it needs no environment.
-    isolated: whether the environment changes how other backends of the framework compute.
+    framework: if the backend needs no environment, it shares a process with backends of this
+    framework. environment: the variables that the backend needs. isolated: whether these variables
+    change how other backends of the framework compute.
     """
 
     framework: str = ""
@@ -92,7 +96,7 @@ Needs: TypeAlias = Callable[[str], Need]
 
 
 def find_needs(backend: str) -> Need:
-    """Find what a backend needs of its process; nothing if there is no backend of this name."""
+    """Return what a backend needs of its process, or no needs if there is no such backend."""
     try:
         found = get_backend(backend)
     except UnsupportedError:
@@ -104,8 +108,9 @@ def find_needs(backend: str) -> Need:
 class Lot:
     """The cases of one group that are measured in processes of one environment.
 
-    references: cases of the group that are measured in another environment and could be measured
-    in this one too, the first choice first: one of them is compared with both.
+    references: cases of the group whose own environment is another one, but which can be measured
+    in this environment as well. The first choice comes first. One of them is measured in both
+    environments, so that cases of the two can be compared through it.
     """
 
     group: str
@@ -115,12 +120,12 @@ class Lot:
 
     @property
     def key(self) -> tuple[str, Environment]:
-        """The lot's identity, whichever of its cases are left."""
+        """Return the identity of the lot, regardless of which of its cases are left."""
         return self.group, self.environment
 
 
 def lots(cases: Iterable[Case], needs: Needs = find_needs) -> list[Lot]:
-    """Return the lots of these cases, in their order."""
+    """Return the lots of these cases, in the order of the cases."""
     cases = list(cases)
     homes = environments((case.backend for case in cases), needs)
     unbound = (case for case in cases if not needs(case.backend).environment)
@@ -132,7 +137,7 @@ def lots(cases: Iterable[Case], needs: Needs = find_needs) -> list[Lot]:
         able = [
             each for each in free.get(group, ()) if needs(each.backend).framework not in changed
         ]
-        # Nothing is added where the first choice belongs here anyway.
+        # If the first choice belongs to this environment anyway, no reference is needed.
         references = () if not able or able[0] in members else tuple(able)
         found.append(Lot(group, environment, tuple(members), references))
     return found
@@ -154,29 +159,32 @@ def environments(backends: Iterable[str], needs: Needs = find_needs) -> dict[str
 
 SCHEMA = 1
 FOLDER = ".sessions"
-"""In the results folder. Readers of results ignore names that begin with a dot."""
+"""The folder of session files in a results folder. Readers of results ignore names that begin with
+a dot.
+"""
 
 _SUFFIX = ".session.json"
 _ID = r"\A[A-Za-z0-9_-]{1,80}\Z"
-"""Results are named after a session's suite and searched for by it: it may hold no folder and no
-pattern."""
+"""The pattern of a suite's name in a session. Results are named after the suite and searched for by
+this name, so it must contain no folder and no wildcard.
+"""
 
 _KNOWN_SCHEMA = f"an integer of at most {SCHEMA}: this version knows session schema {SCHEMA}"
 
 
 class SessionError(InputError):
-    """A session cannot be resumed; one line that says which and why."""
+    """A session cannot be resumed. The message says which session, and why."""
 
 
 @dataclass(frozen=True)
 class Session:
     """What one ``bench.run`` measures.
 
-    options: how its processes measure; the suite and the limit of a case are always chosen.
-    budget: seconds of the session, None without a limit. spent: seconds that it had taken when a
-    process last ended. finished: when it ended (UTC, ISO 8601), or None. fleet, kind: on a cluster,
-    the id shared by the sessions of one run, and the kind of machine of this one; both empty on one
-    machine.
+    options: how its processes measure. The suite and the limit of a case are always set. budget:
+    the seconds of the session, or None without a limit. spent: the seconds that the session had
+    taken when a process last ended. finished: when the session ended (UTC, ISO 8601), or None.
+    fleet: on a cluster, the id that the sessions of one run share. kind: on a cluster, the kind of
+    machine of this session. Both are empty on a single machine.
     """
 
     id: str
@@ -206,20 +214,20 @@ class Session:
         return replace(self, options=replace(self.options, **changes))
 
     def save(self, folder: Path) -> None:
-        """Write the session into a results folder. Raises ResultWriteError, naming the path."""
+        """Write the session into a results folder. Raise a ResultWriteError that names the path."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         del own["options"]
         own |= {"goal": asdict(self.goal), "cases": [case.to_dict() for case in self.cases]}
         write(_path(folder, self.id), {**own, **self.options.to_session(), "schema": SCHEMA})
 
     def ended(self, spent: float) -> Session:
-        """Return the session at its end."""
+        """Return the session as it is at its end."""
         return replace(self, spent=spent, finished=datetime.now(UTC).isoformat())
 
     def files(self, folder: Path) -> Iterator[ResultFile]:
-        """Yield the results of its runs in a results folder."""
+        """Yield the results of its runs that are in a results folder."""
         with contextlib.suppress(OSError):
-            # Files are named after their suite: others need not be read.
+            # Files are named after their suite, so files of other suites need not be read.
             found = [*folder.glob(f"{self.suite_name}-*.json"), *journals(folder, self.suite_name)]
             for file in records.collect(sorted(found)).files:
                 if file.run.session == self.id:
@@ -232,7 +240,7 @@ def journals(folder: Path, suite: str) -> list[Path]:
 
 
 def load(folder: Path, session: str = "") -> Session:
-    """Return the session with this id, or the newest unfinished one. Raises SessionError."""
+    """Return the session with this id, or the newest unfinished one. Raise SessionError."""
     where = printable(str(folder))
     if session:
         path = _path(folder, session) if re.match(_ID, session) else None
@@ -245,14 +253,14 @@ def load(folder: Path, session: str = "") -> Session:
     found, unread = _read_all(folder)
     open_ = [each for each in found if each.finished is None]
     if not open_:
-        # One that cannot be read may be the one that is meant.
+        # A session that cannot be read may be the one that the user means.
         message = f"; {unread[-1]}" if unread else "; name one: --resume SESSION"
         raise SessionError(f"there is no unfinished session in {where}{message}")
     return max(open_, key=lambda each: each.started)
 
 
 def newest(folder: Path) -> Session:
-    """Return the session that began last, finished or not. Raises SessionError."""
+    """Return the session that began last, finished or not. Raise SessionError."""
     found, unread = _read_all(folder)
     if not found:
         message = unread[-1] if unread else f"there is no session in {printable(str(folder))}"
@@ -261,13 +269,16 @@ def newest(folder: Path) -> Session:
 
 
 def of_fleet(folder: Path, name: str = "") -> list[Session]:
-    """Return sessions of a fleet: named, with this session, or the newest. Raises SessionError."""
+    """Return the sessions of a fleet. Raise SessionError.
+
+    name: the id of the fleet or of one of its sessions; by default the newest unfinished fleet.
+    """
     known, _ = _read_all(folder)
     if not name or name not in {each.fleet for each in known}:
         session = load(folder, name)
         if not session.fleet:
             raise SessionError(
-                f"session {session.id} was begun on one machine: resume it without --ray"
+                f"session {session.id} began on one machine; resume it without --ray"
             )
         name = session.fleet
     return [each for each in known if each.fleet == name]
@@ -290,7 +301,7 @@ def _path(folder: Path, session: str) -> Path:
 
 
 class _Versioned(Struct):
-    """The schema of a session's file, which is checked before the rest."""
+    """The schema number of a session's file, which is checked before the rest."""
 
     schema: Annotated[int, integer(1, SCHEMA), described(_KNOWN_SCHEMA)]
 
@@ -301,7 +312,7 @@ class _StoredGoal(Struct):
 
 
 class _Stored(Struct):
-    """The file of a session, with the options that it always has.
+    """The content of a session's file, with the options that it always has.
 
     Fields with a default are newer than the first files.
     """

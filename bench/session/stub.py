@@ -1,8 +1,8 @@
-"""Check on a node whether its copy of the suite is the manager's.
+"""Check on a node whether its copy of the suite equals the manager's copy.
 
-This code is sent to the node with the request, so that a node without the suite, or with another
-version, can say so. It imports only the standard library until the two copies are known to be the
-same; then it passes calls on to ``cluster.NodeAgent``.
+This code is sent to the node together with the request, so that a node without the suite, or with
+another version, can say so. It imports only the standard library until the copies are known to be
+equal. Then it passes calls on to ``cluster.NodeAgent``.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from typing import Any
 
 PACKAGES = ("bench", "lstm_impl")
 CODE = (".py", ".toml", ".cc", ".h")
-"""Suffixes of the files that are compared."""
+"""The suffixes of the files that are compared."""
 
 
 def fingerprint() -> dict[str, str]:
-    """Return a digest of each package's files, empty for one that is not installed."""
+    """Return a digest of each package's files, or an empty string if a package is not installed."""
     found = {}
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
@@ -33,20 +33,22 @@ def fingerprint() -> dict[str, str]:
 
 
 class Stub:
-    """Ray's actor on a node."""
+    """The actor on a node that Ray calls."""
 
     def __init__(self) -> None:
         self._agent: Any = None
 
     def ready(self, code: dict[str, str], requested: bytes) -> tuple[str, Any]:
-        """Return why the node cannot measure or an empty string, and ``NodeAgent.ready``'s answer.
+        """Return why the node cannot measure, and the answer of ``NodeAgent.ready``.
 
-        code: the manager's ``fingerprint``. requested: what measures here, and the request,
-        pickled, as they are of types of the suite's own.
+        The reason is empty if the node can measure.
+
+        code: the ``fingerprint`` of the manager. requested: the class of the agent and the request.
+        They are pickled, because their types belong to the suite.
         """
         here = fingerprint()
         if missing := [name for name, digest in here.items() if not digest]:
-            return f"the suite is not installed there: no package {missing[0]}", None
+            return f"the suite is not installed there: the package {missing[0]} is missing", None
         if here != code:
             message = ", ".join(f"{name} {here[name]}, not {code[name]}" for name in PACKAGES)
             return f"another version of the suite is installed there ({message})", None

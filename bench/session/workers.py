@@ -27,7 +27,7 @@ from bench.session.session import FOLDER, Environment, Session, Work, journals
 from bench.worker.order import SuitePart, WorkOrder
 
 LAST_OUTPUT = 4000
-"""Bytes of the end of a worker's output in which its errors are looked for."""
+"""The number of bytes at the end of a worker's output that are searched for errors."""
 
 _IN_FRONT = """
 import os, signal, sys
@@ -38,18 +38,19 @@ if sys.platform == "linux":
     if os.getppid() != int(sys.argv[1]): sys.exit("the manager is gone")
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Runs before a worker. On Linux the kernel then kills the worker if the manager is killed
-(PR_SET_PDEATHSIG is 1, SIGKILL 9). A worker ignores SIGINT, since the manager ends it: one that a
-backend sends would look like Ctrl-C."""
+"""The program that runs before a worker and becomes it. On Linux the kernel then kills the worker
+if the manager is killed (PR_SET_PDEATHSIG is 1, SIGKILL is 9). A worker ignores SIGINT, since the
+manager ends it: a SIGINT that a backend sends would look like Ctrl-C.
+"""
 
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER: descendants that lose their parent become children of this process."""
 
 
 class LostError(RuntimeError):
-    """The machine that a worker ran on is gone or does not answer; one line that says why.
+    """The machine of a worker is gone or does not answer. The message says why in one line.
 
-    blame: whether the measured cases may be at fault, and not the machine's owner or its disk.
+    blame: whether the measured cases may be the cause, and not the machine's owner or its disk.
     """
 
     def __init__(self, why: str, *, blame: bool = True) -> None:
@@ -60,45 +61,45 @@ class LostError(RuntimeError):
 class Worker(Protocol):
     """A process that measures one ``Work``.
 
-    On another machine, ``poll``, ``lines`` and ``kill`` raise LostError when that machine is gone;
-    ``settle`` then makes a file of the lines that came.
+    If it runs on another machine that is gone, ``poll``, ``lines`` and ``kill`` raise LostError.
+    ``settle`` then makes a file from the lines that arrived.
     """
 
     def poll(self) -> int | None:
-        """Return its exit code (negative: a signal), or None while it runs."""
+        """Return the exit code (negative for a signal), or None while the worker runs."""
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """Return the lines that are new in its journal."""
+        """Return the lines of the journal that are new since the last call."""
 
     def kill(self) -> None:
-        """End it and its children, and wait until it has ended."""
+        """End the worker and its children, and wait until they have ended."""
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
-        """Return its result file; None if it never began.
+        """Return the result file, or None if the worker never began.
 
-        outcomes: those that it could not record itself. Raises ResultWriteError.
+        outcomes: the outcomes that the worker could not record itself. Raises ResultWriteError.
         """
 
     def last_output(self) -> str:
-        """Return the end of what it printed."""
+        """Return the end of what the worker printed."""
 
 
 class Executor(Protocol):
     """Starts workers."""
 
     def start(self, work: Work) -> Worker:
-        """Start a worker. Raises ResultWriteError if its order cannot be written."""
+        """Start a worker. Raise ResultWriteError if its work order cannot be written."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """Starts worker processes on this machine, of which one measures at a time.
+    """Starts worker processes on this machine. Only one of them measures at a time.
 
-    folder: of the results. seconds: of measuring for each case, by ``Case.group``. inherit: a file
-    that each worker keeps open (the machine's lock). judged: a folder in which workers share the
-    gate's reference results. python: this one or that of another environment with a copy of this
-    suite. side_by_side: how many start at the same time and take turns in measuring. running: their
-    process ids.
+    folder: the folder of the results. seconds: the measuring time of each case, by ``Case.group``.
+    inherit: a file that each worker keeps open (the machine's lock). judged: a folder in which
+    workers share the gate's reference results. python: this interpreter, or that of another
+    environment with a copy of this suite. side_by_side: how many workers start at the same time and
+    take turns in measuring. running: the process ids of the running workers.
     """
 
     session: Session
@@ -112,11 +113,11 @@ class LocalExecutor:
 
     def __post_init__(self) -> None:
         if sys.platform == "linux":
-            # A daemon that a backend starts leaves its process group, and becomes our child.
+            # A daemon that a backend starts leaves its process group and becomes our child.
             ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, work: Work) -> LocalWorker:
-        """Start a worker in a process group of its own, with its order in a file."""
+        """Start a worker in a process group of its own, with its work order in a file."""
         path = self.folder / FOLDER / f"{self.session.id}.{work.number}.order.json"
         with self._turn() as turn:
             write_bytes(path, self.order(work, path.name, turn).to_json())
@@ -129,14 +130,17 @@ class LocalExecutor:
         return worker
 
     def command(self, order: Path) -> list[str]:
-        """Return the command of a worker. order: the file of its work order."""
+        """Return the command of a worker.
+
+        order: the file of its work order.
+        """
         return [self.python, "-m", "bench.worker", str(order)]
 
     def order(self, work: Work, name: str, turn: int | None = None) -> WorkOrder:
-        """Return the order for ``work``.
+        """Return the work order for ``work``.
 
-        name: of the order's file, which lists the cases; it is recorded. turn: the open file whose
-        lock is a turn in measuring.
+        name: the name of the order's file, which lists the cases; results record it. turn: the open
+        file whose lock is a turn in measuring.
         """
         chosen = self.session.options
         options = replace(
@@ -147,7 +151,7 @@ class LocalExecutor:
             share=None if work.share == 1.0 else round(work.share, 4),
             memory=work.memory,
             load=chosen.load or None,
-            busy="force",  # the manager holds the lock, or goes on without it
+            busy="force",  # The manager holds the lock, or continues without it.
             results=str(self.folder.absolute()),
             judged=None if self.judged is None else str(self.judged.absolute()),
             turn=turn,
@@ -162,7 +166,10 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[int | None]:
-        """Yield a descriptor whose lock, a turn in measuring, a worker that inherits it holds."""
+        """Yield a descriptor whose lock is a turn in measuring, or None if there are no turns.
+
+        The worker that inherits the descriptor holds the lock.
+        """
         if self.judged is None or self.side_by_side == 1:
             yield None
             return
@@ -175,10 +182,12 @@ class LocalExecutor:
 
 
 _GENERATIONS = 100
-"""Times that children are searched for and killed, since they may start others meanwhile."""
+"""How often children are searched for and killed, since they may start others in the meantime."""
 
 _REAPED_WITHIN = 1.0
-"""Seconds to wait for killed processes; one that waits for a disk takes longer and is left."""
+"""How long to wait for killed processes, in seconds. A process that waits for a disk takes longer
+and is left alone.
+"""
 
 
 class LocalWorker:
@@ -196,7 +205,7 @@ class LocalWorker:
         self.siblings: set[int] = set()
         self._session = session
         self._folder = folder
-        self._known = {*folder.glob(f"{session.suite_name}-*.json*")}  # journals among them
+        self._known = {*folder.glob(f"{session.suite_name}-*.json*")}  # These include journals.
         self._journal: Path | None = None
         self._lines: BinaryIO | None = None
         self._others = {child.pid for child in psutil.Process().children()}
@@ -210,32 +219,33 @@ class LocalWorker:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **dict(environment)},
-            start_new_session=True,  # Ctrl-C reaches only the manager, which ends the group
+            start_new_session=True,  # Ctrl-C then reaches only the manager, which ends the group.
             pass_fds=inherit,
         )
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """Return the process id."""
         return self._process.pid
 
     @property
     def journal(self) -> str:
-        """The name of the journal; empty until there is one."""
+        """Return the name of the journal. It is empty until there is one."""
         return self._journal.name if self._journal else ""
 
     def poll(self) -> int | None:
-        """Return its exit code, or None."""
+        """Return the exit code, or None while the worker runs."""
         return self._process.poll()
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """Return the complete lines that are new in its journal."""
+        """Return the complete lines of the journal that are new since the last call."""
         try:
             if self._lines is None:
                 path = self._find_journal()
                 if path is None:
                     return []
-                # Kept open, so that the last line can be read after the journal was converted.
+                # The file stays open, so that its last line can be read after the journal was
+                # converted.
                 self._lines = path.open("rb")
             before = self._lines.tell()
             data = self._lines.read()
@@ -246,7 +256,7 @@ class LocalWorker:
         return [line for line in map(_parsed, complete.splitlines()) if line is not None]
 
     def kill(self) -> None:
-        """Send SIGKILL to it and to all its descendants, including daemons."""
+        """Send SIGKILL to the worker and all its descendants, including daemons."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -263,8 +273,8 @@ class LocalWorker:
             psutil.wait_procs(left, timeout=_REAPED_WITHIN)
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
-        """Return its result file, made from its journal if it could not make it itself."""
-        self.kill()  # descendants that outlive it
+        """Return the result file. Make it from the journal if the worker could not."""
+        self.kill()  # Descendants may outlive the worker.
         if self._lines is not None:
             self._lines.close()
         if self.order is not None:
@@ -274,7 +284,7 @@ class LocalWorker:
         return None if path is None else settle(path, outcomes)
 
     def last_output(self) -> str:
-        """Return the end of what it printed."""
+        """Return the end of what the worker printed."""
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - LAST_OUTPUT))
         return self._output.read().decode("utf-8", "replace")
@@ -297,7 +307,9 @@ class LocalWorker:
         return None
 
     def _may_be_ours(self, writer: Writer | None) -> bool:
-        """Return whether a file is not of another manager's worker for the same session."""
+        """Return whether a file may be ours, and not that of another manager's worker for this
+        session.
+        """
         here = Writer.this_process()
         if writer is None or (writer.boot, writer.namespace) != (here.boot, here.namespace):
             return True
@@ -307,9 +319,10 @@ class LocalWorker:
 def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultFile | None:
     """Return the result file of a run that has ended, made from its journal if there is one.
 
-    outcomes: to be added. A journal that does not name its run is deleted, and None returned.
+    outcomes: further outcomes to record. A journal that does not name its run is deleted, and the
+    result is None.
 
-    Raises ResultWriteError if the file cannot be written; the journal then stays.
+    Raises ResultWriteError if the file cannot be written. The journal then stays.
     """
     journal = records.journal_path(path) if path.suffix == ".json" else path
     made = records.json_path(journal)
@@ -337,8 +350,10 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
 def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
     """Settle every journal that killed workers of a session have left.
 
-    Journals whose writer runs stay. exclusive: whether no other run measures, so that a journal
-    without a complete line belongs to no worker.
+    Journals whose writer still runs stay.
+
+    exclusive: whether no other run measures. A journal without a complete line then belongs to no
+    running worker.
     """
     for path in journals(folder, session.suite_name):
         found = _read_session(path)
@@ -348,7 +363,9 @@ def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
 
 
 def _read_session(journal: Path) -> str | None:
-    """Return the session in its first line, possibly empty; None if the line is incomplete."""
+    """Return the session that the first line names, possibly empty, or None for an incomplete
+    line.
+    """
     try:
         with journal.open("rb") as file:
             first = file.readline()

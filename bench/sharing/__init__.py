@@ -1,1 +1,1 @@
-"""Check results and make them anonymous, to share them (``submission.submit``)."""
+"""Check results and make them anonymous, so that they can be shared (``submission.submit``)."""

@@ -1,7 +1,7 @@
-"""Find out when a project accepted its shared files, from the history of its own branch.
+"""Find out from the history of a project's own branch when it accepted its shared files.
 
-The dates inside a shared file are its author's claims. A file that the project's branch already
-holds was accepted on the day of the commit that brought it there. Every other file is judged today.
+The dates inside a shared file are claims of its author. A file that the project's branch holds was
+accepted on the day of the commit that brought it there. Any other file is judged as of today.
 """
 
 from __future__ import annotations
@@ -17,24 +17,33 @@ from pathlib import Path
 from bench.machine.fields import InputError, printable
 
 GIT_LIMIT = 120.0
-"""Seconds in which ``git`` must have answered. Ten thousand commits take it a second."""
+"""The time limit for ``git``, in seconds. For ten thousand commits it takes about a second."""
 
 
 @dataclass(frozen=True)
 class ProjectBranch:
-    """A branch to which only the maintainers can write.
+    """Name a branch to which only the maintainers can write, such as ``origin/main``.
 
-    folder: a folder in the clone. name: of the branch, such as ``origin/main``.
+    ``folder`` is any folder in the clone.
     """
 
     folder: Path
     name: str
 
     def acceptance(self, now: datetime) -> Callable[[bytes], datetime | None]:
-        """Return a function that says when the branch first held a file with these contents.
+        """Return a function that says when the branch first held a file with given contents.
 
-        The function answers None for contents that the branch has never held. now: an upper limit,
-        since a clock may be wrong. Raises InputError if ``git`` cannot read the whole history.
+        The function returns None for contents that the branch has never held.
+
+        Parameters
+        ----------
+        now
+            The latest possible time of a commit, since a committer's clock may be wrong.
+
+        Raises
+        ------
+        InputError
+            If ``git`` cannot read the whole history.
         """
         self._require_whole_history()
         form = self._git("rev-parse", "--show-object-format").strip()
@@ -48,7 +57,7 @@ class ProjectBranch:
         return first_seen
 
     def read(self, path: Path) -> str | None:
-        """Return a file's text in the branch, None if the branch has no such file."""
+        """Return the text of a file in the branch, or None if the branch has no such file."""
         name = f"./{path.name}"
         place = path.parent
         if not self._git("ls-tree", "--name-only", self._commit(), "--", name, folder=place):
@@ -58,9 +67,9 @@ class ProjectBranch:
     def _first_seen(self, now: datetime) -> Iterator[tuple[str, datetime]]:
         """Yield the ids of all contents with the date of the first commit that has them.
 
-        Only commits on the branch itself count, without those of merged branches, whose dates their
-        authors choose. A commit is at least as late as every commit before it. Hence the
-        dates of commits that reached the branch without a merge cannot go back either.
+        Only commits on the branch itself count. Commits of merged branches do not, because their
+        authors choose the dates. A commit counts as at least as late as every commit before it, so
+        the dates of commits that reached the branch without a merge cannot go back either.
         """
         log = self._git(
             *("log", "--first-parent", "--diff-merges=first-parent", "--reverse", "--raw"),
@@ -71,10 +80,10 @@ class ProjectBranch:
         latest, limit = 0, math.floor(now.timestamp())
         for commit in log.split("\0")[1:]:
             seconds, *changes = commit.split("\n")
-            if int(seconds) <= limit:  # else the committer's clock was wrong
+            if int(seconds) <= limit:  # Otherwise the committer's clock was wrong.
                 latest = max(latest, int(seconds))
             for change in changes:
-                # :OLDMODE NEWMODE OLD NEW M<tab>PATH; the path may hold anything and is not read.
+                # :OLDMODE NEWMODE OLD NEW M<tab>PATH. The path may hold anything and is not read.
                 parts = change.split("\t")[0].split()
                 if len(parts) == 5 and parts[0].startswith(":") and parts[3] not in seen:
                     seen.add(parts[3])
@@ -89,8 +98,8 @@ class ProjectBranch:
     def _require_whole_history(self) -> None:
         if self._git("rev-parse", "--is-shallow-repository").strip() != "false":
             raise InputError(
-                f"this clone lacks a part of the history of {printable(self.name)}, which says "
-                "when each file was accepted: run `git fetch --unshallow`"
+                f"this clone lacks a part of the history of {printable(self.name)}, which tells "
+                "when each file was accepted; run `git fetch --unshallow`"
             )
 
     def _git(self, *words: str, folder: Path | None = None) -> str:
@@ -100,10 +109,12 @@ class ProjectBranch:
         try:
             ended = subprocess.run(command, capture_output=True, check=False, timeout=GIT_LIMIT)
         except OSError:
-            raise InputError("git is not installed, which reads when a file was accepted") from None
+            raise InputError(
+                "git is not installed; it is needed to find when a file was accepted"
+            ) from None
         except subprocess.TimeoutExpired:
             raise InputError(
-                f"git did not answer in {GIT_LIMIT:g} s; run the check again"
+                f"git did not answer within {GIT_LIMIT:g} s; run the check again"
             ) from None
         if ended.returncode != 0:
             said = " ".join(ended.stderr.decode("utf-8", "replace").split())

@@ -1,8 +1,9 @@
-"""Make a result file anonymous, by publishing only the fields and forms of text listed here.
+"""Make a result file anonymous by publishing only known fields and known forms of text.
 
-A field needs a known name, and each word of a text a form that holds no path, address or identifier
-of a person, a machine or a device. Known names (of this machine and its user, and those in the
-file) are removed from the rest, and searched for again at the end.
+A field must have a name that is listed here. Each word of a text must have a form that holds no
+path, no address and no identifier of a person, a machine or a device. Known names (of this machine
+and its user, and those in the file) are removed from what remains, and the result is searched for
+them again at the end.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ VARIABLES: Mapping[str, str] = {
 }
 """The published environment variables, and the form of each part of their values.
 
-Parts (flags) of another form, such as a path, are left out.
+A part (a flag) of another form, such as a path, is left out.
 """
 
 _SYSTEM = r"(?:[A-Z][A-Za-z]+|GNU/Linux)"
@@ -134,10 +135,10 @@ _WORDS = tuple(
     map(
         re.compile,
         (
-            r"[^\W\d_]{1,30}(?:[-'’][^\W\d_]{1,30}){0,4}",  # a word
+            r"[^\W\d_]{1,30}(?:[-'’][^\W\d_]{1,30}){0,4}",  # A word.
             rf"[±+]?{_NUMBER}(?:e[+-]?\d+)?(?:%|[A-Za-zµ]{{1,4}})?|\d{{1,3}}(?:,\d{{3}})+",
-            r"\d+\.\d+\.\d+|\d{4}-\d\d-\d\d|\d+;\d+",  # a version, a date, outliers
-            r"(?!(?=\w*\d)[0-9a-fA-F]{8,}$)[A-Za-z_]\w{0,60}(?:\+\w+)*(?:@\d+)?",  # a backend
+            r"\d+\.\d+\.\d+|\d{4}-\d\d-\d\d|\d+;\d+",  # A version, a date, or outliers.
+            r"(?!(?=\w*\d)[0-9a-fA-F]{8,}$)[A-Za-z_]\w{0,60}(?:\+\w+)*(?:@\d+)?",  # A backend.
             rf"{_MODULE}(?:(?:\.|::)\w+)+|\w+(?:::\w+)+",
             r"/host:CPU|/device:[CG]PU:\d+|gpu:\d+|--[a-z-]+",
             r"[×=<>≥≤–—+&|/*·-]{1,3}",
@@ -152,32 +153,32 @@ _TYPE_WORD = (
     r"|static|inline|anonymous|operator)"
 )
 _KERNEL = re.compile(
-    # A declaration of C++, or a plain name. A space is next to a keyword or punctuation of C++, so
-    # that no sentence has this form.
-    # The repetition is possessive (+), or a long name would take forever.
+    # The form is a declaration of C++ or a plain name. A space is next to a keyword or to
+    # punctuation of C++, so that no sentence has this form. The repetition is possessive (+),
+    # because a long name would otherwise take forever.
     rf"(?:{_TYPE_WORD} |~?\w++|::|[<>(),*&+=#-]|(?<=[<>(),*&]) |\.(?=\d)| (?=[<>(*&]|const\b)"
     r"){1,2000}+"
     r"|Optimizer\.\w+#\w+\.\w+"
-    # What the profilers of PyTorch, oneDNN and ONNX Runtime call their steps.
+    # The names that the profilers of PyTorch, oneDNN and ONNX Runtime give to their steps.
     r"|Torch-Compiled Region: \d+/\d+|## Call CompiledFxGraph \w{1,64} ##"
     r"|AOTDispatcher Runtime Wrapper Prologue|Pregraph bytecode|TorchDynamo Cache Lookup"
     rf"|autograd::engine::evaluate_function: {_QUALIFIED}"
     r"|\w+ \(\w+ExecutionProvider\)"
     r"|(?:reorder|rnn|matmul|inner_product|eltwise|binary|reduction|concat|sum)"
     r" (?:ref|simple|(?:jit|brgemm|gemm|brg)\w*(?::\w+)*)"
-    # What the suite's own kernels say.
+    # The names that the suite's own kernels report.
     r"|\w+ as (?:float|bfloat)\d+|vpdpbusd of AVX512-VNNI"
 )
-"""The form of a kernel's or an operator's name, which is never that of a path or a sentence."""
+"""The form of the name of a kernel or an operator, which a path or a sentence never has."""
 
 _SINGLE = re.compile(r"\S+")
 _TOP_COMMA = re.compile(r"[^<(]*,")
-"""The beginning of a list, which in a declaration only stands in brackets."""
+"""The beginning of a list. In a declaration a list stands only in brackets."""
 
 _ADDRESS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{12}|(?:[0-9a-f]{2}:){3}|\w+\.\w+\.\w+|\w:\d", re.IGNORECASE
 )
-"""A part of an identifier or a machine's address, which such a name could contain."""
+"""A part of an identifier or of a machine's address, which such a name could contain."""
 
 _KERNELS = (
     *("ops", "kernels", "custom_calls", "instructions", "operators", "hlo"),
@@ -189,7 +190,7 @@ _NOBODY = frozenset(("root", "user", "runner", "ubuntu", "debian", "admin", "jov
 
 
 def kind(file: ResultFile) -> str:
-    """Return a folder's name for the measured GPU or processor: ``amd-epyc-2-cores``."""
+    """Return the name of a folder for the measured GPU or processor: ``amd-epyc-2-cores``."""
     state = mapping(file.run.environment.get("before"))
     words: list[str] = []
     if any(item.case.device.startswith("gpu") for item in file.measurements):
@@ -203,16 +204,26 @@ def kind(file: ResultFile) -> str:
 
 
 def host_name(machine_kind: str, machine_id: str) -> str:
-    """Return the published name of a machine. machine_id: its published id."""
+    """Return the published name of a machine, given its published id."""
     return f"{machine_kind}-{machine_id[:6]}"
 
 
 def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> dict[str, object]:
     """Return the anonymous document of a file, with a new digest.
 
-    secret: the key of the hashes of the machine's id and the kernel's start.
+    Parameters
+    ----------
+    document
+        The contents of the file.
+    file
+        The same file, parsed.
+    secret
+        The key for the hashes of the machine's id and of the time at which its kernel started.
 
-    Raises ResultError if a name is still in it; then nothing may be published.
+    Raises
+    ------
+    ResultError
+        If a name is still in the document. Then it must not be published.
     """
     names = _names(document, file)
     clean = _Cleaner(names, _own_words(file))
@@ -223,7 +234,8 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     found = digest.with_digest(
         {
             "benchmarks": [clean.entry(entry) for entry in document["benchmarks"]],
-            "commit_info": {},  # that of any project in which it was run
+            # The information of a commit belongs to whatever project the run was started in.
+            "commit_info": {},
             "datetime": (run.finished or run.started).isoformat(),
             "lstm": {
                 "schema": ours.get("schema"),
@@ -252,19 +264,22 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
             "version": _formed(document.get("version"), _VERSION) or "",
         }
     )
-    # The owner of a workflow is public, and may be the user of its runner.
+    # The owner of a workflow is public, and may have the same name as the user of its runner.
     searched = found | {"lstm": {**mapping(found["lstm"]), "submitted": None}}
     text = json.dumps(searched, ensure_ascii=False).lower()
-    for name in names:  # in another way than they were removed
+    # The search differs from the removal, so that an error in one shows in the other.
+    for name in names:
         if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text):
-            raise file_error(file.path, f"still holds the name {name} where it is made anonymous")
+            raise file_error(
+                file.path, f"still contains the name {name} after it was made anonymous"
+            )
     return found
 
 
 _FREE_FORM = frozenset(
     ("evidence", "memory", "roofs", "energy", "values", "setup", "gate", "options", "load")
 ) | {"threads", "streaming", "blocks", "reasons[]", "params", "variables", "libraries"}
-"""Fields of objects whose keys are texts too, such as the names of kernels."""
+"""Fields of objects whose keys are also texts, such as the names of kernels."""
 
 
 def texts(document: object) -> Mapping[str, Collection[str]]:
@@ -288,12 +303,12 @@ def texts(document: object) -> Mapping[str, Collection[str]]:
 
 
 def keyed_hash(name: str, secret: bytes) -> str:
-    """Return digits for a name, which reveal it to nobody without the secret."""
+    """Return digits for a name, from which nobody without the secret can infer it."""
     return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:12]
 
 
 class _Cleaner:
-    """Cleans the parts of one file. known: its allowed words, such as ids of its cases."""
+    """Clean the parts of one file. ``known`` are its permitted words, such as ids of its cases."""
 
     def __init__(self, names: Iterable[str], known: frozenset[str]) -> None:
         self._names = [re.compile(rf"(?<!\w){re.escape(n)}(?!\w)", re.IGNORECASE) for n in names]
@@ -311,8 +326,8 @@ class _Cleaner:
         reasons = ours["validity"]["reasons"], kept["validity"]["reasons"]
         for reason, shown in zip(*reasons, strict=True):
             shown["code"] = _formed(reason["code"], r"\w{1,40}") or "unknown"
-            if reason["code"] == "busy":  # without the names of programs
-                if "text" in reason:  # of schema 2 and before
+            if reason["code"] == "busy":  # The names of programs are left out.
+                if "text" in reason:  # In schema 2 and earlier.
                     shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
                 shown.get("values", {}).pop("busiest", None)
         return {
@@ -331,7 +346,7 @@ class _Cleaner:
         return found | {key: self.tree(outcome[key], self.text) for key in kept if outcome.get(key)}
 
     def state(self, state: object, host: str, secret: bytes) -> dict[str, object]:
-        """Return the listed fields of the machine's state, each in its form."""
+        """Return the listed fields of the machine's state that have their form."""
         given = mapping(state)
         cpu, boot = mapping(given.get("cpu")), given.get("boot")
         gpus = given.get("gpus")
@@ -349,7 +364,7 @@ class _Cleaner:
             "libraries": {
                 name: version
                 for name, version in mapping(given.get("libraries")).items()
-                # NVIDIA's have four numbers, as addresses have.
+                # Versions from NVIDIA have four numbers, as addresses have.
                 if name in libraries(public=True)
                 and _formed(version, _VERSION + (r"|\d+(?:\.\d+){3}" if "nvidia" in name else ""))
             },
@@ -370,7 +385,7 @@ class _Cleaner:
         return {key: self.tree(given[key], self.text) for key in keys if key in given}
 
     def tree(self, value: Any, clean: Callable[[str], str], under: str = "") -> Any:
-        """Return numbers unchanged, texts and keys of free form cleaned."""
+        """Return numbers unchanged, and texts and keys of free form cleaned."""
         kernels = under in _KERNELS
         inside = self.kernel if kernels else _histogram if under == "histogram" else clean
         if isinstance(value, Mapping):
@@ -403,7 +418,7 @@ class _Cleaner:
 
 
 def _histogram(text: str) -> str:
-    """Return a text that is a histogram and nothing else, or ``HIDDEN``."""
+    """Return the text if it is a histogram and nothing else, else ``HIDDEN``."""
     try:
         hdr.decode(text)
     except ValueError:
@@ -446,11 +461,11 @@ def _names(document: Mapping[str, Any], file: ResultFile) -> list[str]:
     found |= {_text(state, "host") for state in file.run.environment.values()}
     found |= {host.partition(".")[0] for host in found}
     found.add(file.run.machine_id)
-    # The user has no name here, or Windows has none in its variables.
+    # A user without an entry here has no name, or on Windows none in the variables.
     with contextlib.suppress(ImportError, KeyError, OSError, RuntimeError):
         found |= {getpass.getuser(), Path.home().name}
     found.update(re.findall(r"(?:/home|/Users|\\Users)[/\\]+([\w.-]+)", json.dumps(document)))
-    # A word of every file identifies nobody, as for a machine "cpu" or a person "max".
+    # A word that every file contains identifies nobody: "cpu" as a machine, "max" as a person.
     nobody = _NOBODY | _words(document) | _words(file.run.suite, as_it_is=True)
     kept = {each for each in found if len(each) > 2 and each.lower() not in nobody}
     return sorted(kept, key=len, reverse=True)

@@ -1,8 +1,9 @@
 """Find inconsistent figures in a result file.
 
-Each case needs a passed gate, the statistics and the validity of its samples, a rate no higher than
-the device's, and times inside the run. An honest file passes. Who improves a figure has to change
-many others too; if all are changed consistently, only another measurement shows it.
+For each case the gate must have passed, the statistics and the validity must be those of its
+samples, the rate must not exceed the device's, and the times must lie inside the run. An honest
+file passes. A person who improves one figure has to change many others too. If all of
+them are changed consistently, only another measurement reveals it.
 """
 
 from __future__ import annotations
@@ -25,41 +26,47 @@ from lstm_impl.proof.comparison import RMS, name_error
 from lstm_impl.proof.kinds import FORWARD, JudgedCase, find_kind, find_possible_errors
 
 CLOSE = 1e-9
-"""The relative difference of equal figures, which may be sums in another order."""
+"""The relative difference up to which figures count as equal. They may be sums in another order."""
 
 SHORTEST_BLOCK = 1e-6
-"""Seconds. A block has at least a thousand ticks of the clock, of at least a nanosecond."""
+"""The shortest block, in seconds.
+
+A block has at least a thousand ticks of at least a nanosecond.
+"""
 
 DISTINCT = 0.5
-"""The least share of distinct samples of a case: a coarse clock makes some equal."""
+"""The least share of distinct samples of a case. A coarse clock makes some of them equal."""
 
 FEWEST_FOR_COPIES = 5
-"""The number of samples from which equal series are copies."""
+"""The number of samples from which equal series count as copies."""
 
 LEAST_SHARE = 0.07
-"""The least share of the samples in the time of their group, except for streams, which wait. It is
-0.077 to 0.83 in the reference results, least where a quarter of a second was given to each case:
-new inputs, warm-up, calibration and the waits for other threads are not in the samples. Half of the
-groups would have less if their times were divided by six."""
+"""The least share of the samples in the time of their group.
+
+Streams are exempt, since they wait. In the reference results the share is 0.077 to 0.83. It is
+lowest where each case was given a quarter of a second, because new inputs, warm-up, calibration and
+the waits for other threads are not in the samples. If times were divided by six, half of the groups
+would fall below this share.
+"""
 
 SLACK = timedelta(seconds=2)
 """The tolerance between two readings of the clock."""
 
 AHEAD = timedelta(days=1)
-"""How far a run may end in the future, since clocks differ."""
+"""How far in the future a run may end, since clocks differ."""
 
 
 def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
     """Return the errors of a result file with their places.
 
-    document: its complete contents. file: the same, parsed.
+    ``document`` is the complete contents of the file, and ``file`` the same, parsed.
     """
     found = [*_of_run(document, file, now)]
     measured = {item.case.id: item for item in file.measurements}
     for entry in document["benchmarks"].items():
         item = measured.get(str(entry["extra_info"]["lstm"]["case_id"].value))
         if item is None:
-            found.append(f"{entry.name} did not pass its gate and has a time")
+            found.append(f"{entry.name} has a time although it did not pass its gate")
         else:
             of_entry = (check(entry, item) for check in (_names, _statistics))
             of_item = (check(item) for check in (_proof, _validity, _calls, _possible))
@@ -76,7 +83,7 @@ def copies(files: Sequence[ResultFile]) -> list[str]:
         for item in file.measurements:
             if item.samples.size < FEWEST_FOR_COPIES:
                 continue
-            # A multiple has the same quotients, up to rounding.
+            # Multiples have the same quotients, up to rounding.
             key = tuple(float(f"{value:.9g}") for value in item.samples / item.samples[0])
             where = f"{printable(file.path.name)}: {printable(item.case.id)}"
             first = seen.setdefault(key, where)
@@ -87,7 +94,7 @@ def copies(files: Sequence[ResultFile]) -> list[str]:
 
 def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
     if digest.changed(document.mapping()):
-        yield f"digest is not that of the contents: the file {digest.CHANGED}"
+        yield f"digest does not match the contents: the file {digest.CHANGED}"
     if not file.measurements:
         yield "benchmarks has no measured case"
     run = file.run
@@ -109,7 +116,7 @@ def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
 
 
 def _looked(state: object) -> datetime | None:
-    """Return when the machine's state was read, None if unknown."""
+    """Return when the machine's state was read, or None if that is unknown."""
     try:
         when = datetime.fromisoformat(str(mapping(state).get("time")))
     except ValueError:
@@ -118,7 +125,7 @@ def _looked(state: object) -> datetime | None:
 
 
 def _names(entry: Field, item: Measurement) -> Iterator[str]:
-    """Compare the names with those of the case, which exchanged cases do not have."""
+    """Compare the names with those of the case, which differ if cases were exchanged."""
     for key, value in (("group", item.case.group), ("param", item.case.id)):
         if entry[key].given and entry[key].value != value:
             yield f"{key} is not that of the case {printable(item.case.id)}"
@@ -142,9 +149,9 @@ def _proof(item: Measurement) -> Iterator[str]:
         for name in ("y", *case.spec.cell.states)
     }
     if missing := sorted(wanted - set(errors)):
-        yield f"{where}.errors has none of {', '.join(missing)}"
+        yield f"{where}.errors lacks {', '.join(missing)}"
     if item.case.workload.training and not any(map(_is_of_gradient, errors)):
-        yield f"{where}.errors has no gradient"
+        yield f"{where}.errors lacks the errors of gradients"
     for name in [*errors, *(each for each in bounds if each not in errors)]:
         error, bound = errors.get(name), bounds.get(name)
         text = f"{where}.errors.{printable(str(name), 60)}"
@@ -152,15 +159,15 @@ def _proof(item: Measurement) -> Iterator[str]:
         if not is_number(error) or not is_number(bound):
             yield f"{text} or its bound is missing"
         elif possible is None:
-            yield f"{text} is no error that the gate finds in such a case"
+            yield f"{text} is not an error that the gate finds in such a case"
         elif bound > (most := possible[1]) * (1 + CLOSE):
             yield f"{text} has a bound of {bound:g}; in such a case it is at most {most:g}"
         elif error > bound:
-            yield f"{text} is {error:g}, over its bound of {bound:g}"
+            yield f"{text} is {error:g}, above its bound of {bound:g}"
         elif error < (least := possible[0]):
-            yield f"{text} is {error:g}; it is at least {least:g}"
+            yield f"{text} is {error:g}; in such a case it is at least {least:g}"
     if not item.evidence:
-        yield "extra_info.lstm.evidence is empty: it is unknown what ran"
+        yield "extra_info.lstm.evidence is empty, so it is unknown what ran"
 
 
 def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
@@ -183,19 +190,19 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
         if not is_number(stated):
             yield f"stats.{key} is missing"
         elif abs(stated - value) > CLOSE * max(abs(value), mean if key == "stddev" else 0.0):
-            yield f"stats.{key} is {stated:g}; that of its samples is {value:g}"
+            yield f"stats.{key} is {stated:g}; the samples give {value:g}"
     distinct = np.unique(samples).size
     # Medians of a stream's short calls are often equal.
     few = item.streaming is None and distinct < DISTINCT * samples.size
     if few and samples.size >= FEWEST_FOR_COPIES:
-        yield f"stats.data has {distinct} different values of {samples.size}"
+        yield f"stats.data has only {distinct} different values among {samples.size}"
     if np.any(np.diff(item.rounds) <= 0):
         yield "extra_info.lstm.blocks.round does not increase"
     first, beyond = item.setup.get("first_call_s"), item.setup.get("compile_s")
     if first is not None and beyond is not None:
         found = first - wanted["median"]
         if abs(beyond - found) > CLOSE * first:
-            text = f"the first call less the median is {found:g}"
+            text = f"the first call minus the median is {found:g}"
             yield f"extra_info.lstm.setup.compile_s is {beyond:g}; {text}"
 
 
@@ -204,11 +211,11 @@ def _validity(item: Measurement) -> Iterator[str]:
     where = "extra_info.lstm.validity"
     codes = {reason.code for reason in item.reasons}
     if item.valid and codes:
-        yield f"{where}.valid is true, with reasons why it is not"
+        yield f"{where}.valid is true, but there are reasons why it is not"
     samples = item.samples.tolist()
     steady = halves_agree(samples)
     if item.steady is not steady:
-        yield f"extra_info.lstm.steady is {item.steady}; by its samples it is {steady}"
+        yield f"extra_info.lstm.steady is {item.steady}; the samples give {steady}"
     shown = set()
     if len(samples) < FEWEST_SAMPLES:
         shown.add(FEW_SAMPLES)
@@ -217,7 +224,7 @@ def _validity(item: Measurement) -> Iterator[str]:
     if steady is False:
         shown.add(NOT_STEADY)
     for code in sorted(shown - codes):
-        yield f"{where}.reasons has no {code}, which its samples show"
+        yield f"{where}.reasons lacks {code}, which the samples show"
 
 
 def _calls(item: Measurement) -> Iterator[str]:
@@ -237,18 +244,18 @@ def _calls(item: Measurement) -> Iterator[str]:
             continue
         counted = np.cumsum(bins.number)
         if not counted.size or counted[-1] != stream.calls:
-            yield f"{where}.{name}.histogram does not have its {stream.calls} calls"
+            yield f"{where}.{name}.histogram does not contain the {stream.calls} calls"
             continue
         for part, bounds in taken.percentiles.items():
             rank = math.ceil(round(part / 100 * stream.calls, 6))
             place = int(np.searchsorted(counted, rank))
             # The histogram has whole nanoseconds.
             if not bins.low[place] - 1e-9 <= bounds.mid <= bins.high[place] + 1e-9:
-                yield f"{where}.{name}.percentiles.{part:g} is not that of its histogram"
+                yield f"{where}.{name}.percentiles.{part:g} is not that of the histogram"
 
 
 def _possible(item: Measurement) -> Iterator[str]:
-    """Check that a clock and a device can have these times."""
+    """Check that a clock and a device can give these times."""
     shortest = float(item.samples.min()) * item.calls
     if shortest < SHORTEST_BLOCK:
         text = f"{shortest:g} s is less than a thousand ticks of any clock"
@@ -258,7 +265,7 @@ def _possible(item: Measurement) -> Iterator[str]:
     counted = estimate.operations(item.case.spec, item.case.workload)
     operations, median = roofs.get("operations"), float(np.median(item.samples))
     if is_number(operations) and abs(operations - counted) > CLOSE * counted:
-        yield f"{where}.operations is {operations:g}; a step of its case has {counted:g}"
+        yield f"{where}.operations is {operations:g}; a step of the case has {counted:g}"
     for name, amount, rate in (
         ("of_matmul", operations, roofs.get("matmul_per_s")),
         ("of_bandwidth", roofs.get("bytes"), roofs.get("bandwidth_per_s")),
@@ -268,15 +275,15 @@ def _possible(item: Measurement) -> Iterator[str]:
             continue
         found = amount / (rate * median)
         if abs(part - found) > 1000 * CLOSE * found:
-            yield f"{where}.{name} is {part:g}; by its median it is {found:g}"
+            yield f"{where}.{name} is {part:g}; the median gives {found:g}"
     peak = roofs.get("matmul_per_s")
     if not is_number(peak) or roofs.get("matmul_without"):
         return
     slowest = median_interval(item.samples.tolist()).high
     if (rate := counted / slowest) > WELL_ABOVE * peak:
         yield (
-            f"the rate of stats.data would be {rate / peak:.1f} times that of the device's fastest "
-            f"product, {peak:.3g} operations a second"
+            f"the rate of stats.data is {rate / peak:.1f} times that of the device's fastest "
+            f"product, {peak:.3g} operations per second"
         )
 
 
@@ -296,10 +303,10 @@ def _of_groups(file: ResultFile) -> Iterator[str]:
         least = 0.0 if group in waiting else LEAST_SHARE * timed
         if not least <= measured <= timed * (1 + CLOSE):
             yield (
-                f"the samples of {printable(group)} take {measured:.3g} s; measuring them took "
+                f"the samples of {printable(group)} take {measured:.3g} s, but measuring them took "
                 f"{timed:.3g} s (extra_info.lstm.setup.timing_s)"
             )
     run = file.run
     total = sum(timed for _, timed in sums.values())
     if run.finished is not None and total > (run.finished - run.started + SLACK).total_seconds():
-        yield f"its groups were timed for {total:.3g} s, longer than the run lasted"
+        yield f"the groups were timed for {total:.3g} s, which is longer than the run lasted"

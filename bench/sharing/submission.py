@@ -1,7 +1,8 @@
 """Check result files, make them anonymous and write them into the folder of their machine.
 
-The machine is named by its kind and a keyed hash of its id, whose secret never leaves this
-computer: its later results are recognised, but nobody can test a guess of its name.
+The machine is named by its kind and by a keyed hash of its id. The secret of the hash never leaves
+this computer. Later results of the machine can thus be recognised, but nobody can test a guess of
+its name.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ FOLDER = "results/community"
 
 @dataclass(frozen=True)
 class Submission:
-    """The written files. problems: if any, nothing was written. there: files written before.
+    """List the files that were written (``written``) or had been written before (``there``).
 
-    notes: what was not checked, and why.
+    If there are ``problems``, nothing was written. ``notes`` say what was not checked, and why.
     """
 
     problems: tuple[str, ...] = ()
@@ -51,11 +52,11 @@ _SECRET_SIZE = 32
 
 
 def users_secret() -> bytes | None:
-    """Return the user's secret, created at its first use; None if it cannot be stored."""
+    """Return the user's secret, created at its first use, or None if it cannot be stored."""
     try:
         path = user_cache_path("lstm-benchmark-suite") / SECRET_NAME
         if not path.is_absolute():
-            return None  # "~" of a user without a home
+            return None  # The "~" of a user without a home.
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -71,7 +72,12 @@ def users_secret() -> bytes | None:
 def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
     """Check result files and, if all are correct, write them into the folder of their machine.
 
-    Raises ResultError for a file that cannot be read, ResultWriteError.
+    Raises
+    ------
+    ResultError
+        If a file cannot be read.
+    ResultWriteError
+        If a file cannot be written.
     """
     given = [(_document(path), read(path)) for path in paths]
     files = [file for _, file in given]
@@ -99,20 +105,36 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
 
 
 def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
-    """Check all files in a folder of shared results; if they are correct, list their tiers in it.
+    """Check all files in a folder of shared results, and if they are correct, list their tiers in
+    it.
 
-    A file must be in the folder of the kind of machine that it names, and nowhere else. It must
-    have a seed that was fresh when the project received the file: today, or when the branch first
-    held these contents.
+    A file must be in the folder of the kind of machine that it names, and nowhere else. Its seed
+    must have been fresh when the project received the file: today, or when the branch first held
+    these contents.
 
-    branch: the project's own branch, such as ``origin/main``, with the accepted files and the list
-    of seeds. Raises ResultError for a file that cannot be read, InputError for a branch that cannot
-    be read, ResultWriteError.
+    Parameters
+    ----------
+    folder
+        The folder of shared results.
+    now
+        The current time.
+    branch
+        The project's own branch, such as ``origin/main``, with the accepted files and the list of
+        seeds.
+
+    Raises
+    ------
+    ResultError
+        If a file cannot be read.
+    InputError
+        If the branch cannot be read.
+    ResultWriteError
+        If the list of tiers cannot be written.
     """
     paths, misplaced = _shared_files(folder)
     given = [(_document(path), read(path)) for path in paths]
     if not given and not misplaced:
-        raise file_error(folder, "holds no shared results, FOLDER/MACHINE/FILE.json")
+        raise file_error(folder, "contains no shared results (FOLDER/MACHINE/FILE.json)")
     project = None if branch is None else ProjectBranch(folder, branch)
     accepted = _never if project is None else project.acceptance(now)
     seeds = read_seeds(folder, project)
@@ -135,31 +157,35 @@ def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
 
 
 def _shared_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the files in the folders of machines, and why other files and links do not belong.
+    """Return the files in the folders of machines, and why other files and links do not belong
+    there.
 
-    Commands that read results would find these other files, although nothing has checked them.
+    Commands that read results would also find these other files, although nothing has checked them.
     """
     files, problems = [], []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
-            problems.append(f"{printable(str(path))} is a link; put a file or folder in its place")
+            problems.append(f"{printable(str(path))} is a link; replace it by a file or a folder")
         elif path.suffix.lower() not in (".json", ".jsonl") or path.is_dir():
             continue
         elif path.suffix == ".json" and path.parent.parent == folder:
             files.append(path)
         else:
-            problems.append(f"{printable(str(path))} is not FOLDER/MACHINE/FILE.json: remove it")
+            problems.append(f"{printable(str(path))} is not FOLDER/MACHINE/FILE.json; remove it")
     return files, problems
 
 
 def _foreign_names(file: ResultFile) -> Iterator[str]:
-    """Yield which names of the machine do not fit the file's folder."""
+    """Yield which names of the machine do not match the folder of the file."""
     where, machine = printable(str(file.path)), kind(file)
     if file.path.parent.name != machine:
-        yield f"{where} was measured on {machine}: it belongs in the folder of that name"
+        yield f"{where} was measured on {machine}; move it to the folder of that name"
     named = host_name(machine, file.run.machine_id)
     if file.run.host != named:
-        yield f"{where}: lstm.run.host is {printable(file.run.host)}; by its machine it is {named}"
+        yield (
+            f"{where}: lstm.run.host is {printable(file.run.host)}; for its machine it must be "
+            f"{named}"
+        )
 
 
 def _never(contents: bytes) -> None:
@@ -168,7 +194,7 @@ def _never(contents: bytes) -> None:
 
 def _without_seeds(folder: Path, branch: str | None) -> str:
     where = str(seeds_path(folder)) if branch is None else f"{seeds_path(folder)} of {branch}"
-    return f"there is no list of seeds, {where}: the age of the files was not checked"
+    return f"the age of the files was not checked, because there is no list of seeds ({where})"
 
 
 def _problems(

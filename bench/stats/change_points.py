@@ -1,19 +1,19 @@
 """Find change points: where the times of a machine, a backend or a case changed significantly.
 
-In each series one change of level is tested, by the largest t statistic over all places, and one
-that was reverted, by the largest over the arcs between two places (circular binary segmentation:
-Olshen, Venkatraman, Lucito & Wigler 2004). From ``LEAST_GRADUAL`` values on a trend is tested in
-their place where a line explains the series better than steps do. The distribution of these
-statistics without a change comes from permutations of the series. All series are tested together:
-the expected share of false changes among all that are found is at most 1% (Benjamini & Hochberg
-1995).
+Each series is tested for one change of level and for one change that was reverted later. The first
+test uses the largest t statistic over all places. The second uses the largest over the arcs between
+two places (circular binary segmentation: Olshen, Venkatraman, Lucito & Wigler 2004). From
+``LEAST_GRADUAL`` values on, a trend is tested instead if a line explains the series better than
+steps do. Permutations of the series give the distribution of these statistics without a change. All
+series are tested together, so that at most 1% of the changes found are expected to be false
+(Benjamini & Hochberg 1995).
 
-A table has log times of cases (rows) over sessions (columns), some missing. The level of each case
-and the effect of each session are subtracted (median polish: Tukey 1977), which leaves a series of
-the machine, one of each backend and one of each case. The most significant change is one event, and
-the cases that changed in it are found from the plain times: the machine did not change where a
-backend's times stayed. Its shifts are subtracted from the table, and the rest is searched again
-until nothing is found.
+A table has the log times of cases (rows) in sessions (columns), some of which are missing. The
+level of each case and the effect of each session are subtracted (median polish: Tukey 1977). What
+remains is a series of the machine, one of each backend and one of each case. The most significant
+change becomes one event. The plain times then show which cases changed in it: the machine did not
+change if the times of one backend stayed the same. The shifts of the event are subtracted from the
+table, and the rest is searched again until nothing more is found.
 """
 
 from __future__ import annotations
@@ -40,47 +40,58 @@ LEVEL = 0.01
 """The accepted share of false changes among those that are found."""
 
 LEAST = 11
-"""The fewest values of a series. Eleven, six before and five after a change, have 462 orders, and
-the clearest change has p = 2 × 2/462 by chance (two ends, two tests); ten would have 2 × 2/252,
-more than ``LEVEL``."""
+"""The fewest values of a series that is tested.
+
+Eleven values, six before and five after a change, have 462 orders. The clearest change then has p =
+2 × 2/462 by chance (two ends, two tests). Ten values would have 2 × 2/252, more than ``LEVEL``.
+"""
 
 LEAST_GRADUAL = 20
-"""The fewest values that are tested for a trend: with fewer it looks like a step."""
+"""The fewest values that are tested for a trend. With fewer values, a trend looks like a step."""
 
 MOST_STEPS = 4
-"""The most steps that a line is compared with."""
+"""The largest number of steps that a line is compared with."""
 
 EDGE = 2
-"""The fewest values on either side of a change: one alone is an outlier."""
+"""The fewest values on either side of a change. A single value is an outlier."""
 
 REACH = 6.0
-"""Values further from the median than six robust standard deviations are clipped, so that one
-outlying session hides no change."""
+"""Values that are further from the median than six robust standard deviations are clipped, so that
+one outlying session hides no change.
+"""
 
 KEPT = 0.8
-"""The share of the differences between neighbours, the smaller ones, that show autocorrelation."""
+"""The share of the differences between neighbours, the smaller ones, from which autocorrelation is
+estimated.
+"""
 
 CAUTION = 0.8
-"""So much over the root of the number of values is subtracted from an autocorrelation: of
-independent values its standard deviation is 2 over that root, which would often hide changes."""
+"""This constant, divided by the square root of the number of values, is subtracted from an
+autocorrelation.
+
+For independent values, its standard deviation is 2 over this square root, which would often hide
+changes.
+"""
 
 _MOST_CORRELATED = 0.6
-_EQUAL = 1e-9  # values that differ by no more are equal but for rounding
+_EQUAL = 1e-9  # Values that differ by no more are equal except for rounding.
 
 SEED = 20261126
 _STAGES = (99, 999, 9_999, 99_999)
-_ENOUGH = 10  # permutations that reach the statistic, after which more change nothing
-_MOST_FOR_ARCS = 9_999  # there are hundreds of arcs where there are tens of places
-_AT_ONCE = 200_000  # numbers in an array, which stays in a processor's cache
+# When this many permutations have reached the statistic, more permutations change nothing.
+_ENOUGH = 10
+_MOST_FOR_ARCS = 9_999  # There are hundreds of arcs but only tens of places.
+_AT_ONCE = 200_000  # The number of values in an array that stays in a processor's cache.
 
 
 @dataclass(frozen=True)
 class ChangePoint:
     """A change in a series.
 
-    series: its row. at: the column of the first value after it; until: of the first after it was
-    reverted, None if it was not. p: by permutation. score: the statistic, a squared t. gradual:
-    whether it is a trend over the series; then ``at`` is its last column.
+    series: the row of the series. at: the column of the first value after the change. until: the
+    column of the first value after the change was reverted, or None. p: the p-value by permutation.
+    score: the statistic, a squared t. gradual: whether the change is a trend over the series;
+    ``at`` is then its last column.
     """
 
     series: int
@@ -93,7 +104,7 @@ class ChangePoint:
 
 @dataclass(frozen=True)
 class _Series:
-    """The row of a series, the columns where it has values, and those values."""
+    """The row of a series, the columns in which it has values, and these values."""
 
     row: int
     columns: IntArray
@@ -108,10 +119,12 @@ def changes(
 ) -> list[ChangePoint]:
     """Return the changes of the series ``[series, times]``, the most significant first.
 
-    Values that are not a number are missing. Rows with fewer than ``LEAST`` values, or with equal
-    values, have no change. families: of each series; those of one family have one autocorrelation.
-    By default each is its own. arcs: whether reverted changes are tested too, which takes time with
-    the square of the number of values.
+    Values that are NaN are missing. Rows with fewer than ``LEAST`` values, or with equal values,
+    have no change.
+
+    families: the family of each series; the series of a family share one autocorrelation. By
+    default, each series is a family of its own. arcs: whether to test reverted changes, too, which
+    takes time with the square of the number of values.
     """
     series_list = []
     kinds = range(len(series)) if families is None else families
@@ -131,7 +144,8 @@ def changes(
             for each, result in zip(series_list, results, strict=True)
         ]
         significant = false_discovery_control([result.p for result in results]) <= level
-        # More permutations, which take ten times as long, only where nothing is significant yet.
+        # More permutations take ten times as long, so they are used only while nothing is
+        # significant.
         if significant.any() or not any(result.open for result in results):
             break
     found = []
@@ -151,7 +165,7 @@ def changes(
 class _TestResult:
     """The p-value of a series, and the places between which its level differs.
 
-    open: whether no permutation reached the statistic, so that more of them could reduce p.
+    open: whether no permutation has reached the statistic. More permutations could then lower p.
     """
 
     p: float
@@ -163,14 +177,15 @@ class _TestResult:
 
 
 def _test_for_change(series: _Series, share: float, most: int, arcs: bool) -> _TestResult:
-    """Test whether and where the level of a series changes, by at most ``most`` permutations.
+    """Test with up to ``most`` permutations whether and where the level of a series changes.
 
     share: the part of its statistics that autocorrelation does not explain (``_shares``).
     """
     middle = np.median(series.values)
-    reach = REACH * 1.4826 * np.median(np.abs(series.values - middle))  # in normal sds
+    # In standard deviations of a normal distribution.
+    reach = REACH * 1.4826 * np.median(np.abs(series.values - middle))
     clipped = np.clip(series.values, middle - reach, middle + reach) if reach else series.values
-    # Bonferroni: p times the number of tests.
+    # Bonferroni's correction multiplies p by the number of tests.
     tests = 1 + arcs
     if series.values.size >= LEAST_GRADUAL:
         tests += 1
@@ -189,8 +204,9 @@ def _test_for_change(series: _Series, share: float, most: int, arcs: bool) -> _T
 def _is_line(values: FloatArray, line: FloatArray) -> bool:
     """Return whether a line explains values better than steps (Bayesian information criterion).
 
-    A line has one parameter more than a level alone, and each step two: its place and its size.
-    line: around 0 and of length 1.
+    A line has one parameter more than a level alone. Each step has two: its place and its size.
+
+    line: has the mean 0 and the length 1.
     """
     n = values.size
     centred = values - values.mean()
@@ -206,7 +222,7 @@ def _is_line(values: FloatArray, line: FloatArray) -> bool:
 
 
 def _by_steps(values: FloatArray) -> list[float]:
-    """Return the least sums of squares of no step, one and so on: exact, by dynamic programming."""
+    """Return the least sums of squares with no step, one step and so on, by dynamic programming."""
     n = values.size
     sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))
     starts, ends = np.arange(n + 1)[:, None], np.arange(n + 1)[None, :]
@@ -229,8 +245,10 @@ def _permutation_test(
 ) -> _TestResult:
     """Return the p-value of the largest statistic, and its places.
 
-    Permutations stop once enough of them reach it (Besag & Clifford 1991), which for most series is
-    within the first hundred. line: tested in place of levels.
+    Permutations stop when enough of them have reached the statistic (Besag & Clifford 1991). For
+    most series this happens within the first hundred.
+
+    line: if given, it is tested instead of levels.
     """
     n = values.size
     starts, ends = _places(n, kind)
@@ -268,7 +286,7 @@ def _permutation_test(
 
 @functools.lru_cache(maxsize=64)
 def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
-    """Return from where to where a level may differ: to the end, or over an arc within."""
+    """Return the places between which a level may differ: up to the end, or over an arc inside."""
     if kind == "trend":
         return np.array([0]), np.array([n])
     if kind == "steps":
@@ -281,7 +299,7 @@ def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
 
 @functools.lru_cache(maxsize=16)
 def _orders(n: int, count: int) -> npt.NDArray[np.int16]:
-    """Return permutations ``[n, count]``, the same for every series of that length."""
+    """Return permutations ``[n, count]``, which are the same for every series of this length."""
     number = _STAGES.index(count)
     before = _STAGES[number - 1] if number else 0
     rng = np.random.default_rng([SEED, n, count])
@@ -304,8 +322,11 @@ def _between(centred: FloatArray, starts: IntArray, ends: IntArray) -> FloatArra
 
 
 def _squared_t(between: FloatArray, squares: float, n: int) -> FloatArray:
-    """Return the squared t statistics of sums of squares between levels. squares: of all ``n``."""
-    # Finite without any noise.
+    """Return the squared t statistics of sums of squares between levels.
+
+    squares: the sum of squares of all ``n`` values.
+    """
+    # The divisor keeps the result finite if there is no noise.
     found: FloatArray = (n - 2) * between / np.maximum(squares - between, 1e-12)
     return found
 
@@ -316,10 +337,10 @@ def _squared_t(between: FloatArray, squares: float, n: int) -> FloatArray:
 def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int, float]:
     """Return the part of each family's squared statistics that counts: (1 - r) / (1 + r).
 
-    r: the correlation of successive values, not below 0, which increases the variance of a mean by
-    the inverse (first-order autoregression). It is estimated from how much more values differ two
-    places apart than one: a change of level is in one or two of these differences, and hardly
-    changes the smaller ones.
+    r is the correlation of successive values, at least 0. It increases the variance of a mean by
+    the inverse of this part (first-order autoregression). The estimate compares the differences of
+    values two places apart with those one place apart. A change of level affects only one or two of
+    these differences, and hardly affects the smaller ones.
     """
     sums: dict[int, list[float]] = {family: [0.0, 0.0, 0.0] for family in families}
     for each in series_list:
@@ -339,28 +360,36 @@ def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int
 
 
 NEAR = 2
-"""Changes at most two sessions apart are one, since places are not found more exactly."""
+"""Changes that are at most two sessions apart are one change, because places are not found more
+precisely.
+"""
 
 STAYED = 1 / 4
-"""A backend that changed by at most this part of what the others did has not changed."""
+"""A backend has not changed if it changed by at most this part of what the others did."""
 
 TOGETHER = 3 / 4
-"""The part of all cases that must have changed, by half as much at least, for a change of all."""
+"""For a change of all, at least this part of all cases must have changed by at least half as
+much.
+"""
 
 MOST = 20
-"""The most events of a history."""
+"""The largest number of events in a history."""
 
 LONGEST = 100
-"""The last sessions, in which steps are looked for, since the work grows with their square. Trends
-are looked for in all sessions."""
+"""The number of last sessions in which steps are searched for, because the work grows with the
+square of this number.
 
-_POLISHING = 20  # sweeps; most tables need three
+Trends are searched for in all sessions.
+"""
+
+_POLISHING = 20  # In sweeps. Most tables need three.
 
 
 class Scope(enum.StrEnum):
     """What changed."""
 
-    ALL = "all"  # every backend: the machine, or a library of all
+    # Every backend changed, so the cause is the machine, or a library that all of them use.
+    ALL = "all"
     BACKENDS = "backends"
     CASES = "cases"
 
@@ -369,11 +398,12 @@ class Scope(enum.StrEnum):
 class ChangeEvent:
     """One change.
 
-    before, at: the last column before it and the first after it. rows: the cases that changed.
-    ratio: time after it over time before it, with its interval; relative to the cases that did not
-    change, if there are any. reverted: the column from which on most of it is gone, None if it
-    lasts. gradual: whether it is a trend; then ``before`` and ``at`` are the first and the last
-    column, and ratio is that of the times at these.
+    before, at: the last column before the change, and the first column after it. rows: the cases
+    that changed. ratio: the time after the change over the time before it, with its interval. If
+    there are cases that did not change, the ratio is relative to them. reverted: the column from
+    which most of the change is gone, or None if it lasts. gradual: whether the change is a trend;
+    ``before`` and ``at`` are then its first and last columns, and the ratio is that of the times at
+    these columns.
     """
 
     scope: Scope
@@ -386,12 +416,12 @@ class ChangeEvent:
 
     @property
     def unreliable(self) -> bool:
-        """Whether it is a trend that is not significant over all cases that changed."""
+        """Whether the change is a trend that is not significant over all cases that changed."""
         return self.gradual and self.ratio.low <= 1 <= self.ratio.high
 
     @property
     def verdict(self) -> Verdict:
-        """FASTER or SLOWER; SAME where its interval is within 2%."""
+        """Return FASTER or SLOWER, or SAME if the interval is within 2%."""
         edge = 1 + SAME_WITHIN
         if 1 / edge <= self.ratio.low and self.ratio.high <= edge:
             return Verdict.SAME
@@ -406,14 +436,14 @@ def enough(logs: FloatArray) -> bool:
 def change_events(logs: FloatArray, backends: Sequence[str]) -> list[ChangeEvent]:
     """Return the changes in ``logs [cases, sessions]``, in the order of time.
 
-    logs: of the time of each case in each session, not a number where it was not measured.
-    backends: of each case.
+    logs: the log time of each case in each session, NaN if it was not measured. backends: the
+    backend of each case.
     """
     rest = np.array(logs, dtype=np.float64)
     found: list[_Part] = []
     start = max(0, rest.shape[1] - LONGEST) if rest.ndim == 2 else 0
     if start and enough(rest):
-        # Steps are found below, in the last sessions alone.
+        # Steps are searched for below, only in the last sessions.
         found = [part for part in _parts(rest, backends, arcs=False) if part.gradual]
         for part in found:
             part.subtract_from(rest)
@@ -447,9 +477,10 @@ def _parts(logs: FloatArray, backends: Sequence[str], arcs: bool = True) -> list
 
 @dataclass(frozen=True)
 class _Part:
-    """A common shift of cases. at: the column from which on; shifts: the size of each case's.
+    """A common shift of cases.
 
-    gradual: whether it is a line from ``first`` to ``at``; else both are the same.
+    first, at: the columns between which the shift is a line if it is gradual; otherwise both are
+    the first shifted column. rows: the shifted cases. shifts: the size of the shift of each case.
     """
 
     scope: Scope
@@ -468,12 +499,12 @@ class _Part:
         return np.asarray(np.array(self.shifts)[:, None] * way)
 
     def subtract_from(self, logs: FloatArray) -> None:
-        """Subtract it from a table, in place."""
+        """Subtract the shift from a table, in place."""
         logs[list(self.rows)] -= self.path(logs.shape[1])
 
 
 def _joined(parts: Iterable[_Part]) -> list[_Part]:
-    """Return each event once, also where it was found in several parts."""
+    """Return each event once, even if it was found in several parts."""
     found: list[_Part] = []
     for part in parts:
         for number, known in enumerate(found):
@@ -493,9 +524,12 @@ def _joined(parts: Iterable[_Part]) -> list[_Part]:
 def _next_part(
     logs: FloatArray, backends: Sequence[str], known: Sequence[_Part], arcs: bool
 ) -> _Part | None:
-    """Return the most significant shift, or None. known: shifts found before, to be subtracted."""
+    """Return the most significant shift, or None.
+
+    known: the shifts that were found before and are subtracted already.
+    """
     series_list = _series(logs, backends)
-    # The machine's series has an autocorrelation of its own.
+    # The series of the machine has an autocorrelation of its own.
     families = [int(scope is not Scope.ALL) for scope, _, _ in series_list]
     found = changes(np.array([values for _, _, values in series_list]), families, arcs=arcs)
     if not found:
@@ -507,12 +541,13 @@ def _next_part(
         shifted = [_rise(values) for values in logs]
     else:
         found = [each for each in found if abs(each.at - found[0].at) <= NEAR]
-        # The most common place; of equally common ones the most significant, which is first.
+        # Take the most common place. Among equally common places, take the most significant one,
+        # which comes first.
         ((first, _),) = Counter(each.at for each in found).most_common(1)
         at, until = first, next(each.until for each in found if each.at == first)
         shifted = [_shift(values, row, at, until, known) for row, values in enumerate(logs)]
     evidence = [series_list[each.series][:2] for each in found]
-    # Of two kinds of change at one place, the second is found once the first is subtracted.
+    # If two kinds of changes coincide, the second is found after the first has been subtracted.
     scope, shifts = _changed_cases(np.array(shifted), backends, evidence)
     if not shifts:
         return None
@@ -528,7 +563,7 @@ def _rise(values: FloatArray) -> float:
 
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
-    """Return the series that are tested, with their scope and the first of their cases."""
+    """Return the series to test, with their scope and the first of their cases."""
     levels, shared = _polished(logs)
     found: list[tuple[Scope, int, FloatArray]] = [(Scope.ALL, 0, shared)]
     rest = logs - levels[:, None] - shared
@@ -537,7 +572,8 @@ def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int,
     if len(by_backend) > 1:
         for rows in by_backend.values():
             found.append((Scope.BACKENDS, rows[0], _medians(rest[rows], axis=0)))
-            alone.update(rows if len(rows) == 1 else ())  # it is its backend's own series
+            # The series of such a case is that of its backend.
+            alone.update(rows if len(rows) == 1 else ())
     if len(logs) > 1:
         found += [(Scope.CASES, row, values) for row, values in enumerate(rest) if row not in alone]
     return found
@@ -546,9 +582,9 @@ def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int,
 def _shift(
     values: FloatArray, row: int, at: int, until: int | None, known: Sequence[_Part]
 ) -> float:
-    """Return the log time of a case after a place over that before it; NaN if one is missing.
+    """Return the log time of a case after a place minus that before it, or NaN if one is missing.
 
-    Only between places where this case was shifted before, since these shifts are not exact.
+    Only times between earlier shifts of this case count, because those shifts are not exact.
     """
     own = [part.at for part in known if row in part.rows and not part.gradual]
     start = max((place for place in own if place < at - NEAR), default=0)
@@ -567,8 +603,8 @@ def _changed_cases(
 ) -> tuple[Scope, dict[int, float]]:
     """Return the scope of a change, and the shifts of the cases that changed.
 
-    shifted ``[cases]``: log time after the place over that before, NaN where one is missing.
-    evidence: the series that changed there.
+    shifted ``[cases]``: the log time after the place minus that before it, NaN if one is missing.
+    evidence: the series that changed at this place.
     """
     by_backend = {
         name: there
@@ -594,9 +630,10 @@ def _changed_cases(
 def _all_changed(
     shifted: FloatArray, by_backend: Mapping[str, Sequence[int]], shared: float, near: float
 ) -> tuple[Scope, dict[int, float]]:
-    """Return the shifts of all cases, the shared one for backends that changed otherwise.
+    """Return the shifts of all cases. Backends that changed differently get the shared shift.
 
-    Of an only backend, of which most cases did not change, those that did.
+    If there is only one backend and most of its cases did not change, return only the cases that
+    did.
     """
     found = {
         row: float(shifted[row]) if abs(_least_median(shifted[rows]) - shared) <= near else shared
@@ -611,7 +648,7 @@ def _all_changed(
 
 
 def _largest(shifts: Mapping[int, float]) -> dict[int, float]:
-    """Return the largest shift and those in its direction that are not much smaller."""
+    """Return the largest shift, and those in the same direction that are not much smaller."""
     most = max(shifts.values(), key=abs, default=0.0)
     return {
         row: each
@@ -621,7 +658,7 @@ def _largest(shifts: Mapping[int, float]) -> dict[int, float]:
 
 
 def _shared_shift(shifts: Sequence[float], near: float) -> float:
-    """Return the shift of all: 0 where any did not change, else the most common one."""
+    """Return the shift of all backends: 0 if any did not change, or else the most common shift."""
     if any(abs(shift) <= near for shift in shifts):
         return 0.0
     counts = [sum(abs(other - shift) <= near for other in shifts) for shift in shifts]
@@ -633,11 +670,14 @@ def _shared_shift(shifts: Sequence[float], near: float) -> float:
 
 
 def _event(part: _Part, every: Sequence[_Part], rest: FloatArray) -> ChangeEvent:
-    """Return a shift with its size: in the rest of the times, to which it is added again."""
+    """Return a shift with its size, estimated from the remaining times with the shift added
+    again.
+    """
     rows, at = list(part.rows), part.at
     level = rest - _medians(rest, axis=1)[:, None]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # not a number where there is none
+        # The result is NaN where there is no value.
+        warnings.simplefilter("ignore", RuntimeWarning)
         path = np.nanmean(level[rows] + part.path(rest.shape[1]), axis=0)
     changed = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
     others = [row for row in range(len(rest)) if row not in changed]
@@ -662,9 +702,10 @@ def _event(part: _Part, every: Sequence[_Part], rest: FloatArray) -> ChangeEvent
 def slope(x: npt.NDArray[np.float64 | np.int64], y: FloatArray) -> Estimates:
     """Return the slope of the least-squares line through these points, as one case.
 
-    Of an ``x`` of zeros and ones it is the difference of two means of one variance.
+    If ``x`` consists of zeros and ones, the slope is the difference of two means with a common
+    variance.
     """
-    x, y = x - x.mean(), y - y.mean()  # so that large numbers do not cancel
+    x, y = x - x.mean(), y - y.mean()  # Centring keeps large numbers from cancelling.
     squares = float(np.sum(x**2))
     found = float(x @ y) / squares
     free = max(y.size - 2, 1)
@@ -675,7 +716,8 @@ def slope(x: npt.NDArray[np.float64 | np.int64], y: FloatArray) -> Estimates:
 def _ratio(way: FloatArray, logs: FloatArray) -> Interval:
     """Return the ratio by which logs change on a way from 0 to 1, with its t-interval.
 
-    The interval is a little narrow, since the place of the change was chosen.
+    The interval is slightly too narrow, because the place of the change was chosen from the same
+    data.
     """
     if np.unique(way).size < 2:
         return Interval(0.0, 1.0, math.inf, VERDICT_CONFIDENCE)
@@ -687,7 +729,9 @@ def _ratio(way: FloatArray, logs: FloatArray) -> Interval:
 
 
 def _find_reversal(each: ChangeEvent, later: Iterable[ChangeEvent]) -> int | None:
-    """Return the place from which on later events have reverted more than half of it."""
+    """Return the place from which later events have reverted more than half of an event, or
+    None.
+    """
     size = math.log(each.ratio.mid)
     left = size
     for other in later:
@@ -721,7 +765,10 @@ def _medians(values: FloatArray, axis: int) -> FloatArray:
 
 
 def _least_median(values: FloatArray) -> float:
-    """Return a median; of an even number the value nearest to 0 between the middle two."""
+    """Return a median.
+
+    For an even number of values, return the value nearest to 0 between the middle two.
+    """
     ordered = np.sort(values)
     low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
     return 0.0 if low < 0 < high else min(low, high, key=abs)

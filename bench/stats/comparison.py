@@ -1,7 +1,8 @@
-"""Define a ratio of times with its interval, its verdict and what these are based on.
+"""Define a ratio of times with its interval and verdict, and what these are based on.
 
-Ratios are ``time_new / time_base``: below 1, the new side is faster. ``ratios`` makes them. Spreads
-are standard deviations of log times, which for small values are relative spreads (0.035 is 3.5%).
+Ratios are ``time_new / time_base``: below 1, the new side is faster. ``ratios`` computes them.
+Spreads are standard deviations of log times. For small values these are relative spreads (0.035 is
+3.5%).
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ import numpy.typing as npt
 from bench.machine.reasons import Reason
 from bench.stats import intervals
 
-# The one-sided level of the same interval: ``--fail-on`` fails for one case exactly when the case's
-# interval lies beyond the threshold.
+# This is the one-sided level of the same interval. For a single case, ``--fail-on`` therefore fails
+# exactly when the interval of the case lies beyond the threshold.
 GATE_LEVEL = (1 - intervals.VERDICT_CONFIDENCE) / 2
 
-# Two times are the SAME where the interval of their ratio lies within this factor.
+# Two times are the SAME if the interval of their ratio lies within this factor.
 SAME_WITHIN = 0.02
 
-# The most processes that a user is advised to run: at a minute each, three hours.
+# The largest number of processes that a user is advised to run. At a minute each, they take three
+# hours.
 MOST_NEEDED = 200
 
 
 class Verdict(enum.StrEnum):
-    """The verdict on the new side; SAME precedes the others: detectable, but too small."""
+    """The verdict on the new side.
+
+    SAME has priority: the difference may be detectable, but is too small.
+    """
 
     FASTER = "FASTER"
     SLOWER = "SLOWER"
@@ -39,11 +44,14 @@ class Verdict(enum.StrEnum):
 
 
 def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | None:
-    """Return how many paired processes find a true ``effect`` (0.05 is 5%) with this probability.
+    """Return how many paired processes find a true ``effect`` with probability ``power``.
 
-    spread: of the processes' ratios (sd of logs), as in ``Comparison.spread``. By the noncentral
-    t-distribution; ``ENOUGH_PROCESSES`` at least, None above ``MOST_NEEDED``. The spread of
-    a few processes is uncertain, so it only shows whether more of them can help at all.
+    The result follows from the noncentral t distribution. It is at least ``ENOUGH_PROCESSES``, and
+    None above ``MOST_NEEDED``. The spread of a few processes is uncertain, so the result only shows
+    whether more of them can help at all.
+
+    spread: the standard deviation of the log ratios of processes, as in ``Comparison.spread``.
+    effect: a relative difference (0.05 is 5%).
     """
     from scipy import special
 
@@ -59,8 +67,8 @@ def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | 
 def verdicts(low: intervals.FloatArray, high: intervals.FloatArray) -> npt.NDArray[np.str_]:
     """Return the verdict of each interval of *log* ratios, ``[cases]``.
 
-    SAME where it lies within ±2% (between 1/1.02 and 1.02, so that the sides can be exchanged),
-    else FASTER below 0, SLOWER above 0, and UNCLEAR where it contains 0.
+    SAME means that the interval lies within ±2% (between 1/1.02 and 1.02, so that the sides can be
+    exchanged). Otherwise FASTER means below 0, SLOWER above 0, and UNCLEAR that it contains 0.
     """
     edge = math.log1p(SAME_WITHIN)
     return np.select(
@@ -73,8 +81,8 @@ def verdicts(low: intervals.FloatArray, high: intervals.FloatArray) -> npt.NDArr
 def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.bool_]:
     """Return which hypotheses ``[n]`` are rejected at a family-wise ``level`` (Holm 1979).
 
-    The chance that any true one is among them is at most ``level``, however they depend on one
-    another.
+    The probability that any true hypothesis is rejected is at most ``level``, however the
+    hypotheses depend on one another.
 
     Raises ValueError for a p-value outside 0 to 1.
     """
@@ -89,25 +97,26 @@ def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.b
 
 
 class Pairing(enum.StrEnum):
-    """How two sides of a comparison were measured, which determines how far noise cancels."""
+    """How two sides of a comparison were measured, which determines how much noise cancels."""
 
-    ALTERNATING = "alternating"  # interleaved blocks in the same processes
-    SEQUENTIAL = "sequential"  # one after the other, in the same processes
-    ADJACENT = "adjacent"  # in different processes, one right after the other
-    BRIDGED = "bridged"  # in different processes, each interleaved with the same reference
-    UNPAIRED = "unpaired"  # in different processes
+    ALTERNATING = "alternating"  # In interleaved blocks of the same processes.
+    SEQUENTIAL = "sequential"  # One after the other, in the same processes.
+    ADJACENT = "adjacent"  # In different processes, one right after the other.
+    BRIDGED = "bridged"  # In different processes, each interleaved with the same reference.
+    UNPAIRED = "unpaired"  # In different processes.
 
     @property
     def allowance(self) -> float:
-        """The spread between processes (sd of logs) that is assumed where they are too few.
+        """Return the spread between processes (sd of logs) that is assumed if there are too few.
 
-        The root mean square of the spreads of the reference results' pairs is 5.1%. 4 to 15% were
-        seen of sides measured one after the other, 3 to 29% of separate processes: it is the
-        geometric mean of the first, and more than that of the second, since machines and days may
-        differ too. Each side over a reference is a ratio from alternating blocks and has more than
-        one, since the reference may differ between the two kinds of processes. The ratio of two
-        adjacent processes has the noise of both, as much as is assumed of a side of separate ones.
-        A single process has more (``intervals.ALONE``).
+        The spreads of the reference results' pairs have a root mean square of 5.1%. The spreads
+        that were seen are 4% to 15% for sides measured one after the other, and 3% to 29% for
+        separate processes. The value for the first kind is their geometric mean. The value for
+        separate processes is higher than their geometric mean, because machines and days may differ
+        as well. Each side over a reference is a ratio from alternating blocks. Its value is higher
+        than that of alternating blocks, because the reference may differ between the two kinds of
+        processes. The ratio of two adjacent processes has the noise of both, as much as is assumed
+        of separate processes. A single process has more (``intervals.ALONE``).
         """
         return {
             Pairing.ALTERNATING: 0.05,
@@ -119,21 +128,25 @@ class Pairing(enum.StrEnum):
 
 
 Basis = tuple[int, Pairing, float | None, Reason]
-"""What a comparison is based on: processes, pairing, allowance, and the reason with all of them."""
+"""What a comparison is based on: the processes, the pairing, the allowance, and a reason that
+contains all three.
+"""
 
 
 def loosest(pairings: Iterable[Pairing]) -> Pairing:
-    """Return the pairing by which the least noise cancels."""
+    """Return the pairing in which the least noise cancels."""
     return max(pairings, key=list(Pairing).index)
 
 
 OF_PROCESSES, OF_NODES, OF_NODES_APART = "of_processes", "of_nodes", "of_nodes_apart"
-"""Codes of what a comparison is based on."""
+"""The codes of what a comparison is based on."""
 
 
 @functools.cache
 def choose_basis(pairing: Pairing, *counts: int) -> Basis:
-    """Return the basis for the numbers of processes, or of pairs of them, on one or two sides."""
+    """Return the basis for the numbers of processes, or of pairs of processes, on one or two
+    sides.
+    """
     fewest = min(counts)
     allowance = pairing.allowance if fewest < intervals.ENOUGH_PROCESSES else None
     if allowance is not None and fewest == 1:
@@ -151,27 +164,24 @@ PLAIN_MEAN_OPPOSED = "plain_mean_opposed"
 class Comparison:
     """The ratio ``time_new / time_base`` with its interval and its verdict.
 
-    processes: their number; the smaller side's where unpaired.
-    allowance: the spread between processes that was assumed, None where enough were measured.
-    basis: the reason with these numbers.
-    log_ratio, standard_error, degrees: of the t distribution of interval, verdict and p-value.
-    new_logs, base_logs: each process's log median by run; bridged, its log ratio to the reference.
-    spread: the standard deviation between the good processes, of their log ratios or, unpaired, of
-        the log medians of the side where it is larger; None where a side has one process, or for a
-        mean over cases of different processes.
-    excluded: how many processes were excluded as outlying, in parts of processes (of both sides).
-    nodes: the number of machines of one kind with both sides, or the smaller side's number where no
-        machine has both; 0 where machines are not distinguished. Then ``spread`` is within a node,
-        and between is how far the nodes' ratios spread beyond what that explains (standard
-        deviation of logs), None where that is not known.
-    by_node: the comparison on each node that has both sides.
-    heterogeneity: how far the reference differs between the two sides' processes, None where that
-        is not known; interval and verdict allow for it.
-    in_order: whether the processes are in the order in which they started, so that the interval
-        allows for shifts and for correlation of successive ones.
-    reasons: why it is UNCLEAR though its processes agree: a part of them shifted, successive ones
-        are correlated, or the arithmetic mean of all of them, outlying ones too, has the other
-        sign.
+    processes: the number of processes; if unpaired, that of the smaller side. allowance: the spread
+    between processes that was assumed, or None if enough were measured. basis: the reason that
+    contains these numbers. log_ratio, standard_error, degrees: the t distribution from which
+    interval, verdict and p-value follow. new_logs, base_logs: the log median of each process by
+    run; if bridged, its log ratio to the reference. spread: the standard deviation between the good
+    processes. It is that of their log ratios or, if unpaired, of the log medians of the side where
+    it is larger. None if a side has one process, or for a mean over cases of different processes.
+    excluded: how many processes were excluded as outlying, in fractions of processes, for both
+    sides. nodes: the number of machines of one kind that have both sides. If no machine has both,
+    it is the number of the smaller side. It is 0 if machines are not distinguished. With nodes,
+    ``spread`` is the spread within a node. between: how far the ratios of nodes spread beyond what
+    ``spread`` explains (standard deviation of logs), or None if that is unknown. by_node: the
+    comparison on each node that has both sides. heterogeneity: how far the reference differs
+    between the two sides' processes, or None if that is unknown. Interval and verdict allow for it.
+    in_order: whether the processes are in the order in which they started. The interval then allows
+    for shifts and for correlation of successive processes. reasons: why the verdict is UNCLEAR
+    although the processes agree. A part of them shifted, successive ones are correlated, or the
+    arithmetic mean of all processes, including outlying ones, has the other sign.
     """
 
     ratio: intervals.Interval
@@ -201,12 +211,12 @@ class Comparison:
 
     @property
     def heterogeneous(self) -> bool:
-        """Whether its reference differs significantly between the processes of both sides."""
+        """Whether the reference differs significantly between the processes of both sides."""
         return self.heterogeneity is not None and self.heterogeneity.significant
 
     @property
     def inverse(self) -> Comparison:
-        """The same comparison with its sides exchanged."""
+        """Return the same comparison with its sides exchanged."""
         ratio, turned = self.ratio, {Verdict.FASTER: Verdict.SLOWER, Verdict.SLOWER: Verdict.FASTER}
         low, mid, high = (
             math.inf if each == 0 else 1 / each for each in (ratio.high, ratio.mid, ratio.low)
@@ -224,7 +234,7 @@ class Comparison:
 
     @property
     def estimate(self) -> intervals.Estimates:
-        """The t distribution of its log ratio."""
+        """Return the t distribution of the log ratio."""
         return intervals.Estimates.of(self.log_ratio, self.standard_error, self.degrees)
 
     def p_slower(self, threshold: float = 0.0) -> float:
@@ -237,8 +247,8 @@ class Heterogeneity:
     """How far a reference backend differs between two environments.
 
     new, base: a backend of each environment, in whose processes the reference was measured. cases:
-    how many of its cases were compared. found: its time in the processes of new over that in those
-    of base.
+    how many cases of the reference were compared. found: its time in the processes of new over that
+    in those of base.
     """
 
     reference: str
@@ -249,7 +259,7 @@ class Heterogeneity:
 
     @property
     def significant(self) -> bool:
-        """Whether its interval lies beyond what is always allowed for."""
+        """Whether the interval lies beyond what every comparison over a reference allows for."""
         ratio = self.found.ratio
         return ratio.low > 1 + intervals.REFERENCE_ALLOWANCE or ratio.high < 1 / (
             1 + intervals.REFERENCE_ALLOWANCE
@@ -257,5 +267,5 @@ class Heterogeneity:
 
     @property
     def inverse(self) -> Heterogeneity:
-        """The same with its sides exchanged."""
+        """Return the same with the sides exchanged."""
         return Heterogeneity(self.reference, self.base, self.new, self.cases, self.found.inverse)

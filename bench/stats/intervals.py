@@ -1,14 +1,15 @@
 """Compute intervals of medians and of means over processes, some of which may be outlying.
 
-All functions work on arrays, so that many cases cost little more than one; functions named in the
-singular do the same for one case.
+All functions work on arrays, so that many cases cost little more than one. A function with a name
+in the singular does the same for one case.
 
-The mean over processes takes each process to be good, normal around the true log, or outlying,
-normal but wider. Expectation and maximisation (Dempster, Laird & Rubin 1977) finds how likely each
-is to be good, and weights it by that. The spread of the good ones is drawn towards the spread seen
-in many sessions ("moderated t", Smyth 2004), the less the further it lies above it. The constants
-were chosen by simulation (``python -m research.verdict_study``), so that at most 1% of equals are
-called different whatever the noise.
+The mean over processes uses a model in which each process is either good (normal around the true
+log) or outlying (normal, but with a wider distribution). Expectation and maximization (Dempster,
+Laird & Rubin 1977) estimates how likely each process is to be good, and weights it accordingly. The
+spread of the good processes is shrunk towards the spread that was seen in many sessions ("moderated
+t", Smyth 2004). The further it lies above that spread, the less it is shrunk. The constants were
+chosen by simulation (``python -m research.verdict_study``), so that at most 1% of equal pairs are
+called different, whatever the noise.
 """
 
 from __future__ import annotations
@@ -29,70 +30,73 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
-# From 6 values on, minimum to maximum is a 95% interval of the median (1 - 2/2**6 = 0.969), and
-# the t-quantile (4.77) is small enough to be of use. With fewer, an allowance is added.
+# From 6 values on, the range from minimum to maximum is a 95% interval of the median (1 - 2/2**6 =
+# 0.969), and the t-quantile (4.77) is small enough to be useful. With fewer values, an allowance is
+# added.
 ENOUGH_PROCESSES = 6
 
-# Two-sided, so that 0.5% of equals are expected to be called FASTER or SLOWER: half of the 1% that
-# is promised, since real spreads are not normal.
+# The interval is two-sided, so 0.5% of equal pairs are expected to be called FASTER or SLOWER. That
+# is half of the promised 1%, because real spreads are not normal.
 VERDICT_CONFIDENCE = 0.995
 CASE_CONFIDENCE = 0.95
 
-# The expected share of outlying processes. The noises that this must withstand have one in ten, but
-# a larger share takes the ends of a wide normal spread for outliers.
+# The expected share of outlying processes. In the noises that this must withstand, one process in
+# ten is outlying, but a larger share here would take the ends of a wide normal spread for outliers.
 OUTLYING_SHARE = 0.01
-# The distance of an outlying process, in spreads of good ones (0.25 where those spread by 5%).
+# The distance of an outlying process, in spreads of good processes (0.25 if those spread by 5%).
 OUTLYING_REACH = 5.0
-# Beyond three times that any distance is equally likely: a process may also take ten times as long.
+# Beyond three times this distance, any distance is equally likely: a process may also take ten
+# times as long.
 FAR = 3.0
 
-# The degrees of freedom of the spread that was seen before: the squared spreads of the reference
-# results' pairs vary as if each were known to 3.
+# The degrees of freedom of the spread that was seen before. The squared spreads of the reference
+# results' pairs vary as if each were known with 3 degrees.
 DEGREES = 3.0
-# The spread between good processes that theirs is drawn towards from 6 processes on (of log ratios
-# or log medians): half of the pairs of the reference results spread by less than 4.3%, their root
-# mean square is 5.1%.
+# The spread between good processes towards which theirs is shrunk, from 6 processes on (of log
+# ratios or log medians). Half of the pairs of the reference results spread by less than 4.3%, and
+# their root mean square is 5.1%.
 ENOUGH_SPREAD = 0.05
-# Six or more that agree three times as well as that are on a quieter machine: the weight of the
-# spread seen before fades by the fourth power, so that a spread of 0.5% has its own interval.
+# Six or more processes that agree three times as well are on a quieter machine. The weight of the
+# spread seen before fades with the fourth power, so that a spread of 0.5% has an interval of its
+# own.
 QUIETER = 3.0
 
-# A single process may be an outlying one and nothing shows it: its error is this much larger.
+# A single process may be outlying without showing it, so its error is this much larger.
 ALONE = 1.4
 
-# The interval is no narrower than the t-interval of the good processes at this confidence, which is
-# lower for few of them, since one or two show nothing.
+# The interval is at least as wide as the t-interval of the good processes at this confidence. The
+# confidence is lower for few processes, since one or two show nothing.
 FLOOR_CONFIDENCE = {2: 0.80, 3: 0.95, 4: 0.98, 5: 0.99}
-# The standard deviation allowed for in every comparison over a reference backend: measured in two
-# kinds of processes, it may be slower in one kind because of the libraries loaded next to it, and
-# no number of processes shows that.
+# The standard deviation that every comparison over a reference backend allows for. The reference is
+# measured in two kinds of processes. Because of the libraries loaded next to it, it may be slower
+# in one kind, and no number of processes shows that.
 REFERENCE_ALLOWANCE = 0.01
-# Weighting by likelihood leaves a little of every process out, which makes the interval wider than
-# its confidence by this share; it fades where processes are many.
+# Weighting by likelihood leaves out a little of every process, which makes the interval wider than
+# its confidence by this share. The effect fades if there are many processes.
 TOO_WIDE = 0.08
 TOO_WIDE_UNTIL = 20
 
-# Six or more processes in order may have shifted during the session. A part of them that differs
-# from the rest significantly, at this confidence, widens the interval. By simulation: where one of
-# two equal sides becomes 6% slower, it leaves 25% false verdicts of 76% for a shift after a quarter
-# of 20 processes, and 7% of 39% for one in the middle half. It takes a tenth of the power where 5%
-# is found by 20 processes that spread as in the reference results. A lower confidence would find
-# more shifts and take more power.
+# Six or more processes in order may have shifted during the session. If a part of them differs
+# significantly from the rest, at this confidence, it widens the interval. In simulations where one
+# of two equal sides becomes 6% slower, this reduces the false verdicts from 76% to 25% for a shift
+# after a quarter of 20 processes, and from 39% to 7% for a shift in the middle half. It costs a
+# tenth of the power if 20 processes that spread as in the reference results are to find a
+# difference of 5%. A lower confidence would find more shifts and cost more power.
 PART_CONFIDENCE = 0.99
-# A split leaves at least a quarter of the processes on either side: fewer are outlying processes.
+# A split leaves at least a quarter of the processes on either side. Fewer are outlying processes.
 SPLIT_SHARE = 0.25
 # A part between two changes has about half of the processes. Every further length that is tested
-# takes power, since some part of independent processes differs by chance.
+# costs power, because some part of independent processes always differs by chance.
 INNER_SHARE = 0.45
-# Inner parts begin and end at about this many places, so that the work for many processes is small.
+# Inner parts begin and end at about this many places, which limits the work for many processes.
 INNER_PLACES = 40
-# Values further from the middle than this number of spreads count as if at that distance, unless at
-# least as many values as the smallest part has are further away.
+# Values that are further from the middle than this number of spreads count as if they were at that
+# distance. The exception is that at least as many values as the smallest part has are further away.
 SHIFT_CLIP = 3.0
-# The correlation of successive processes counts beyond this one-sided confidence, since that of 20
-# independent ones has a standard deviation of 0.22.
+# The correlation of successive processes counts only beyond this one-sided confidence, because that
+# of 20 independent processes has a standard deviation of 0.22.
 CORRELATION_CONFIDENCE = 0.95
-# Beyond this the few processes there are cannot show how far their mean may be off.
+# With a higher correlation, the few processes cannot show how far off their mean may be.
 MOST_CORRELATED = 0.8
 
 _STEPS = 12
@@ -103,9 +107,9 @@ class CaseInterval(Interval):
     """A value over processes.
 
     basis: what the bounds are based on. allowance: the spread between processes (or nodes) that was
-    assumed, None where none was. nodes: the number of machines of one kind, 0 where they are not
-    distinguished; between, within: how far nodes and the processes of a node spread (standard
-    deviations of logs), None where that is not known.
+    assumed, or None. nodes: the number of machines of one kind, 0 if they are not distinguished.
+    between, within: how far nodes, and the processes of a node, spread (standard deviations of
+    logs), or None if that is unknown.
     """
 
     processes: int
@@ -118,7 +122,7 @@ class CaseInterval(Interval):
 
 @dataclass(frozen=True)
 class Estimates:
-    """t distributions of true logs, ``[cases]`` each."""
+    """The t distributions of true logs, with arrays ``[cases]``."""
 
     middles: FloatArray
     errors: FloatArray
@@ -130,7 +134,7 @@ class Estimates:
         return cls(*(np.array([number]) for number in numbers))
 
     def minus(self, base: Estimates) -> Estimates:
-        """Return the differences, by Welch with Satterthwaite's degrees of freedom."""
+        """Return the differences, by Welch's method with Satterthwaite's degrees of freedom."""
         own, others = self.errors**2, base.errors**2
         variance = own + others
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -147,7 +151,10 @@ class Estimates:
         return self.middles - half, self.middles + half
 
     def p_slower(self, threshold: float = 0.0) -> FloatArray:
-        """Return p-values of "slower by at most ``threshold``". Raises ValueError up to -1."""
+        """Return p-values of "slower by at most ``threshold``".
+
+        Raise ValueError for -1 and less.
+        """
         from scipy import special
 
         if not threshold > -1:
@@ -160,13 +167,13 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Means(Estimates):
-    """Means over the processes of each case.
+    """The means over the processes of each case.
 
-    spreads: the standard deviation between the good processes; not a number for one process.
-    excluded: how many processes were excluded as outlying, in parts of processes. plain: the
-    arithmetic mean of all processes. steady_errors: the errors without allowing for the order of
-    the processes. shifts: how far a part of the session is from the rest, where that makes the
-    interval wider, else 0. correlations: of successive processes, where these do, else 0.
+    spreads: the standard deviation between the good processes, NaN for one process. excluded: how
+    many processes were excluded as outlying, in fractions of processes. plain: the arithmetic mean
+    of all processes. steady_errors: the errors without an allowance for the order of the processes.
+    shifts: how far a part of the session is from the rest, if that widens the interval, or else 0.
+    correlations: the correlation of successive processes, if that widens the interval, or else 0.
     """
 
     spreads: FloatArray
@@ -189,13 +196,18 @@ class Means(Estimates):
         return replace(self, **dict(zip(("errors", "steady_errors"), both, strict=True)))
 
     def over_reference(self) -> Means:
-        """Return the same as one side of a comparison over a reference, which may itself differ."""
+        """Return the means of one side of a comparison over a reference, which may itself
+        differ.
+        """
         return self.with_own(REFERENCE_ALLOWANCE / math.sqrt(2))
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The spread seen before; few: whether processes are too few to contradict it."""
+    """The spread that was seen before.
+
+    few: whether there are too few processes to contradict it.
+    """
 
     spread: FloatArray
     few: bool
@@ -206,10 +218,12 @@ class _Model:
         return np.maximum(usual[:, None], squares / FAR**2)
 
     def share(self, variance: FloatArray) -> FloatArray:
-        """Return the degrees of freedom that it keeps next to this variance of the processes."""
+        """Return the degrees of freedom that the earlier spread keeps next to the processes'
+        variance.
+        """
         ratio = variance / self.spread**2
         share = DEGREES * np.minimum(1.0, 1 / ratio)
-        # Above 0 for equal logs, since it is a divisor.
+        # The result stays above 0 for equal logs, because it is a divisor.
         fade = np.clip((QUIETER**2 * ratio) ** 2, 1e-12, 1.0)
         return share if self.few else share * fade
 
@@ -219,10 +233,10 @@ def process_means(
 ) -> Means:
     """Return the mean of ``logs [cases, processes]``.
 
-    allowance, a number or ``[cases]``: the spread between processes that stands in for what fewer
-    than 6 of them cannot show. in_order, one or ``[cases]``: whether the processes are in the order
-    in which they ran, so that a shift of a part of them, and the correlation of successive ones,
-    widen the interval.
+    allowance: a number or ``[cases]``, the spread between processes that stands for what fewer than
+    6 processes cannot show. in_order: one value or ``[cases]``, whether the processes are in the
+    order in which they ran. A shift of a part of them, and the correlation of successive processes,
+    then widen the interval.
     """
     cases, count = logs.shape
     spread = np.broadcast_to(np.asarray(allowance, dtype=np.float64), (cases,))
@@ -234,7 +248,7 @@ def process_means(
     separate, centre = _around_median(logs)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         some_outlying, all_good = _some_outlying(separate, model), _all_good(separate, model)
-        # Likelihoods are NaN where all processes are too far off: then all are taken as good.
+        # The likelihoods are NaN if all processes are too far off. All are then taken as good.
         first = some_outlying.likelihood >= all_good.likelihood
         likelier = _Fit(
             *(
@@ -250,14 +264,14 @@ def process_means(
 
 
 def _allow_for_order(means: Means, logs: FloatArray, in_order: bool | BoolArray) -> Means:
-    """Widen intervals where a part of the processes shifted, or successive ones are correlated."""
+    """Widen intervals if a part of the processes shifted, or if successive ones are correlated."""
     from scipy import special
 
     ordered = np.broadcast_to(np.asarray(in_order, dtype=np.bool_), means.middles.shape)
     if not ordered.any():
         return means
     values = logs - means.middles[:, None]
-    # A part that shifted by far on a quiet machine is no outlier, though the mean excludes it.
+    # A part that shifted far on a quiet machine is not an outlier, although the mean excludes it.
     furthest = np.sort(np.abs(values), axis=1)[:, -_fewest_shifted(logs.shape[1]), None]
     reach = np.maximum(SHIFT_CLIP * means.spreads[:, None], furthest)
     values = np.clip(values, -reach, reach)
@@ -269,7 +283,7 @@ def _allow_for_order(means: Means, logs: FloatArray, in_order: bool | BoolArray)
     correlated = steady * _mean_error_factors(correlations, logs.shape[1])
     wide = np.maximum(shifted, correlated)
     wider = ordered & (wide > steady)
-    # A shift makes successive processes alike too, and is then the reason.
+    # A shift also makes successive processes alike, and is then the reason to report.
     by_shift = shifted > steady
     return replace(
         means,
@@ -282,11 +296,12 @@ def _allow_for_order(means: Means, logs: FloatArray, in_order: bool | BoolArray)
 def _shifted_parts(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the half width that shifted parts require, and the shift of the clearest part.
 
-    values ``[cases, processes]`` around 0. Each part of the session is compared with the rest.
-    Where they differ significantly, the next session may have the ratio of either. The interval
-    then contains every level of a part with which two levels explain the processes better than one
-    level does. They explain them better if the sum of squares falls by more than the critical value
-    of the test (a likelihood ratio).
+    Each part of the session is compared with the rest. If they differ significantly, the next
+    session may have the ratio of either. The interval then contains every level of a part with
+    which two levels explain the processes better than one level. They do so if the sum of squares
+    falls by more than the critical value of the test (a likelihood ratio).
+
+    values: ``[cases, processes]``, around 0.
     """
     from scipy import special
 
@@ -311,15 +326,16 @@ def _shifted_parts(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _fewest_shifted(count: int) -> int:
-    """Return how many processes the smallest part has. One alone is an outlier."""
+    """Return how many processes the smallest part has. A single process would be an outlier."""
     return max(2, round(SPLIT_SHARE * count))
 
 
 @functools.cache
 def _parts(count: int) -> tuple[IntArray, IntArray]:
-    """Return the first process of each part that may have shifted, and the first after it.
+    """Return the first process of each part that may have shifted, and the first one after it.
 
-    Parts from the first process on, whose rest is a part up to the last one, and inner parts.
+    There are parts from the first process on, whose rest is a part up to the last one, and inner
+    parts.
     """
     least = _fewest_shifted(count)
     parts = [(0, end) for end in range(least, count - least + 1)]
@@ -336,7 +352,7 @@ def _parts(count: int) -> tuple[IntArray, IntArray]:
 def _correlations(values: FloatArray) -> FloatArray:
     """Return the correlation of successive values ``[cases, processes]`` around 0, if significant.
 
-    It is 0 elsewhere. The estimate of independent values is -1/n in the mean.
+    It is 0 otherwise. For independent values, the mean of the estimate is -1/n.
     """
     from scipy import special
 
@@ -351,7 +367,8 @@ def _correlations(values: FloatArray) -> FloatArray:
 def _mean_error_factors(correlations: FloatArray, count: int) -> FloatArray:
     """Return by how much correlation increases the standard error of a mean of ``count`` values.
 
-    Of a first-order autoregression, whose values at a distance of ``k`` have the correlation r**k.
+    The values are taken to be a first-order autoregression, in which values at a distance of ``k``
+    have the correlation r**k.
     """
     lags = np.arange(1, count)
     powers = correlations[:, None] ** lags
@@ -359,33 +376,37 @@ def _mean_error_factors(correlations: FloatArray, count: int) -> FloatArray:
 
 
 def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return each case's values less their median, and these medians."""
-    # Sorted, so that the result does not depend on their order, not even in the last digit.
+    """Return the values of each case minus their median, and these medians."""
+    # Sorting makes the result independent of the order, even in the last digit.
     ordered = np.sort(values, axis=1)
     centre = _median(ordered)
     return ordered - centre[:, None], centre
 
 
 class _Fit(NamedTuple):
-    """A fit of each case: middle, variance of the good processes, probabilities, likelihood."""
+    """A fit of each case: the middle, the variance of the good processes, the probability of each
+    process to be good, and the likelihood.
+    """
 
     middle: FloatArray
     variance: FloatArray
-    good: FloatArray  # [cases, processes], from 0 to 1
+    good: FloatArray  # Has the shape [cases, processes], with values from 0 to 1.
     likelihood: FloatArray
 
 
 def _some_outlying(separate: FloatArray, model: _Model) -> _Fit:
-    # It starts from the median and the spread of the inner half, which outliers hardly change.
+    # The iteration starts from the median and the spread of the inner half, which outliers hardly
+    # change.
     count = separate.shape[1]
     middle = np.zeros(len(separate))
-    inner = 1.4826 * _median(np.sort(np.abs(separate), axis=1))  # the sd of a normal distribution
+    # This is the sd of a normal distribution.
+    inner = 1.4826 * _median(np.sort(np.abs(separate), axis=1))
     variance = (DEGREES * model.spread**2 + (count - 1) * inner**2) / (DEGREES + count - 1)
     good = np.ones_like(separate)
     for _ in range(_STEPS):
         squares = (separate - middle[:, None]) ** 2
         wide = model.wide(variance, squares)
-        # How likely each process is to be good, from its squared distance to the middle.
+        # This is how likely each process is to be good, given its squared distance from the middle.
         narrow = variance[:, None]
         odds = OUTLYING_SHARE / (1 - OUTLYING_SHARE) * np.sqrt(narrow / wide)
         good = 1 / (1 + odds * np.exp(squares * (1 / narrow - 1 / wide) / 2))
@@ -430,7 +451,8 @@ def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _
     if count < ENOUGH_PROCESSES:
         errors = np.maximum(errors, least)
     else:
-        # Then it is the plain t-interval with its own tails, which stricter levels depend on.
+        # In this case it is the plain t-interval with its own tails, on which stricter levels
+        # depend.
         floored = least > errors
         errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
     means = Means.where(Estimates(centre + found.middle, errors, degrees), own, count - kept)
@@ -438,7 +460,9 @@ def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _
 
 
 def _drawn(squares: FloatArray, kept: FloatArray, model: _Model) -> tuple[FloatArray, FloatArray]:
-    """Return the variance, drawn to the model's, of ``kept`` squares, and degrees of freedom."""
+    """Return the variance of ``kept`` squares, shrunk towards the model's, and the degrees of
+    freedom.
+    """
     free = np.maximum(kept - 1, 0.0)
     share = np.where(free > 0.3, model.share(squares / np.maximum(free, 1e-9)), DEGREES)
     degrees = share + free
@@ -452,11 +476,11 @@ def _median(ordered: FloatArray) -> FloatArray:
 
 
 UNPAIRED_ALLOWANCE = 0.29
-# A case's time over 2 to 5 processes: their spread is taken to be at least the smallest that was
-# seen, since few processes often agree by chance, and the interval to be no wider than the largest
-# spread that was seen requires, since Student's t of two processes (12.7) would make it useless.
-# With 99% for the second limit both together cover in 94.5% at that largest spread, and in 95%
-# below it.
+# For the time of a case over 2 to 5 processes. Their spread is taken to be at least the smallest
+# spread that was seen, because few processes often agree by chance. The interval is at most as wide
+# as the largest spread that was seen requires, because Student's t of two processes (12.7) would
+# make it useless. With 99% for the second limit, the interval covers in 94.5% at this largest
+# spread, and in 95% below it.
 LEAST_SPREAD = 0.03
 MOST_SPREAD = UNPAIRED_ALLOWANCE
 CAP_CONFIDENCE = 0.99
@@ -466,17 +490,18 @@ CAP_CONFIDENCE = 0.99
 
 
 def speed(time_ratio: float) -> float:
-    """Return the inverse of a ratio of times, so that above 1 is faster."""
+    """Return the inverse of a ratio of times, so that above 1 means faster."""
     return 1 / time_ratio if time_ratio else math.inf
 
 
 def median_interval(samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE) -> Interval:
     """Return the median of ``samples [n]`` with the nonparametric interval of order statistics.
 
-    The bounds are the k-th smallest and k-th largest sample, k as large as the exact binomial
-    distribution allows, so the interval covers the median at least as often as requested whatever
-    the samples' distribution (David & Nagaraja, *Order Statistics*, 7.1). With fewer than 6 samples
-    95% cannot be reached: the bounds are the extremes and ``confidence`` says what they give.
+    The bounds are the k-th smallest and the k-th largest sample, with the largest k that the exact
+    binomial distribution allows. The interval therefore covers the median at least as often as
+    requested, whatever the distribution of the samples (David & Nagaraja, *Order Statistics*, 7.1).
+    With fewer than 6 samples, 95% cannot be reached: the bounds are then the extremes, and
+    ``confidence`` is what they achieve.
 
     Raises ValueError for samples that are empty, not finite or not positive.
     """
@@ -490,8 +515,8 @@ def median_intervals(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return low, mid, high and confidence, ``[cases]`` each, of many cases at once.
 
-    values ``[total]``: the samples of any sign, one case after the other; offsets ``[cases + 1]``:
-    where each case begins, and the end.
+    values: ``[total]``, the samples of any sign, one case after the other. offsets: ``[cases +
+    1]``, where each case begins, and the end.
     """
     sizes = np.diff(offsets)
     if sizes.size == 0 or np.any(sizes < 1):
@@ -510,23 +535,23 @@ def median_intervals(
     ranks, coverage = _order_statistics(sizes, confidence)
     below = ordered[start + (sizes - 1) // 2]
     above = ordered[start + sizes // 2]
-    mid = below + (above - below) / 2  # unlike (below + above) / 2 this cannot overflow
+    mid = below + (above - below) / 2  # Unlike (below + above) / 2, this cannot overflow.
     return ordered[start + ranks - 1], mid, ordered[start + sizes - ranks], coverage
 
 
 Runs = Sequence[tuple[str, npt.ArrayLike]]
-"""The node of each process of a case (empty where nodes are not distinguished), and its samples."""
+"""The node of each process of a case (empty if nodes are not distinguished), and its samples."""
 
 
 def case_interval(runs: Sequence[npt.ArrayLike]) -> CaseInterval:
     """Return the time of one case from the samples of each of its processes (seconds per step).
 
-    The middle is the median of the processes' medians. With 6 processes or more the bounds are
-    order statistics of these medians. With 2 to 5 they are a t-interval on their logarithms, their
-    spread taken to be ``LEAST_SPREAD`` at least, and never wider than ``MOST_SPREAD`` asks for: it
-    covers in 94% or more over all spreads between these two. One process shows nothing of the
-    others: the bounds are order statistics of its own samples, and ``confidence`` is that of its
-    own median (0 with one sample).
+    The middle is the median of the processes' medians. With 6 or more processes, the bounds are
+    order statistics of these medians. With 2 to 5 processes, they are a t-interval on their
+    logarithms. Its spread is taken to be at least ``LEAST_SPREAD``, and the interval is never wider
+    than ``MOST_SPREAD`` requires. It covers in 94% or more for all spreads between these two. A
+    single process shows nothing about others: the bounds are order statistics of its own samples,
+    and ``confidence`` is that of its own median (0 with one sample).
 
     Raises ValueError without a run, and for samples that are empty, not finite or not positive.
     """
@@ -534,10 +559,10 @@ def case_interval(runs: Sequence[npt.ArrayLike]) -> CaseInterval:
 
 
 def case_intervals(cases: Sequence[Runs]) -> list[CaseInterval]:
-    """Return ``case_interval`` of many cases at once, over nodes where these are distinguished.
+    """Return ``case_interval`` of many cases at once, over nodes if these are distinguished.
 
-    Over nodes the middle is the median of the nodes' medians, each of its processes' medians, and
-    the bounds are as over that number of processes. One node says nothing of others.
+    With nodes, the middle is the median over the nodes of the median over their processes. The
+    bounds are computed as over this number of processes. A single node says nothing about others.
     """
     if not all(len(runs) for runs in cases):
         raise ValueError("no runs")
@@ -573,9 +598,9 @@ def case_intervals(cases: Sequence[Runs]) -> list[CaseInterval]:
 def time_bounds(
     times: FloatArray, widest: float = MOST_SPREAD
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return low, middle, high and confidence of times ``[cases, units]`` of two units or more.
+    """Return low, middle, high and confidence of times ``[cases, units]`` of two or more units.
 
-    widest: the spread beyond which that of 2 to 5 units makes the interval no wider.
+    widest: the spread beyond which the spread of 2 to 5 units no longer widens the interval.
     """
     from scipy import special
 
@@ -585,7 +610,7 @@ def time_bounds(
     if count >= ENOUGH_PROCESSES:
         return low, mid, high, covered
     logs = np.sort(np.log(times), axis=1)
-    # Around the mean of the logs, from which a median is never further than this.
+    # Around the mean of the logs, since a median is never further from it than this.
     centre, spread = np.mean(logs, axis=1), np.std(logs, axis=1, ddof=1)
     quantile = special.stdtrit(count - 1.0, (1 + CASE_CONFIDENCE) / 2)
     most = special.ndtri((1 + CAP_CONFIDENCE) / 2)
@@ -597,52 +622,57 @@ def time_bounds(
 
 
 OF_MEDIANS, OF_ITS_SAMPLES, OF_ITS_CALLS = "of_medians", "of_its_samples", "of_its_calls"
-"""Codes of what the interval of a time is based on: several processes, or one."""
+"""The codes of what the interval of a time is based on: several processes, or one."""
 
 
 @functools.cache
 def _case_basis(count: int) -> tuple[int, float | None, Reason]:
-    """Return the number of processes, the allowance, and the reason with both."""
+    """Return the number of processes, the allowance, and the reason that contains both."""
     if count == 1:
         return count, None, Reason(OF_ITS_SAMPLES)
     allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
     return count, allowance, Reason(OF_MEDIANS, {"processes": count, "allowance": allowance})
 
 
-# Nodes, machines of one kind
+# Nodes are machines of one kind.
 
-# The model: log(time) = case + node + process, with an effect of each node and of each process. The
-# processes of a node are not independent, so the unit is the node: one number, the mean over its
-# processes. Nodes have equal weights, however many processes each has, and the interval is a
-# t-interval over them. Where nodes are not known equally well, it covers at least as often as it
+# The model is log(time) = case + node + process, with an effect of each node and of each process.
+# The processes of a node are not independent, so the unit is the node: one number, the mean over
+# its processes. Nodes have equal weights, however many processes each has, and the interval is a
+# t-interval over the nodes. If nodes are not known equally well, it covers at least as often as it
 # claims (Ibragimov and Müller, *t-Statistic Based Correlation and Heterogeneity Robust Inference*,
-# 2010). No node is excluded. The spread of two to five nodes is drawn towards an allowance.
+# 2010). No node is excluded. The spread of two to five nodes is shrunk towards an allowance.
 
 RATIO_ALLOWANCE = 0.03
-"""The spread between nodes of a *ratio* of two backends that is assumed with fewer than 6 nodes. It
-has not been measured on many machines, so it is a choice: the simulated rates of
-``docs/verdicts.md`` hold up to a spread of 10%."""
+"""The spread between nodes of a *ratio* of two backends that is assumed with fewer than 6 nodes.
+
+It has not been measured on many machines, so it is a choice. The simulated rates in
+``docs/verdicts.md`` hold up to a spread of 10%.
+"""
 
 TIME_ALLOWANCE = 0.10
-"""The same of *times*, where two backends share no node. GPUs of one model in one data centre were
-seen to differ by 8% on average (Sinha et al., *Not All GPUs Are Created Equal*, SC '22)."""
+"""The same for *times*, if two backends share no node.
+
+GPUs of one model in one data centre were seen to differ by 8% on average (Sinha et al., *Not All
+GPUs Are Created Equal*, SC '22).
+"""
 
 
 def means_over_nodes(each: Estimates, allowance: float) -> Means:
     """Return the mean over the nodes of each case, from the estimates of nodes ``[cases, nodes]``.
 
-    ``spreads`` is the standard deviation of the nodes' means, not a number for one node.
+    ``spreads`` is the standard deviation of the nodes' means, NaN for one node.
     """
     cases, count = each.middles.shape
     if count > 1:
         own = np.sqrt(np.mean(np.sort(each.errors, axis=1) ** 2, axis=1))
-        # However many nodes there are, their spread is drawn towards the allowance; from 6 on the
-        # interval is never narrower than the plain t-interval.
+        # The spread of nodes is shrunk towards the allowance, however many nodes there are. From 6
+        # nodes on, the interval is never narrower than the plain t-interval.
         model = _Model(np.hypot(allowance, own), count < ENOUGH_PROCESSES)
         separate, centre = _around_median(each.middles)
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
             return _with_errors(separate, centre, _all_good(separate, model), model)
-    # One node says no more of other nodes than one process of other processes.
+    # One node says no more about other nodes than one process about other processes.
     nothing = np.zeros(cases)
     others = Estimates(nothing, np.full(cases, ALONE * allowance), np.full(cases, DEGREES))
     alone = Estimates(each.middles[:, 0], each.errors[:, 0], each.degrees[:, 0]).minus(others)
@@ -650,10 +680,13 @@ def means_over_nodes(each: Estimates, allowance: float) -> Means:
 
 
 def spread_between(means: FloatArray, own: float | None) -> float | None:
-    """Return how far nodes spread beyond what their processes explain; None if that is not known.
+    """Return how far nodes spread beyond what their processes explain, or None if that is unknown.
 
-    means ``[nodes]`` of logs. own: the mean variance of these that comes from the processes. The
-    unweighted sum of squares of unbalanced groups (Thomas and Hultquist 1978); not below 0.
+    The result comes from the unweighted sum of squares of unbalanced groups (Thomas and Hultquist
+    1978), and is at least 0.
+
+    means: ``[nodes]``, in logs. own: the mean variance of these means that comes from the
+    processes.
     """
     if own is None or means.size < 2:
         return None
@@ -661,18 +694,24 @@ def spread_between(means: FloatArray, own: float | None) -> float | None:
 
 
 def pooled_spread(spreads: Sequence[float | None], counts: Sequence[int]) -> float | None:
-    """Return the spread within nodes, from those of their processes; None if none has two."""
+    """Return the spread within nodes, from the spreads of their processes.
+
+    None if no node has two processes.
+    """
     known = [(n - 1, s) for s, n in zip(spreads, counts, strict=True) if s is not None and n > 1]
     free = sum(degrees for degrees, _ in known)
     return math.sqrt(sum(degrees * s**2 for degrees, s in known) / free) if free else None
 
 
 OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
-"""Codes of what the interval of a time over nodes is based on."""
+"""The codes of what the interval of a time over nodes is based on."""
 
 
 def _over_nodes(alone: CaseInterval, nodes: Sequence[Sequence[float]]) -> CaseInterval:
-    """Return a case's interval over nodes' medians. alone: over all processes as if of one node."""
+    """Return the interval of a case over the medians of nodes.
+
+    alone: the interval over all processes as if they were of one node.
+    """
     count, sizes = len(nodes), [len(each) for each in nodes]
     spreads = [float(np.std(np.log(each), ddof=1)) if len(each) > 1 else None for each in nodes]
     within = pooled_spread(spreads, sizes)
@@ -682,7 +721,7 @@ def _over_nodes(alone: CaseInterval, nodes: Sequence[Sequence[float]]) -> CaseIn
     medians = np.array([np.median(each) for each in nodes])
     share = float(np.mean([1 / size for size in sizes]))
     own = None if within is None else within**2 * share
-    # Where no node has two processes, their spread is taken to be the largest that was seen.
+    # If no node has two processes, their spread is taken to be the largest that was seen.
     widest = math.sqrt(TIME_ALLOWANCE**2 + (MOST_SPREAD**2 * share if own is None else own))
     low, middle, high, covered = (float(each[0]) for each in time_bounds(medians[None], widest))
     allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
@@ -699,8 +738,9 @@ def _over_nodes(alone: CaseInterval, nodes: Sequence[Sequence[float]]) -> CaseIn
 def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, FloatArray]:
     """Return the rank k of the interval from k-th smallest to k-th largest, and its confidence.
 
-    The largest k with ``1 - 2 P(Binomial(n, 1/2) <= k - 1)`` at least ``confidence``, found by
-    bisection; 1 (the extremes) where even that is less.
+    This is the largest k for which ``1 - 2 P(Binomial(n, 1/2) <= k - 1)`` is at least
+    ``confidence``, found by bisection. It is 1 (the extremes) if even these do not reach the
+    confidence.
     """
     from scipy import special
 
@@ -725,7 +765,7 @@ def boundaries(sizes: IntArray) -> IntArray:
 
 
 def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
-    """Return times as an array; raise ValueError unless all are above 0 and finite."""
+    """Return times as an array. Raise ValueError unless all are above 0 and finite."""
     try:
         values = np.asarray(samples, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -734,7 +774,7 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
         raise ValueError(f"{name}: shape {values.shape}")
     if values.size == 0:
         raise ValueError(f"{name}: empty")
-    # The comparisons are false for not a number.
+    # The comparisons are false for NaN.
     if not (values.min() > 0 and values.max() < math.inf):
         good = np.isfinite(values) & (values > 0)
         index = int(np.argmin(good))
@@ -746,18 +786,22 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
 
 
 WARMUP_BLOCKS = 6
-"""Blocks in which a steady state is looked for during warm-up: two halves of three, which differ by
-chance in one of ten cases, and then one more round settles it."""
+"""The number of blocks in which a steady state is looked for during warm-up.
+
+Two halves of three blocks differ by chance in one of ten cases, and then one more round settles it.
+"""
 
 DRIFT = 0.05
-"""Two halves of the samples that differ by less are equal: such a drift changes no answer."""
+"""Two halves of the samples that differ by less are equal. Such a drift changes no answer."""
 
 FEWEST_SAMPLES = 6
-"""Fewer have no 95% interval of the median: all 5 lie on one side of it in 2 * 0.5**5 = 6%."""
+"""Fewer samples have no 95% interval of the median: all 5 lie on one side of it in 2 * 0.5**5 =
+6%.
+"""
 
 
 def relative_half_width(samples: Sequence[float]) -> float:
-    """Return the relative half width of the median's 95% interval; infinite if there is none."""
+    """Return the relative half width of the median's 95% interval, infinite if there is none."""
     if len(samples) < FEWEST_SAMPLES:
         return math.inf
     return median_interval(samples).half_width
@@ -766,9 +810,9 @@ def relative_half_width(samples: Sequence[float]) -> float:
 def halves_agree(samples: Sequence[float]) -> bool | None:
     """Return whether the earlier and the later half of ``samples`` have the same speed.
 
-    They do if their medians differ by less than ``DRIFT`` or the medians' 95% intervals overlap (or
-    the ranges, where a half is too short for an interval). None with fewer than ``WARMUP_BLOCKS``
-    samples.
+    They do if their medians differ by less than ``DRIFT``, or if the 95% intervals of the medians
+    overlap. If a half is too short for an interval, its range counts. Returns None with fewer than
+    ``WARMUP_BLOCKS`` samples.
     """
     if len(samples) < WARMUP_BLOCKS:
         return None
@@ -782,14 +826,17 @@ def halves_agree(samples: Sequence[float]) -> bool | None:
 PERCENTILES = (5, 25, 75, 95)
 
 FEWEST_BEYOND = 5
-"""Samples expected beyond a percentile that is reported: 100 samples are needed for the 5th and the
-95th, 20 for the 25th and the 75th. With fewer it is hardly more than the most extreme one."""
+"""The expected number of samples beyond a reported percentile: the 5th and the 95th need 100
+samples, the 25th and the 75th need 20.
+
+With fewer, a percentile is hardly more than the most extreme sample.
+"""
 
 
 def percentiles(samples: Sequence[FloatArray]) -> dict[int, float]:
-    """Return those of ``PERCENTILES`` that all processes' samples ``[n]`` together can show.
+    """Return those of ``PERCENTILES`` that the samples ``[n]`` of all processes together can show.
 
-    They are interpolated linearly (Hyndman and Fan 1996, definition 7, NumPy's).
+    They are interpolated linearly (Hyndman and Fan 1996, definition 7, NumPy's default).
     """
     if not samples:
         return {}

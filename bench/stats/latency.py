@@ -1,9 +1,10 @@
 """Compute percentiles of the calls of streams, over processes and as ratios of two streams.
 
-A percentile of one process is the call of its rank among all of its calls (nearest rank; Hyndman
-and Fan 1996, definition 1), with a nonparametric interval from the binomial distribution (David and
-Nagaraja, *Order Statistics*, 7.1). It takes calls as independent, which successive ones are not
-quite; so over processes each process's percentile is one value, as medians are elsewhere.
+A percentile of one process is the call at its rank among all calls of the process (nearest rank;
+Hyndman and Fan 1996, definition 1). It has a nonparametric interval from the binomial distribution
+(David and Nagaraja, *Order Statistics*, 7.1). This interval assumes that calls are independent,
+which successive calls are not quite. Over processes, the percentile of each process therefore
+counts as one value, as medians do elsewhere.
 """
 
 import functools
@@ -21,12 +22,14 @@ from bench.stats.ratios import RunSamples, compare_all
 from bench.stats.trust import MINORITY
 
 PARTS = (50.0, 90.0, 99.0, 99.9)
-"""The reported percentiles of the latency."""
+"""The percentiles of the latency that are reported."""
 
 BEYOND, PROBABILITY = 2, 0.99
-"""A percentile is reported where two calls lie beyond the true one with this probability: with
-fewer it is hardly more than the slowest call. That is 64 calls for the 90th percentile, 662 for the
-99th (as in MLPerf's early stopping with tolerance 0) and 6,636 for the 99.9th."""
+"""A percentile is reported if two calls lie beyond the true percentile with this probability.
+
+With fewer calls it is hardly more than the slowest call. The 90th percentile needs 64 calls, the
+99th needs 662 (as in MLPerf's early stopping with tolerance 0), and the 99.9th needs 6,636.
+"""
 
 
 @functools.cache
@@ -40,15 +43,15 @@ def fewest_calls(part: float) -> int:
 
 
 def percentile(ordered: intervals.FloatArray, part: float) -> intervals.Interval | None:
-    """Return a percentile of one process's calls ``[n]``, in order; None with too few calls.
+    """Return a percentile of one process's calls ``[n]``, in order, or None for too few calls.
 
-    Its confidence is that of the ranks of its bounds: at least ``CASE_CONFIDENCE``.
+    Its confidence follows from the ranks of its bounds and is at least ``CASE_CONFIDENCE``.
     """
     count, p = ordered.size, part / 100
     if count < fewest_calls(part):
         return None
     low, high, covered = _ranks(count, p)
-    # Rounded first: 0.9 of 70 calls is 63 and a rest of rounding.
+    # Rounding comes first, because 0.9 times 70 calls is 63 plus a rounding error.
     rank = math.ceil(round(p * count, 6))
     bounds = [float(ordered[each - 1]) for each in (low, rank, high)]
     return intervals.Interval(bounds[0], bounds[1], bounds[2], covered)
@@ -58,7 +61,7 @@ def percentile(ordered: intervals.FloatArray, part: float) -> intervals.Interval
 def _ranks(count: int, p: float) -> tuple[int, int, float]:
     """Return the ranks of the bounds of a percentile, with at most equal tails, and their coverage.
 
-    The number of calls below the percentile is Binomial(count, p).
+    The number of calls below the percentile has the distribution Binomial(count, p).
     """
     from scipy import special
 
@@ -72,12 +75,14 @@ def _ranks(count: int, p: float) -> tuple[int, int, float]:
 def over_processes(
     processes: Sequence[Mapping[float, intervals.Interval]], nodes: Sequence[str] = ()
 ) -> dict[float, intervals.CaseInterval]:
-    """Return the percentiles of a case from those of its processes with enough calls.
+    """Return the percentiles of a case from those of its processes that have enough calls.
 
-    Each is the median of the processes' percentiles, with bounds as of medians
-    (``intervals.case_interval``); of one process it is its own. A percentile is left out where more
-    than a ``MINORITY`` of the processes have too few calls, since those are the slower ones. nodes:
-    the node of each process, where nodes are distinguished.
+    Each is the median of the processes' percentiles, with bounds as for medians
+    (``intervals.case_interval``). With one process, it is that of the process. A percentile is left
+    out if more than a ``MINORITY`` of the processes have too few calls, because those are the
+    slower ones.
+
+    nodes: the node of each process, if nodes are distinguished.
     """
     on = nodes or [""] * len(processes)
     found: dict[float, intervals.CaseInterval] = {}
@@ -102,11 +107,11 @@ def over_processes(
 class StreamProcesses:
     """The calls of a streaming case in all of its processes.
 
-    latency: percentiles, by their number (99.9), in seconds from when a call was due; service: from
-    when it began. most: the longest latency. load: how many processes kept a processor busy
-    meanwhile. deadline, missed: seconds, and how many calls took longer; both None without a common
-    deadline. by_process: each process's own percentiles of latency, as samples of one common round.
-    histograms: of latency, one for each process.
+    latency: the percentiles, by their number (99.9), in seconds from when a call was due. service:
+    the same from when it began. most: the longest latency. load: how many processes kept a
+    processor busy meanwhile. deadline, missed: the deadline in seconds, and how many calls took
+    longer. Both are None without a common deadline. by_process: the latency percentiles of each
+    process, as samples of one common round. histograms: one histogram of latency for each process.
     """
 
     calls: int
@@ -123,9 +128,9 @@ class StreamProcesses:
 def combine_streams(
     measured: Sequence[Measurement], nodes: Mapping[str, str]
 ) -> StreamProcesses | None:
-    """Return the calls of these processes together; None of a case that is no stream.
+    """Return the calls of these processes together, or None if the case is not a stream.
 
-    nodes: the node of each run, empty where nodes are not distinguished.
+    nodes: the node of each run, empty if nodes are not distinguished.
     """
     found = [(item.run, item.streaming) for item in measured if item.streaming is not None]
     if not found:
@@ -164,8 +169,9 @@ def compared(
 ) -> list[dict[float, Comparison]]:
     """Return the ratios of the percentiles of each pair, a new stream and a base.
 
-    None with fewer than six processes (on a side, if they share none), or nodes where these are
-    distinguished: unlike for medians, no allowance is known for percentiles (``docs/verdicts.md``).
+    There is no ratio with fewer than six processes (on a side, if they share none), or fewer than
+    six nodes if these are distinguished. Unlike for medians, no allowance is known for percentiles
+    (``docs/verdicts.md``).
     """
     enough: dict[tuple[int, float], tuple[Sequence[RunSamples], Sequence[RunSamples]]] = {}
     for number, (new, base) in enumerate(pairs):

@@ -1,9 +1,10 @@
-"""Group results by session and machine, and machines of one kind as nodes of one section.
+"""Group results by session and machine, with machines of one kind as nodes of one section.
 
-A node is a machine, by the id in its files; host names with the same start of a kernel (containers
-of one machine) are one node. Nodes are of one kind where the facts that determine their times are
-equal (``machine.environment``). Their results of one suite are in one section, whether one command
-used all of them or each measured by itself. ``intervals`` has the statistics.
+A node is a machine, identified by the id in its files. Host names with the same start of a kernel
+(containers of one machine) are one node. Nodes are of one kind if the properties that determine
+their times are equal (``machine.environment``). Their results of one suite are in one section,
+regardless of whether one command used all of them or each measured by itself. ``intervals`` has the
+statistics.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ Item = Measurement | Outcome
 class SectionItems:
     """The items of one section.
 
-    items: in the order of their files. nodes: the names of its machines by their ids, and
-    node_by_run the machine's id for each run's id; both are empty where it is one machine.
+    items: in the order of their files. nodes: the names of its machines, by their ids. node_by_run:
+    the id of the machine, by the id of the run. Both are empty if there is only one machine.
     """
 
     items: Sequence[Item]
@@ -34,20 +35,24 @@ class SectionItems:
 
     @classmethod
     def of(cls, items: Sequence[Item], machine: Mapping[str, str]) -> SectionItems:
-        """Return a section of these items; machine: as ``machines`` returns it."""
+        """Return a section of these items.
+
+        machine: the result of ``machines``.
+        """
         runs = {item.run.id: item.run for item in items}
         node_by_run = {run.id: machine[run.machine_id] for run in runs.values()}
         if len(set(node_by_run.values())) == 1:
             return cls(items)
         firsts = grouped(runs.values(), lambda run: node_by_run[run.id])
-        # Nodes of one kind have one processor: the machine's name does not distinguish them.
+        # Nodes of one kind have the same processor, so the name of the machine does not distinguish
+        # them.
         return cls(
             items, distinct({node: run.host for node, (run, *_) in firsts.items()}), node_by_run
         )
 
 
 def distinct(names: Mapping[str, str]) -> dict[str, str]:
-    """Return the name of each machine by its id, with the id where two have the same."""
+    """Return the name of each machine by its id. Equal names are followed by the id."""
     times = Counter(names.values())
     return {
         machine: name if name and times[name] == 1 else f"{name}#{machine}"
@@ -57,7 +62,10 @@ def distinct(names: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """The items of one machine in one session; number: its place in the order of files."""
+    """The items of one machine in one session.
+
+    number: the place in the order of files.
+    """
 
     number: int
     machine: str
@@ -73,10 +81,10 @@ class _Part:
         return set().union(*_kinds(runs.values()).values())
 
     def fits(self, other: _Part) -> bool:
-        """Return whether they are of two machines of one kind and of one suite.
+        """Return whether two parts are of two machines of one kind, and of one suite.
 
-        Backends with other libraries have processes of their own, so that a machine may be of
-        several kinds; one in common is enough.
+        Backends with other libraries have processes of their own, so a machine may be of several
+        kinds. One common kind is enough.
         """
         return (
             self.machine != other.machine
@@ -86,10 +94,10 @@ class _Part:
 
 
 def places(items: Sequence[Item]) -> list[SectionItems]:
-    """Return the items by session and machine, nodes of one kind and suite together.
+    """Return the items by session and machine, with nodes of one kind and suite together.
 
-    The newest sessions of several machines are together, then those before; sessions of one machine
-    are never together. A machine of an unknown kind is alone.
+    The newest sessions of several machines are together, then the sessions before them. Sessions of
+    one machine are never together. A machine of an unknown kind is alone.
     """
     machine = machines(item.run for item in items)
     of_parts = grouped(items, lambda item: (item.run.session, machine[item.run.machine_id]))
@@ -98,7 +106,8 @@ def places(items: Sequence[Item]) -> list[SectionItems]:
     sessions: dict[str, list[list[_Part]]] = {}
     for number, ((session, own), items_of) in enumerate(of_parts.items()):
         _join([_Part(number, own, items_of)], sessions.setdefault(session, []))
-    # The newest of each machine first, by the clocks of their machines, which may differ.
+    # The newest session of each machine comes first, by the clocks of the machines, which may
+    # differ.
     clusters = sorted(
         (cluster for found in sessions.values() for cluster in found),
         key=lambda parts: max(min(item.run.started for item in part.items) for part in parts),
@@ -116,7 +125,7 @@ def places(items: Sequence[Item]) -> list[SectionItems]:
 
 
 def _join(cluster: list[_Part], groups: list[list[_Part]]) -> None:
-    """Add a cluster to the first group where all of it fits, or else as a group of its own."""
+    """Add a cluster to the first group in which all of it fits, or else as a group of its own."""
     fitting = (g for g in groups if all(part.fits(each) for part in cluster for each in g))
     if (group := next(fitting, None)) is not None:
         group.extend(cluster)
@@ -125,7 +134,11 @@ def _join(cluster: list[_Part], groups: list[list[_Part]]) -> None:
 
 
 def machines(runs: Iterable[Run]) -> dict[str, str]:
-    """Return of each machine's id that of the first with the same start of a kernel, or its own."""
+    """Return for the id of each machine the id of the first machine with the same start of a
+    kernel.
+
+    If there is none, it is the machine's own id.
+    """
     found: dict[str, str] = {}
     booted: dict[str, str] = {}
     for run in runs:
@@ -139,7 +152,10 @@ def machines(runs: Iterable[Run]) -> dict[str, str]:
 
 
 def map_runs_to_nodes(*sides: Sequence[Item]) -> dict[str, str]:
-    """Return the node of each run by its id; empty where no side is of several machines."""
+    """Return the node of each run by its id.
+
+    The result is empty if no side has several machines.
+    """
     found = machines(item.run for side in sides for item in side)
     if all(len({found[item.run.machine_id] for item in side}) < 2 for side in sides):
         return {}
@@ -147,7 +163,7 @@ def map_runs_to_nodes(*sides: Sequence[Item]) -> dict[str, str]:
 
 
 def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
-    """Return the kinds of each machine by its id, as its runs say."""
+    """Return the kinds of each machine by its id, as its runs describe them."""
     kinds: dict[str, set[MachineKind]] = {}
     for run in runs:
         kind = machine_kind(run.before)
@@ -156,7 +172,7 @@ def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
 
 
 def in_one_kind(runs: Iterable[Run]) -> dict[str, str]:
-    """Return of each machine's id that of the first machine of its kind, or its own."""
+    """Return for the id of each machine the id of the first machine of its kind, or its own."""
     kinds = _kinds(runs)
     found: dict[str, str] = {}
     for machine, own in kinds.items():

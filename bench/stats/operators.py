@@ -1,7 +1,7 @@
-"""Find what bounds a case from a profile of its operators.
+"""Find what limits a case, from a profile of its operators.
 
 Operators are classified by their names, which frameworks choose: ``_MklMatMul`` is TensorFlow's,
-``aten::addmm`` PyTorch's, ``dot`` XLA's.
+``aten::addmm`` is PyTorch's, and ``dot`` is XLA's.
 """
 
 import re
@@ -14,7 +14,7 @@ NOTHING = "nothing"
 """The part of a step in which no operator ran."""
 
 OVERHEAD = "overhead"
-"""Operators that only call others: their own time is that of starting them."""
+"""Operators that only call others. Their own time is the time of starting those."""
 
 _KINDS = (
     (
@@ -46,15 +46,17 @@ _KINDS = (
 
 
 def kind(name: str) -> str:
-    """Return ``products``, ``copies``, ``overhead``, or ``gates`` for all other operators."""
+    """Return ``products``, ``copies``, ``overhead``, or for all other operators ``gates``."""
     return next((found for found, pattern in _KINDS if pattern.search(name)), bound.GATES)
 
 
 def shares(profile: Profile, seconds: float) -> dict[str, float]:
-    """Return the parts of a step by kind; the rest is ``NOTHING``.
+    """Return the parts of a step by kind. The rest is ``NOTHING``.
 
-    seconds: of the step without a profiler. Operators that run in parallel share the time that they
-    cover. Where the profiler made them slower than the step is, their time is taken for all of it.
+    Operators that run in parallel share the time that they cover. If the profiler made them slower
+    than the step, their time counts as the whole step.
+
+    seconds: the time of the step without a profiler.
     """
     spent = dict.fromkeys((bound.PRODUCTS, bound.COPIES, bound.GATES, OVERHEAD), 0.0)
     for name, each in by_name(profile.events).items():
@@ -64,7 +66,8 @@ def shares(profile: Profile, seconds: float) -> dict[str, float]:
     if computed <= 0.0:
         return {**spent, NOTHING: 1.0}
     work = [each for each in profile.events if kind(each.name) != OVERHEAD]
-    # Own time alone: what covers the time of others, such as a loop, is in none of them.
+    # Only own time counts: an operator that covers the time of others, such as a loop, is in none
+    # of them.
     busy = min(covered(work), computed) / profile.steps
     step = max(seconds, busy)
     parts = {name: value * busy / computed / step for name, value in spent.items()}
@@ -77,9 +80,9 @@ def profiled_bound(
     valid: float,
     profile: Mapping[str, float],
 ) -> bound.Bound:
-    """Return what a case is bound by: what its profile shows to take most, else what its roofs say.
+    """Return what a case is bound by: what takes most in its profile, or else what its roofs say.
 
-    figures, owners, valid: as of ``bound``. profile: as ``shares`` returns it.
+    figures, owners, valid: see ``bound``. profile: the result of ``shares``.
     """
     of_roofs = bound.bound(figures, owners, valid)
     roofs, launching = of_roofs.parts, bound.starting(owners)

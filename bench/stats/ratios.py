@@ -1,14 +1,14 @@
 """Compute ratios of times with their verdicts from the samples of processes.
 
-Pairs the samples of each process, and combines processes, nodes or cases into one t distribution.
-The unit of replication is the run (one process), since samples of one process are far more alike
-than the medians of fresh processes; where runs name their nodes (machines of one kind), it is the
-node.
+This module pairs the samples of each process, and combines processes, nodes or cases into one t
+distribution. The unit of replication is the run (one process), because the samples of one process
+are far more alike than the medians of fresh processes. If runs name their nodes (machines of one
+kind), the unit is the node.
 
-A reference is a third case in the processes of both sides of a comparison. It is taken to be as
-fast next to either side, up to ``REFERENCE_ALLOWANCE``. Where its own times over all of its cases
-differ between the two kinds of processes, every ratio over it may be off by as much, and the half
-width of its interval grows by that difference.
+A reference is a third case in the processes of both sides of a comparison. It is assumed to be
+equally fast next to either side, up to ``REFERENCE_ALLOWANCE``. If its own times over all of its
+cases differ between the two kinds of processes, every ratio over it may be off by as much. The half
+width of the interval then grows by this difference.
 """
 
 from __future__ import annotations
@@ -46,28 +46,29 @@ from bench.stats.intervals import BoolArray, Estimates, FloatArray, IntArray, In
 HETEROGENEOUS, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
     *("heterogeneous", "of_processes_means", "of_cases", "of_cases_together"),
 )
-"""Codes of what a mean over cases, or a comparison over a heterogeneous reference, is based on."""
+"""The codes of what a mean over cases, or a comparison over a heterogeneous reference, is based
+on.
+"""
 
 # The largest spread of a ratio of two sides measured one after the other that was seen on two
-# shared CPU cores. It is assumed of *times* where there are too few processes.
+# shared CPU cores. It is assumed for *times* if there are too few processes.
 SEQUENTIAL_ALLOWANCE = 0.15
 
-# Samples that are compared at once: some 100 MB of arrays.
+# The number of samples that are compared at once: some 100 MB of arrays.
 _MOST_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunSamples:
-    """What one process measured of one case.
+    """The samples of one case in one process.
 
-    run: the process's id; samples of both sides with the same id share that process.
-    samples ``[n]`` in seconds per step.
-    rounds ``[n]``: the alternating round of each sample, or None where the two cases were not
-        interleaved (rounds of different groups of cases are unrelated).
-    adjacent: whether ``run`` names two adjacent processes, each of which measured one side.
-    node: the machine, where several of one kind are distinguished, else empty.
-    started: when the process started, in seconds since any moment; None if that is not known. The
-        order of processes counts where it is known of all of them.
+    run: the id of the process. Samples of both sides with the same id share that process. samples:
+    ``[n]``, in seconds per step. rounds: ``[n]``, the alternating round of each sample, or None if
+    the two cases were not interleaved. Rounds of different groups of cases are unrelated. adjacent:
+    whether ``run`` names two adjacent processes, each of which measured one side. node: the
+    machine, if several of one kind are distinguished, or else empty. started: when the process
+    started, in seconds since any moment, or None if that is unknown. The order of processes counts
+    if it is known for all of them.
 
     Raises ValueError for samples that are not finite and positive, or rounds of another length.
     """
@@ -94,13 +95,13 @@ class RunSamples:
 
     @property
     def without_rounds(self) -> RunSamples:
-        """The same samples, for a case that was not interleaved with the other one."""
+        """Return the same samples, for a case that was not interleaved with the other one."""
         return RunSamples(self.run, self.samples, node=self.node, started=self.started)
 
 
 _Side: TypeAlias = Sequence[RunSamples]
 Sides: TypeAlias = tuple[_Side, _Side] | tuple[_Side, _Side, _Side]
-"""The runs of a new case, of a base and, perhaps, of a reference."""
+"""The runs of a new case, of a base and possibly of a reference."""
 
 
 # Processes
@@ -109,9 +110,10 @@ Sides: TypeAlias = tuple[_Side, _Side] | tuple[_Side, _Side, _Side]
 def paired_logs(
     new: Sequence[RunSamples], base: Sequence[RunSamples]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the log medians of pairs of runs over shared rounds, and their differences' errors.
+    """Return the log medians of pairs of runs over shared rounds, and the errors of the
+    differences.
 
-    All three ``[pairs]`` are not a number where no round is shared.
+    All three have the shape ``[pairs]`` and are NaN where no round is shared.
     """
     log_new, log_base, errors = (np.full(len(new), np.nan) for _ in range(3))
     times, rounds, owners = [], [], []
@@ -121,7 +123,7 @@ def paired_logs(
         rounds.append(np.concatenate([np.empty(0, np.int64), *(each[1] for each in timed)]))
         sizes = [0 if run.rounds is None else run.rounds.size for run in side]
         owners.append(np.repeat(np.arange(len(side)), sizes))
-    # A number for each round of each pair. Of a round with several samples the first one counts.
+    # Each round of each pair gets a number. If a round has several samples, the first one counts.
     known, codes = np.unique(np.concatenate(rounds), return_inverse=True)
     new_codes, base_codes = np.split(codes, [rounds[0].size])
     shared, *places = np.intersect1d(
@@ -134,7 +136,7 @@ def paired_logs(
     in_rounds = [of[place] for of, place in zip(times, places, strict=True)]
     for logs, of in zip((log_new, log_base), in_rounds, strict=True):
         logs[pairs] = np.log(intervals.median_intervals(of, offsets)[1])
-    # The difference within each round, so that a drift that both sides follow cancels.
+    # The difference is taken within each round, so that a drift that both sides follow cancels.
     differences = np.log(in_rounds[0]) - np.log(in_rounds[1])
     low, _, high, coverage = intervals.median_intervals(differences, offsets)
     errors[pairs] = own_errors(low, high, coverage)
@@ -142,11 +144,12 @@ def paired_logs(
 
 
 def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> FloatArray:
-    """Return the standard error of the median of each process's logs, whatever their distribution.
+    """Return the standard error of the median of each process's logs, for any distribution.
 
-    low, high, coverage: of the order-statistics interval of the logs. The error is its half width
-    over the normal quantile of its confidence. A single sample has coverage 0 and the widest
-    allowance.
+    The error is the half width of the order-statistics interval, divided by the normal quantile of
+    its confidence. A single sample has the coverage 0 and gets the widest allowance.
+
+    low, high, coverage: the interval of the logs.
     """
     from scipy import special
 
@@ -167,9 +170,9 @@ def _log_medians(runs: Sequence[RunSamples]) -> tuple[FloatArray, FloatArray]:
 class Units:
     """The log medians of the processes of many comparisons or sides, one after the other.
 
-    runs: the processes' ids; logs ``[units]``; errors ``[units]``: each one's own standard error;
-    offsets ``[comparisons + 1]``; in_order ``[comparisons]``: whether the processes of each are in
-    the order in which they started.
+    runs: the ids of the processes. logs: ``[units]``. errors: ``[units]``, the standard error of
+    each. offsets: ``[comparisons + 1]``. in_order: ``[comparisons]``, whether the processes of each
+    are in the order in which they started.
     """
 
     runs: list[str]
@@ -192,7 +195,10 @@ class Units:
         return cls.of(sides, *_log_medians([run for side in sides for run in side]))
 
     def means(self, allowance: float | FloatArray) -> Means:
-        """Return the means over the processes of each; with these processes' own errors, if few."""
+        """Return the means over the processes of each.
+
+        If there are few, add the processes' own errors.
+        """
         counts = np.diff(self.offsets)
         allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
         found = np.empty((len(fields(Means)), counts.size))
@@ -219,7 +225,7 @@ def _ratios(
 ) -> tuple[Units, list[Units], BoolArray]:
     """Return the processes' log ratios, their log medians, and which comparisons are interleaved.
 
-    new, base: of the same runs, in the same order, ``[comparisons][processes]``.
+    new, base: the same runs in the same order, ``[comparisons][processes]``.
     """
     counts = np.array([len(each) for each in new])
     news, bases = ([run for each in side for run in each] for side in (new, base))
@@ -240,7 +246,7 @@ def _ratios(
 
 @dataclass(frozen=True)
 class LogRatios(Estimates):
-    """Log ratios, and why each is UNCLEAR where it would have another verdict."""
+    """Log ratios, and for each UNCLEAR one the reasons why it has no other verdict."""
 
     reasons: Sequence[tuple[Reason, ...]]
 
@@ -248,9 +254,10 @@ class LogRatios(Estimates):
 def difference(new: Means, base: Means | None = None) -> LogRatios:
     """Return the log ratios of paired means, or of two sides.
 
-    Means allow for the order of the processes. Where the arithmetic mean of all processes, outlying
-    ones too, has the other sign, the interval reaches as far beyond 0 as that mean, or as the
-    middle on its own side, whichever is nearer: excluded processes alone make no verdict.
+    The means allow for the order of the processes. If the arithmetic mean of all processes,
+    including outlying ones, has the other sign, the interval is widened beyond 0. It then reaches
+    as far as that mean or as the mirrored middle, whichever is nearer to 0. Excluded processes
+    alone therefore never make a verdict.
     """
     found: Estimates = new if base is None else new.minus(base)
     steady = replace(new, errors=new.steady_errors)
@@ -290,8 +297,8 @@ def with_verdicts(
 ) -> list[Comparison]:
     """Return the comparison of each log ratio, with its interval and verdict.
 
-    logs: of the processes of both sides. parts: the sides' means, if spreads and excluded processes
-    are to be reported.
+    logs: the logs of the processes of both sides. parts: the means of the sides, if spreads and
+    excluded processes are to be reported.
     """
     count, (lows, highs) = found.middles.size, found.bounds()
     with np.errstate(over="ignore", under="ignore"):
@@ -299,7 +306,7 @@ def with_verdicts(
     numbers = np.array([found.middles, found.errors, found.degrees]).T.tolist()
     found_verdicts = verdicts(lows, highs).tolist()
     new, base = [units.by_run() for units in logs] or [[{}] * count] * 2
-    # A side of one process has no spread (not a number), and then neither has the comparison.
+    # A side with one process has no spread (NaN), and then the comparison has none either.
     spreads = np.max([each.spreads for each in parts] or [np.full(count, math.nan)], axis=0)
     excluded = np.sum([each.excluded for each in parts] or [np.zeros(count)], axis=0).tolist()
     in_order = logs[0].in_order.tolist() if logs else [False] * count
@@ -331,28 +338,30 @@ def with_verdicts(
 def compare(*sides: Sequence[RunSamples]) -> Comparison:
     """Return the ratio ``time_new / time_base`` of two cases, with its 99.5% interval and verdict.
 
-    If the sides share runs, only those count, and the unit is a run's log ratio of medians: over
-    the shared alternating rounds (``ALTERNATING``), or of all samples where rounds are not given
-    or not shared (``SEQUENTIAL``). Else the units are each side's log medians (``UNPAIRED``), or,
-    with a third case, the reference, that shares runs with each, each side's log ratios to it
-    (``BRIDGED``), in which the noise of a process cancels.
+    If the sides share runs, only these count, and the unit is the log ratio of medians of a run.
+    The medians are taken over the shared alternating rounds (``ALTERNATING``), or over all samples
+    if rounds are not given or not shared (``SEQUENTIAL``). Otherwise the units are the log medians
+    of each side (``UNPAIRED``). With a third case, the reference, that shares runs with each side,
+    they are the log ratios of each side to it (``BRIDGED``), in which the noise of a process
+    cancels.
 
-    The interval is a t-interval over the processes in which outlying ones have little weight (see
-    ``process_means``), or Welch's of two such sides (Welch 1947). With fewer than 6 processes (on a
-    side) an allowance for this pairing is assumed, and each process's own error is added in
-    quadrature. Where runs name their nodes, nodes that have both sides are compared, and the
-    interval is over them (``means_over_nodes``); without such a node it is of the sides' times.
+    The interval is a t-interval over the processes, in which outlying processes have little weight
+    (see ``process_means``), or Welch's interval of two such sides (Welch 1947). With fewer than 6
+    processes (on a side), an allowance for this pairing is assumed, and the own error of each
+    process is added in quadrature. If runs name their nodes, nodes that have both sides are
+    compared, and the interval is over the nodes (``means_over_nodes``). If no node has both sides,
+    the interval is that of the sides' times.
 
-    Raises ValueError where a side is empty or has one run twice.
+    Raises ValueError if a side is empty or has one run twice.
     """
     return compare_all([cast("Sides", sides)])[0]
 
 
 def compare_all(pairs: Sequence[Sides]) -> list[Comparison]:
-    """Compare ``(new, base)`` or ``(new, base, reference)`` of all cases. Raises ValueError."""
+    """Compare ``(new, base)`` or ``(new, base, reference)`` of all cases. Raise ValueError."""
     found: list[Comparison] = []
     start = size = 0
-    # A part at a time, so that the arrays of a large store are not in memory all at once.
+    # The work is done in parts, so that the arrays of a large store are not in memory all at once.
     for index, sides in enumerate(pairs, start=1):
         size += sum(run.samples.size for side in sides for run in side)
         if size > _MOST_AT_ONCE or index == len(pairs):
@@ -368,7 +377,7 @@ def compare_all(pairs: Sequence[Sides]) -> list[Comparison]:
 
 
 def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
-    """Compare pairs of cases of one machine; all of a kind at once."""
+    """Compare pairs of cases of one machine, all pairs of a kind at once."""
     kinds: dict[Pairing, dict[int, tuple[list[RunSamples], ...]]] = {}
     for index, (new, base, *reference) in enumerate(pairs):
         sides = _by_run("new", new), _by_run("base", base)
@@ -411,7 +420,10 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
 
 
 def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
-    """Return runs by id, in order of start if known. Raises ValueError for none, or one twice."""
+    """Return runs by id, in the order of their start if known.
+
+    Raises ValueError for no run, or for a run that occurs twice.
+    """
     if len(runs) == 0:
         raise ValueError(f"{name}: no run")
     if all(run.started is not None for run in runs):
@@ -425,7 +437,7 @@ def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
 def _shared(
     one: Mapping[str, RunSamples], other: Mapping[str, RunSamples]
 ) -> tuple[list[RunSamples], list[RunSamples]] | tuple[()]:
-    """Return the runs that two cases share, of each; nothing if there are none."""
+    """Return the runs that two cases share, for each of them, or nothing if they share none."""
     runs = [run for run in one if run in other]
     return ([one[run] for run in runs], [other[run] for run in runs]) if runs else ()
 
@@ -453,7 +465,7 @@ def _compare_nodes(pairs: Sequence[Sides]) -> list[Comparison]:
 
 
 def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
-    """Return the comparison over the nodes of each case, from that of each node."""
+    """Return the comparison over the nodes of each case, from the comparison of each node."""
     found: dict[int, Comparison] = {}
     for count in {len(nodes) for nodes in cases}:
         here = [index for index, nodes in enumerate(cases) if len(nodes) == count]
@@ -532,11 +544,11 @@ def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
 def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     """Return the geometric mean of the ratios of several cases, with its interval and verdict.
 
-    The cases of one process are not independent. Where all cases were measured in the same 6
-    processes or more, the unit is a process's own geometric mean; where they were on the same nodes
-    it is a node's. Else the standard error is the mean of the cases' errors: that of fully
-    dependent cases, an upper limit otherwise. A reference may differ by as much in all cases, so
-    that their mean does not reduce that.
+    The cases of one process are not independent. If all cases were measured in the same 6 or more
+    processes, the unit is the geometric mean of a process. If they were measured on the same nodes,
+    it is that of a node. Otherwise the standard error is the mean of the cases' errors, which is
+    the error of fully dependent cases and an upper limit for others. A reference may differ by the
+    same amount in all cases, so taking the mean does not reduce this difference.
 
     Raises ValueError without a comparison.
     """
@@ -560,7 +572,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         and item.base_logs.keys() == first.base_logs.keys()
         for item in comparisons
     ):
-        # Their errors include those of the references.
+        # The errors include those of the references.
         found = _dependent_mean(comparisons, processes)
         return replace(found, heterogeneity=most_heterogeneous(tests))
     new, base = (
@@ -585,7 +597,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
 def _dependent_mean(comparisons: Sequence[Comparison], processes: int) -> Comparison:
     """Return the mean of cases whose errors are not known to be independent.
 
-    It has the largest allowance, the loosest pairing and the fewest processes of all of them.
+    It has the largest allowance, the loosest pairing and the fewest processes of all cases.
     """
     pairing = loosest(item.pairing for item in comparisons)
     allowance = max((item.allowance for item in comparisons if item.allowance), default=None)
@@ -602,11 +614,12 @@ def _dependent_mean(comparisons: Sequence[Comparison], processes: int) -> Compar
 
 
 def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
-    """Return of each group of comparisons with one base whether all are SLOWER, so it is fastest.
+    """Return for each group of comparisons with one base whether all are SLOWER: the base is
+    fastest.
 
-    Each p-value must be below the level over their number (Bonferroni). Holm's method does not
-    correct the weakest of them, which with the choice of the first by its median is false in more
-    than 1% where an equal third is noisy. False without a comparison.
+    Each p-value must be below the level divided by the number of comparisons (Bonferroni). Holm's
+    method does not correct the weakest of them. Because the first case is chosen by its median,
+    this would be false in more than 1% if an equal third case is noisy. False without a comparison.
     """
     numbers = [(f.log_ratio, f.standard_error, f.degrees) for group in groups for f in group]
     p_values = iter(Estimates(*np.array(numbers).reshape(-1, 3).T).p_slower().tolist())
@@ -623,8 +636,10 @@ def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
 def allow_for(found: Comparison, tests: Sequence[Heterogeneity | None]) -> Comparison:
     """Return a comparison over references with an interval that allows for their differences.
 
-    tests: of each of its cases, None without a reference. The cases are taken to be off together,
-    by the mean of their references' significant differences.
+    The cases are assumed to be off together, by the mean of their references' significant
+    differences.
+
+    tests: one for each of its cases, None without a reference.
     """
     heterogeneity = most_heterogeneous(tests)
     differing = [each.found for each in tests if each is not None and each.significant]
@@ -648,16 +663,17 @@ def allow_for(found: Comparison, tests: Sequence[Heterogeneity | None]) -> Compa
 
 
 def most_heterogeneous(tests: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
-    """Return the test to report: the largest difference, significant ones before others."""
+    """Return the test to report: the largest difference, with significant ones first."""
     known = [each for each in tests if each is not None]
     return max(known, key=lambda each: (each.significant, abs(each.found.log_ratio)), default=None)
 
 
 def with_difference(found: Estimates, references: Estimates) -> Estimates:
-    """Return log ratios over references that differ by so much (logs, not below 0), ``[cases]``.
+    """Return log ratios over references that differ by this much (logs, at least 0), ``[cases]``.
 
-    The interval is as much wider as the difference, which is systematic, and has the errors of both
-    with the fewer degrees: with Welch's it could become narrower where the ratio has few degrees.
+    The difference is systematic, so the interval becomes wider by it. It has the errors of both,
+    with the smaller number of degrees. With Welch's degrees it could become narrower if the ratio
+    has few degrees.
     """
     free = np.minimum(found.degrees, references.degrees)
     unit = Estimates(np.zeros_like(found.errors), np.ones_like(found.errors), free)
@@ -666,13 +682,14 @@ def with_difference(found: Estimates, references: Estimates) -> Estimates:
 
 
 Case = tuple[str, Sequence[RunSamples], bool]
-"""A backend's processes at one case, and whether it is INVALID."""
+"""The processes of a backend at one case, and whether the case is INVALID."""
 
 
 class HeterogeneityTests:
-    """Tests of how far a reference differs between the processes of two backends, over its cases.
+    """Test how far a reference differs between the processes of two backends, over all its cases.
 
-    cases: of one place and device, all backends. A reference's INVALID ones are excluded.
+    cases: the cases of all backends of one place and device. INVALID cases of a reference are
+    excluded.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:
@@ -685,9 +702,9 @@ class HeterogeneityTests:
                 self._cases.setdefault(backend, []).append(runs)
 
     def between(self, reference: str, new: str, base: str) -> Heterogeneity | None:
-        """Return the reference in the processes of new compared with it in those of base.
+        """Return the reference in the processes of new, compared with it in those of base.
 
-        None where it has no case in processes of each that are not processes of both.
+        None if it has no case in processes of each side that are not processes of both.
         """
         key = reference, new, base
         if key not in self._found:
@@ -706,8 +723,8 @@ class HeterogeneityTests:
         if not cases:
             return None
         if many := [case for case in cases if min(map(len, case)) >= intervals.ENOUGH_PROCESSES]:
-            # The cases of a process are not independent, so only the means of processes with the
-            # same cases can be compared, unless too few are left.
+            # The cases of a process are not independent, so only means of processes with the same
+            # cases can be compared, unless too few such processes are left.
             ids = [[{run.run for run in side} for side in case] for case in many]
             common = [set.intersection(*side) for side in zip(*ids, strict=True)]
             cases = many

@@ -1,9 +1,9 @@
 """Find whether the numbers of a case are reliable, over all processes that measured it.
 
-Each process records whether its measurement is valid. Times and ratios are judged separately: a
-machine whose speed changes makes a time unreliable, but not the ratio of two backends that were
-interleaved in the same processes. With enough processes their medians show how far they agree, and
-a disturbance of a few of them is only noted.
+Each process records whether its measurement is valid. Times and ratios are judged separately: if
+the speed of a machine changes, a time is unreliable, but not the ratio of two backends that were
+interleaved in the same processes. With enough processes, their medians show how far they agree. A
+disturbance of a few of them is then only noted.
 """
 
 import itertools
@@ -19,43 +19,63 @@ from bench.stats.intervals import ENOUGH_PROCESSES, CaseInterval, halves_agree
 from bench.stats.ratios import RunSamples
 
 WIDE = 0.05
-"""The largest relative half width of a median's 95% interval: backends often differ by less."""
+"""The largest accepted relative half width of a median's 95% interval.
+
+Backends often differ by less.
+"""
 
 WIDE_OVER_PROCESSES = 0.25
-"""The same over processes, between which a machine's own speed changes, by a tenth and more on
-shared ones. Beyond a quarter not even a time's first digit is known."""
+"""The same over processes, between which the speed of the machine itself changes, by a tenth and
+more on shared machines.
+
+Beyond a quarter, not even the first digit of a time is known.
+"""
 
 MINORITY = 0.25
-"""The part of the processes that may have been disturbed: so few hardly change the median."""
+"""The part of the processes that may have been disturbed.
+
+So few of them hardly change the median.
+"""
 
 FEW_PROCESSES = "few_processes"
-"""Noted where a session ended before a case had enough processes for an interval without an
-allowance; ``bench.run`` counts such cases as INVALID."""
+"""Noted if a session ended before a case had enough processes for an interval without an allowance.
+
+``bench.run`` counts such cases as INVALID.
+"""
 
 WIDE_INTERVAL = "wide_interval"
-"""The interval of a median is too wide, of one process or over several."""
+"""The interval of a median is too wide, in one process or over several."""
 
 FEW_SAMPLES, NOT_STEADY = "few_samples", "not_steady"
-"""Recorded by a process: it has few samples, or their earlier and later halves differ."""
+"""Recorded by a process that has few samples, or whose earlier and later samples differ."""
 
 OF_RATIO = UNSTEADY_RATIO, FEW_ROUNDS = "unsteady_ratio", "few_rounds"
-"""Problems of a ratio of two valid sides: it differs between the earlier and later rounds of a
-process, or has too few rounds for an interval."""
+"""The problems of a ratio of two valid sides.
+
+It differs between the earlier and later rounds of a process, or has too few rounds for an interval.
+"""
 
 _OF_ONE_PROCESS = (FEW_SAMPLES, WIDE_INTERVAL)
-"""Reasons that do not matter with enough processes, since their medians show how far they agree."""
+"""The reasons that do not matter with enough processes, because their medians show how far they
+agree.
+"""
 
 OF_TIME = (*_OF_ONE_PROCESS, NOT_STEADY)
-"""Reasons that concern only times: a ratio has an interval of its own, and its steadiness is
-tested by itself."""
+"""The reasons that concern only times.
+
+A ratio has an interval of its own, and its steadiness is tested separately.
+"""
 
 _GRAVE = ("failed", "timed_out")
-"""Outcomes that make a case INVALID, however many other processes have a time."""
+"""The outcomes that make a case INVALID, however many other processes have a time."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a row is unreliable: a process's reason or one found here, in how many of its runs."""
+    """Why a row is unreliable, with the number of its runs that are affected.
+
+    reason: recorded by a process, or found in this module. runs: the affected runs. of: all runs.
+    """
 
     code: str
     reason: Reason
@@ -67,9 +87,10 @@ class Problem:
 class Validity:
     """The problems of a case.
 
-    invalid: of its time and its ratios. of_time: of its time alone. noted: without consequences.
-    unsteady, few_samples: the ids of the processes in which it reached no steady state, or had few
-    samples. managed: whether ``bench.run`` measured it, whose options advice then names.
+    invalid: those of its time and its ratios. of_time: those of its time only. noted: those without
+    consequences. unsteady, few_samples: the ids of the processes in which it reached no steady
+    state, or had few samples. managed: whether ``bench.run`` measured it; advice then names options
+    of ``bench.run``.
     """
 
     invalid: tuple[Problem, ...] = ()
@@ -81,15 +102,15 @@ class Validity:
 
     @property
     def time(self) -> tuple[Problem, ...]:
-        """The problems of its time."""
+        """Return the problems of its time."""
         return self.invalid + self.of_time
 
     @property
     def unpaired(self) -> tuple[Problem, ...]:
-        """The problems of its ratio to a case of other processes.
+        """Return the problems of its ratio to a case of other processes.
 
-        No noise cancels there, so that an unsteady time makes an unsteady ratio. The ratio's own
-        interval contains that of the time.
+        No noise cancels in such a ratio, so an unsteady time makes an unsteady ratio. The interval
+        of the ratio already contains that of the time.
         """
         return self.invalid + tuple(each for each in self.of_time if each.code != WIDE_INTERVAL)
 
@@ -99,13 +120,13 @@ def pooled(
 ) -> Validity:
     """Return the problems of a case over its processes.
 
-    measured: at least one. outcomes: of processes in which the case got no time. interval: of the
-    case's median over the processes.
+    measured: at least one measurement. outcomes: those of processes in which the case got no time.
+    interval: that of the case's median over the processes.
     """
     runs = len({item.run.id for item in measured} | {item.run.id for item in outcomes})
     reasons = [reason for item in measured if not item.valid for reason in item.reasons]
     for outcome in outcomes:
-        if outcome.outcome != "interrupted":  # from the keyboard
+        if outcome.outcome != "interrupted":  # This outcome comes from the keyboard.
             reasons.append(Reason(outcome.outcome, {"of": outcome.reason}))
     processes = len(measured)
     enough = processes >= ENOUGH_PROCESSES
@@ -144,7 +165,7 @@ def pooled(
 
 
 def _many(disturbed: int, processes: int) -> bool:
-    """Return whether too many processes were disturbed for the numbers over them to be reliable."""
+    """Return whether more processes were disturbed than a result over them can bear."""
     return disturbed > MINORITY * processes if processes >= ENOUGH_PROCESSES else disturbed > 0
 
 
@@ -161,12 +182,12 @@ Side = tuple[Validity, Sequence[RunSamples]]
 
 
 def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
-    """Return the problems of a ratio without those that make a side INVALID.
+    """Return the problems of a ratio, except those that make a side INVALID.
 
-    Of sides in the same processes: too many processes in which their ratio differs between the
-    earlier and the later rounds (``halves_agree`` on the rounds' ratios, in which a common drift
-    cancels), and with fewer than 6 processes one with few rounds. Of other sides: the problems of
-    their times.
+    For sides in the same processes, there are two. In too many processes, the ratio differs between
+    the earlier and the later rounds (``halves_agree`` on the ratios of rounds, in which a common
+    drift cancels). Or with fewer than 6 processes, one has few rounds. For other sides, these are
+    the problems of their times.
     """
     (validity, runs), (base_validity, base_runs) = new, base
     unsteady = validity.unsteady | base_validity.unsteady
@@ -194,6 +215,6 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
 def _drifted(new: RunSamples, base: RunSamples) -> bool:
     """Return whether the ratio of two sides differs between earlier and later rounds."""
     if new.rounds is None or base.rounds is None:
-        return True  # not interleaved: the drift of one side is a drift of the ratio
+        return True  # Without interleaving, the drift of one side is a drift of the ratio.
     _, here, there = np.intersect1d(new.rounds, base.rounds, return_indices=True)
     return halves_agree((new.samples[here] / base.samples[there]).tolist()) is False

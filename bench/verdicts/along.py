@@ -1,4 +1,6 @@
-"""Fit fixed cost and slope of a step along windows or timesteps, and find the cheapest windows."""
+"""Fit the fixed cost and slope of a step along windows or timesteps, and find the cheapest
+windows.
+"""
 
 from __future__ import annotations
 
@@ -29,25 +31,33 @@ from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import KINDS, Section, ranked_backends
 
 NO_LINE = 0.5
-"""The largest relative residual of a line: with more the times do not consist of a fixed cost and
-one for each timestep."""
+"""The largest accepted relative residual of a line.
+
+With a larger residual, the times do not consist of a fixed cost and a cost for each timestep.
+"""
 
 FEWEST_WINDOWS = 3
-"""Two windows always make a line; the third can contradict it."""
+"""Two windows always lie on a line. The third one can contradict it."""
 
 OTHER_LINE = 0.99
-"""The confidence that some windows alone have another line. Up to half as many parts as there are
-windows are compared, at either end: at 95% a true line would be called bent in one case of six."""
+"""The confidence that some of the windows have a different line.
+
+Up to half as many parts as there are windows are compared, at either end. At 95%, a true line would
+be called bent in one case of six.
+"""
 
 OTHER_TIME = 0.01
-"""The other line must differ in some time by more than this: less changes no answer."""
+"""The other line must differ by more than this in some time.
+
+A smaller difference changes no answer.
+"""
 
 _MOST_ITERATIONS = 50
 
 
 @dataclass(frozen=True)
 class FittedLine:
-    """``fixed + per_timestep * length``, in seconds: the mean of the processes' lines."""
+    """The line ``fixed + per_timestep * length``, in seconds: the mean of the processes' lines."""
 
     fixed: float
     per_timestep: float
@@ -57,11 +67,12 @@ class FittedLine:
 class Fit:
     """The cost of a step over the processes.
 
-    fixed: seconds of each step; per_timestep: seconds of each timestep of a window (of the batch).
-    Their bounds contain the intervals over the processes and those of every other line of some of
-    the windows; None where no process measured every window and the line goes through the medians.
-    bent: whether there is such another line. residual: the measured time over the line's, less 1,
-    at the window ``worst``, where it is largest. left_out: processes without some window.
+    fixed: the seconds of each step. per_timestep: the seconds of each timestep of a window (for the
+    batch). The bounds of both contain the intervals over the processes, and those of every other
+    line through some of the windows. Both are None if no process measured every window; the line
+    then goes through the medians. bent: whether there is such another line. residual: the measured
+    time divided by that of the line, minus 1, at the window ``worst``, where it is largest.
+    left_out: the number of processes that lack some window.
     """
 
     line: FittedLine
@@ -75,27 +86,28 @@ class Fit:
 
     @property
     def is_line(self) -> bool:
-        """Whether the times are near enough to a line."""
+        """Return whether the times are close enough to a line."""
         return abs(self.residual) <= NO_LINE
 
 
 def fit(
     times: Mapping[int, Mapping[str, float]], lengths: Mapping[int, float] | None = None
 ) -> Fit | None:
-    """Return the cost of a step from the times of processes at windows, None with too few windows.
+    """Return the cost of a step from the times of processes, or None with too few windows.
 
-    times: seconds of a step on one window, by the window's length and by process; lengths: the
-    mean length of the windows of a stream, where the last is shorter.
+    times: the seconds of a step on one window, by the length of the window and by process. lengths:
+    the mean length of the windows of a sequence whose last window is shorter.
 
-    Each process that measured every window has a line; from 6 of them on the intervals are
-    t-intervals over the processes. With fewer the spread is the larger of theirs and an allowance,
-    taken as known: 29% of each time, 15% of a ratio of times of one process (see ``stats.ratios``).
+    Each process that measured every window has a line. From 6 such processes on, the intervals are
+    t-intervals over the processes. With fewer, the spread is the larger one of theirs and an
+    allowance, and is assumed to be known exactly. The allowance is 29% of each time, and 15% for a
+    ratio of two times of one process (see ``stats.ratios``).
 
-    The same is done for the shortest and for the longest windows alone, from half of them on. Where
-    such a line differs significantly (``OTHER_LINE``, ``OTHER_TIME``), the bounds contain its
-    interval as well, since a bend is the same in all processes and not in an interval over them.
-    With fewer than 6 processes a bend cannot be distinguished from noise, and the bounds contain
-    each such line.
+    The same is done for only the shortest and only the longest windows, from half of them on. If
+    such a line differs significantly (``OTHER_LINE``, ``OTHER_TIME``), the bounds also contain its
+    interval. The reason is that a bend is the same in all processes, so an interval over processes
+    does not show it. With fewer than 6 processes, a bend cannot be distinguished from noise, and
+    the bounds contain each such line.
     """
     windows = sorted(times)
     x = np.array([lengths[each] if lengths else each for each in windows], dtype=np.float64)
@@ -109,7 +121,7 @@ def fit(
         table = np.array([[float(np.median(list(times[each].values()))) for each in windows]])
     lines = _Lines.through(x, table)
     typical, fitted = np.median(table, axis=0), lines.at(x)
-    # Relative to the time itself where the line is below 0.
+    # If the line is below 0, the residual is relative to the time itself.
     residuals = (typical - fitted) / np.where(fitted > 0, fitted, typical)
     worst = int(np.argmax(np.abs(residuals)))
     miss = float(residuals[worst]), windows[worst]
@@ -117,7 +129,7 @@ def fit(
     if not complete:
         return Fit(line, None, None, False, *miss, 0, len(every))
     bounds, bent = lines.intervals(), False
-    # The shortest windows and the longest, from half of them to all but one.
+    # This covers the shortest and the longest windows, from half of them up to all but one.
     count = len(windows)
     sizes = range(max(2, -(-count // 2)), count)
     for some in (end for size in sizes for end in (slice(0, size), slice(count - size, count))):
@@ -142,8 +154,9 @@ def fit(
 class _Lines:
     """The lines of processes.
 
-    values ``[processes, 2]``: fixed cost and slope. errors ``[2]``: of both for a relative error
-    of 1 in each time. scatter: the standard deviation of the relative residuals.
+    values: ``[processes, 2]``, the fixed cost and the slope. errors: ``[2]``, the errors of both
+    for a relative error of 1 in each time. scatter: the standard deviation of the relative
+    residuals.
     """
 
     values: FloatArray
@@ -154,12 +167,12 @@ class _Lines:
     def through(cls, x: FloatArray, table: FloatArray) -> _Lines:
         """Fit lines through times ``table [processes, n]`` over lengths ``x [n]``.
 
-        Minimises relative errors, since times span decades: the squares of (time - line) / line,
-        with the line of the previous iteration in the denominator (iteratively reweighted least
-        squares, Carroll & Ruppert 1988, chapter 2), since dividing by the measured time would
+        The fit minimizes relative errors, because times span decades: the squares of (time - line)
+        / line. The denominator is the line of the previous iteration (iteratively reweighted least
+        squares, Carroll & Ruppert 1988, chapter 2). Dividing by the measured time instead would
         favour times that are too short by chance.
         """
-        # Scaled, so that nothing is lost or overflows.
+        # Scaling prevents loss of precision and overflow.
         x_unit, t_unit = float(np.max(x)), np.max(table, axis=1, keepdims=True)
         x, t = x / x_unit, table / t_unit
         base = t
@@ -175,7 +188,7 @@ class _Lines:
             fixed = t_mid - slope * x_mid
             if np.allclose((fixed, slope), before, rtol=1e-12, atol=1e-15):
                 break
-            # The weight of a time far from the line is limited.
+            # The weight of a time that is far from the line is limited.
             base = np.clip(fixed + slope * x, t / 2, t * 2)
         residuals = (t - fixed - slope * x) / base
         degrees = x.size - 2
@@ -190,11 +203,14 @@ class _Lines:
 
     @property
     def mean(self) -> FloatArray:
-        """The mean fixed cost and slope of the processes."""
+        """Return the mean fixed cost and slope of the processes."""
         return np.asarray(self.values.mean(axis=0))
 
     def at(self, x: FloatArray) -> FloatArray:
-        """Return the seconds of windows. x: their lengths in timesteps."""
+        """Return the seconds of windows.
+
+        x: the lengths of the windows in timesteps.
+        """
         return np.asarray(self.mean[0] + self.mean[1] * x)
 
     def intervals(self) -> list[CaseInterval]:
@@ -210,14 +226,15 @@ class _Lines:
     def differ_from(self, others: _Lines, x: FloatArray) -> bool:
         """Return whether two fits differ significantly and by a relevant amount.
 
-        others: the lines of another fit, for the same processes. x: numbers of timesteps. The fits
-        differ if their times differ by more than ``OTHER_TIME`` at one of these numbers, and if the
-        intervals of the differences of their constants or of their slopes exclude 0.
+        The fits differ if their times differ by more than ``OTHER_TIME`` at one of the lengths, and
+        if the interval of the difference of their constants or of their slopes excludes 0.
+
+        others: the lines of another fit for the same processes. x: lengths in timesteps.
         """
         theirs = others.at(x)
         if np.all(np.abs(self.at(x) - theirs) <= OTHER_TIME * np.abs(theirs)):
             return False
-        # The noise of a process is in both of its lines and cancels.
+        # The noise of a process is in both of its lines, so it cancels.
         differences = self.values - others.values
         allowances = max(SEQUENTIAL_ALLOWANCE, others.scatter) * self.errors
         found = [
@@ -234,15 +251,15 @@ def over_processes(
 ) -> CaseInterval:
     """Return the mean of the processes' values, with its interval.
 
-    allowance: the spread that is assumed with too few processes, in the values' own unit; named: as
-    a part of a time, as it is reported.
+    allowance: the spread that is assumed with too few processes, in the unit of the values. named:
+    the same as a fraction of a time, as it is reported.
     """
     from scipy import special
 
     count = values.size
     few = count < ENOUGH_PROCESSES
     spread = float(np.std(values, ddof=1)) if count > 1 else 0.0
-    # With few values the spread is taken as known, so that the interval is normal.
+    # With few values, the spread is assumed to be known, so the interval is normal.
     assumed = max(spread, allowance if few else 0.0)
     tail = (1 + confidence) / 2
     quantile = special.ndtri(tail) if few else special.stdtrit(count - 1.0, tail)
@@ -254,21 +271,23 @@ def over_processes(
 
 
 NEAR_CHEAPEST = 0.05
-"""A value of the axis is near the cheapest if its unit costs at most this more: two machines of one
-name differ by as much."""
+"""A value of the axis is close to the cheapest if its unit costs at most this much more.
+
+Two machines of the same name differ by as much.
+"""
 
 AXES = ("window", "timesteps", "batch")
-"""The axes of series: the window that a sequence is cut into, its timesteps, its batch."""
+"""The axes of series: the window into which a sequence is cut, its timesteps, and the batch."""
 
 
 @dataclass(frozen=True)
 class Cheapest:
-    """The value of an axis at which a timestep (or along the batch a sequence) is cheapest.
+    """The value of an axis at which a timestep (or along the batch, a sequence) is cheapest.
 
-    best: that value. over: of each value, rising, the time of a unit over the cheapest one's, with
-    its interval over the processes. first, last: all values between these are within
-    ``NEAR_CHEAPEST`` of the best. first_low, first_high: the same as ``first`` by the lower and by
-    the upper bounds of the ratios. last_high: the last value that may be within.
+    best: this value. over: for each value in ascending order, the time of a unit divided by that of
+    the cheapest, with its interval over the processes. first, last: all values between these two
+    are within ``NEAR_CHEAPEST`` of the best. first_low, first_high: the same as ``first`` by the
+    lower, and by the upper bounds of the ratios. last_high: the last value that may be within.
     """
 
     best: int
@@ -281,20 +300,21 @@ class Cheapest:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The measured values, rising."""
+        """Return the measured values in ascending order."""
         return tuple(self.over)
 
     @property
     def slower_later(self) -> tuple[int, ...]:
-        """The values beyond the cheapest that cost significantly more."""
+        """Return the values beyond the cheapest that cost significantly more."""
         return tuple(k for k in self.over if k > self.last_high)
 
 
 def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
     """Find the cheapest values from the seconds of a unit, by value and by process.
 
-    Ratios are within a process; from 6 processes on with t-intervals of their logarithms, with
-    fewer by an allowance of 15% (``stats.ratios``). None with fewer than two values.
+    Ratios are formed within a process. From 6 processes on, they have t-intervals of their
+    logarithms, and with fewer an allowance of 15% (``stats.ratios``). Returns None with fewer than
+    two values.
     """
     values = sorted(k for k, found in times.items() if found)
     if len(values) < 2:
@@ -304,7 +324,7 @@ def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
     at = values.index(best)
 
     def reach(steps: Sequence[int], end: str) -> int:
-        """Return the last of these values before the first that is not near the best."""
+        """Return the last of these values before the first one that is not close to the best."""
         most = 1 + NEAR_CHEAPEST
         return [best, *itertools.takewhile(lambda k: getattr(over[k], end) <= most, steps)][-1]
 
@@ -328,10 +348,11 @@ def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> C
 
 @dataclass(frozen=True)
 class BackendCost:
-    """The costs of one backend along an axis. rows: by value, those without a time too.
+    """The costs of one backend along an axis.
 
-    cheapest: None with fewer than two values; fit: with fewer than three. memory_slope: bytes that
-    each unit of the axis adds to the peak, None with fewer than two values with a memory.
+    rows: by value, including those without a time. cheapest: None with fewer than two values. fit:
+    None with fewer than three. memory_slope: the bytes that each unit of the axis adds to the peak,
+    or None with fewer than two values with a memory.
     """
 
     backend: str
@@ -343,18 +364,21 @@ class BackendCost:
 
     @property
     def measured(self) -> tuple[RankedRow, ...]:
-        """The rows with a time."""
+        """Return the rows with a time."""
         return tuple(row for row in self.rows if row.result.measured)
 
     @property
     def unreached(self) -> tuple[RankedRow, ...]:
-        """The rows without a time, with outcome and reason."""
+        """Return the rows without a time. They have an outcome and a reason."""
         return tuple(row for row in self.rows if not row.result.measured)
 
 
 @dataclass(frozen=True)
 class AxisSeries:
-    """The same work on one machine at values of an axis. learned: the map of distances, if any."""
+    """The same work on one machine at several values of an axis.
+
+    learned: the map of distances, if there is one.
+    """
 
     section: Section
     axis: str
@@ -363,29 +387,29 @@ class AxisSeries:
 
     @cached_property
     def backends(self) -> tuple[BackendCost, ...]:
-        """The measured backends by their ranks, then those that were not measured."""
+        """Return the measured backends by their ranks, then those that were not measured."""
         every = (*ranked_backends(self.rows, ""), *(row.case.backend for row in self.rows))
         return tuple(cost(name, self.rows, self.axis) for name in dict.fromkeys(every))
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The values at which any backend was measured, rising."""
+        """Return the values at which any backend was measured, in ascending order."""
         return tuple(
             sorted({value(row.case, self.axis) for row in self.rows if row.result.measured})
         )
 
     def learnable(self, length: int) -> int | None:
-        """Return the distance that was learned at a window, None if none is known."""
+        """Return the distance that was learned with a window, or None if none is known."""
         return None if self.learned is None else self.learned.learnable_distance(length)
 
 
 def series(
     sections: Iterable[Section], axis: str = "window", learned: LearningMap | None = None
 ) -> tuple[AxisSeries, ...]:
-    """Return every series in these sections, also those without any time.
+    """Return every series in these sections, including those without any time.
 
-    Along timesteps and batch only complete, unpadded sequences, and of these only what has more
-    than one value.
+    Along timesteps and batch, only complete, unpadded sequences count, and only work with more than
+    one value.
     """
 
     def fits(row: RankedRow) -> bool:
@@ -406,13 +430,13 @@ def series(
 
 
 def cost(backend: str, rows: Iterable[RankedRow], axis: str = "window") -> BackendCost:
-    """Return what one backend costs along an axis, from rows of one series."""
+    """Return what one backend costs along an axis, from the rows of one series."""
     own = sorted(
         (row for row in rows if row.case.backend == backend), key=lambda row: value(row.case, axis)
     )
     measured = {value(row.case, axis): row.result for row in own if row.result.measured}
     times = {place: _medians(each, steps(each.case)) for place, each in measured.items()}
-    # The last window may be shorter: what a step does on average is a line in the mean length.
+    # The last window may be shorter. The average time of a step is a line in the mean length.
     means = {
         place: each.case.workload.timesteps / steps(each.case) for place, each in measured.items()
     }
@@ -433,7 +457,7 @@ def cost(backend: str, rows: Iterable[RankedRow], axis: str = "window") -> Backe
 
 
 def value(case: Case, axis: str) -> int:
-    """Return where a case stands on an axis."""
+    """Return the value that a case has on an axis."""
     if axis == "window":
         return window(case)
     found: int = getattr(case.workload, axis)
@@ -441,17 +465,17 @@ def value(case: Case, axis: str) -> int:
 
 
 def units(case: Case, axis: str) -> int:
-    """Return the number of units in a case's time: along the batch sequences, else timesteps."""
+    """Return the number of units in a case's time: sequences along the batch, or else timesteps."""
     return case.workload.batch if axis == "batch" else case.workload.timesteps
 
 
 def window(case: Case) -> int:
-    """Return the timesteps of a case's windows: all of them without a window."""
+    """Return the timesteps of a case's windows. Without a window these are all timesteps."""
     return case.workload.window or case.workload.timesteps
 
 
 def steps(case: Case) -> int:
-    """Return the number of training steps in a case's time: of its windows."""
+    """Return the number of training steps in a case's time, one for each of its windows."""
     return -(-case.workload.timesteps // window(case))
 
 
@@ -461,7 +485,7 @@ def step_interval(result: CaseResult) -> Interval | None:
 
 
 def unit_interval(result: CaseResult, axis: str = "window") -> Interval | None:
-    """Return the seconds of one timestep of the batch, or along the batch of one sequence."""
+    """Return the seconds of one timestep of the batch, or along the batch, of one sequence."""
     return _divided(result, units(result.case, axis))
 
 
@@ -479,11 +503,11 @@ def bytes_per_unit(peaks: Mapping[int, float]) -> Interval | None:
     """Return the slope of ``peaks`` (bytes) over the values of an axis, by least squares.
 
     The error of a peak (pages, arenas of the allocator) is the same at every value, as least
-    squares assumes. The bounds are the t-interval of the slope with n - 2 degrees of freedom; those
-    of two values are the slope itself, with confidence 0.
+    squares assumes. The bounds are the t-interval of the slope with n - 2 degrees of freedom. With
+    two values, they are the slope itself, with the confidence 0.
 
-    None with fewer than two values. A slope may be negative or 0 where the memory of building and
-    compiling hides that of the work.
+    Returns None with fewer than two values. A slope may be negative or 0 if the memory of building
+    and compiling hides that of the work.
     """
     if len(peaks) < 2:
         return None

@@ -14,11 +14,11 @@ from bench.verdicts.ranking import RankedRow, compare_rows
 
 @dataclass(frozen=True)
 class BreakEven:
-    """The steps after which two backends have taken the same time, from the start on.
+    """The steps after which two backends have taken the same total time, counted from the start.
 
-    steps: 0 if the faster one does not start later. low, high: for the ends of the ratio's
-    interval; high is infinite where the ratio may be 1. later: seconds by which the first result
-    comes later.
+    steps: 0 if the faster backend does not start later. low, high: the steps at the ends of the
+    ratio's interval. high is infinite if the ratio may be 1. later: by how many seconds the first
+    result comes later.
     """
 
     steps: float
@@ -28,10 +28,11 @@ class BreakEven:
 
 
 def break_even(new: CaseResult, base: CaseResult, ratio: Comparison) -> BreakEven | None:
-    """Return after how many steps ``new`` is ahead of ``base``; None if never or not known.
+    """Return after how many steps ``new`` is ahead of ``base``, or None if never or unknown.
 
-    ratio: the time of ``new`` over that of ``base``. The interval of the steps is that of the ratio
-    alone.
+    The interval of the steps follows only from that of the ratio.
+
+    ratio: the time of ``new`` over that of ``base``.
     """
     first, others_first = new.first_result, base.first_result
     if first is None or others_first is None or ratio.ratio.mid >= 1:

@@ -1,7 +1,7 @@
 """Pool the processes that measured a case into one result: its time, its figures and its problems.
 
-A ``CaseResult`` is the first of two stages, and says nothing about other cases. ``ranking`` builds
-the second stage from it. Every report, comparison, history and picture reads these two stages.
+A ``CaseResult`` is the first of two stages and says nothing about other cases. ``ranking`` builds
+the second stage from it. Every report, comparison, history and picture uses these two stages.
 """
 
 from __future__ import annotations
@@ -89,17 +89,17 @@ class CaseResult:
 
     @cached_property
     def percentiles(self) -> Mapping[int, float]:
-        """The percentiles of the samples of all undisturbed processes, in seconds."""
+        """Return the percentiles of the samples of all undisturbed processes, in seconds."""
         return percentiles([run.samples for run in self.runs if run.run not in self.disturbed])
 
     @property
     def samples(self) -> int:
-        """The number of samples in all processes."""
+        """Return the number of samples in all processes."""
         return sum(run.samples.size for run in self.runs)
 
     @property
     def time(self) -> float:
-        """The median time of a step in seconds; only a measured case has one."""
+        """Return the median time of a step in seconds. Only a measured case has one."""
         assert self.interval is not None
         return self.interval.mid
 
@@ -110,39 +110,39 @@ class CaseResult:
 
     @property
     def invalid(self) -> tuple[Problem, ...]:
-        """The reasons why the time and every ratio of the case are INVALID."""
+        """Return the reasons why the time and every ratio of the case are INVALID."""
         return self.validity.invalid
 
     @property
     def side(self) -> Side:
-        """The side of a ratio, for ``trust.of_ratio``."""
+        """Return the case as a side of a ratio, for ``trust.of_ratio``."""
         return self.validity, self.runs
 
     @property
     def first_result(self) -> float | None:
-        """Seconds from nothing to the first result: building, tracing, and the first call."""
+        """Return the seconds until the first result: building, tracing, and the first call."""
         found = [self.setup.get(key) for key in ("build_s", "trace_s", "first_call_s")]
         known = [each for each in found if each is not None]
         return sum(known) if known else None
 
     @property
     def sequences_per_s(self) -> float | None:
-        """Sequences of the batch over the time of a step."""
+        """Return the sequences of the batch divided by the time of a step."""
         return self.case.workload.batch / self.time if self.measured else None
 
     @property
     def timesteps_per_s(self) -> float | None:
-        """Timesteps of all sequences without padding over the time of a step."""
+        """Return the timesteps of all sequences without padding, divided by the time of a step."""
         return self.case.workload.valid_timesteps() / self.time if self.measured else None
 
     @property
     def time_per_timestep(self) -> float | None:
-        """Seconds for one timestep of the batch."""
+        """Return the seconds of one timestep of the batch."""
         return self.time / self.case.workload.timesteps if self.measured else None
 
 
 _GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
-"""All outcomes, the most severe first: a failed gate is reported before a missing device."""
+"""All outcomes, the most severe first. A failed gate is reported rather than a missing device."""
 
 
 def case_results(cases: Sequence[tuple[Sequence[Item], Mapping[str, str]]]) -> list[CaseResult]:
@@ -182,7 +182,8 @@ def _pool(
     validity = pooled(measured, outcomes, interval)
     steady = {item.steady for item in measured}
     case, work = measured[0].case, measured[0].case.workload
-    valid = work.valid_timesteps() / (work.batch * work.timesteps)  # those that are no padding
+    # Count only timesteps that are not padding.
+    valid = work.valid_timesteps() / (work.batch * work.timesteps)
     roofs = _figures([item.roofs for item in measured])
     fallbacks = [item.evidence.get("fallback") for item in measured]
     owners: dict[str, list[str]] = {}
@@ -224,8 +225,8 @@ def _error(items: Sequence[Measurement]) -> float | None:
 
 def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
     middles = _figures([item.setup for item in items])
-    # Compiling is a difference of two times, which noise can make negative: then it is not known.
-    # Negative ones count in the median, which would be too high without them.
+    # The time of compiling is a difference of two times, which noise can make negative. It is then
+    # unknown. Negative values do count in the median, which would be too high without them.
     keys = ("build_s", "trace_s", "compile_s", "first_call_s")
     return {key: middle if (middle := middles.get(key, -1.0)) >= 0 else None for key in keys}
 

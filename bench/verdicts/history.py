@@ -1,7 +1,7 @@
 """Follow every case over the sessions of a machine, and find lasting changes.
 
-A case's time in each session has its interval and its ratio to the session before, with a verdict;
-lasting changes come from ``change_points``, with the versions that changed there.
+In each session, the time of a case has an interval and a ratio to the previous session, with a
+verdict. Lasting changes come from ``change_points``, with the versions that changed at that point.
 """
 
 import math
@@ -28,7 +28,10 @@ from bench.verdicts.sections import NothingToReportError
 
 @dataclass(frozen=True)
 class Change:
-    """A difference from the session before. version: whether it matters like a version."""
+    """A difference from the previous session.
+
+    version: whether it is a version, or matters like one.
+    """
 
     name: str
     before: str
@@ -40,8 +43,8 @@ class Change:
 class SessionReplicates:
     """Replicates of one measurement on one machine.
 
-    number: its place in the machine's history, from 1. changes: from the session before it, none
-    for the first.
+    number: the place in the machine's history, from 1. changes: the differences from the previous
+    session; the first session has none.
     """
 
     number: int
@@ -51,12 +54,12 @@ class SessionReplicates:
 
     @property
     def started(self) -> datetime:
-        """When the first run of the session began, in UTC."""
+        """Return when the first run of the session began, in UTC."""
         return min(run.started for run in self.runs)
 
     @property
     def suites(self) -> str:
-        """The suites that were run."""
+        """Return the suites that were run."""
         return ", ".join(dict.fromkeys(run.suite for run in self.runs))
 
 
@@ -64,8 +67,8 @@ class SessionReplicates:
 class Point:
     """A case in one session, compared with the last session that has a time of it.
 
-    to_previous: its time over that of the other session, None of the first time. ratio_problems:
-    why that ratio is unreliable. changes: what changed since that session.
+    to_previous: its time over that in the other session, or None for the first time.
+    ratio_problems: why this ratio is unreliable. changes: what has changed since that session.
     """
 
     session: SessionReplicates
@@ -84,7 +87,7 @@ class CaseHistory:
 
     @property
     def measured(self) -> tuple[Point, ...]:
-        """The points with a time."""
+        """Return the points with a time."""
         return tuple(point for point in self.points if point.result.measured)
 
 
@@ -92,8 +95,9 @@ class CaseHistory:
 class LastingChange:
     """Hold a change of times that lasts longer than one session.
 
-    before, session: the last session before it and the first after it. changes: of versions and
-    settings between these two. reverted: the session from which on most of it is gone, if any.
+    before, session: the last session before the change, and the first one after it. changes: the
+    versions and settings that changed between these two. reverted: the session from which most of
+    the change is gone, if any.
     """
 
     event: ChangeEvent
@@ -106,9 +110,10 @@ class LastingChange:
 
 @dataclass(frozen=True)
 class MachineHistory:
-    """The history of one machine. name: its host, and its id where another has the same.
+    """The history of one machine.
 
-    lasting: its lasting changes, None where no case has been measured often enough.
+    name: its host name, followed by its id if another machine has the same name. lasting: its
+    lasting changes, or None if no case has been measured often enough.
     """
 
     name: str
@@ -126,7 +131,7 @@ class History:
     notes: tuple[str, ...] = ()
 
 
-# The values of an environment that are versions, or determine how the work is done, come first.
+# Values of an environment that are versions, or that determine how the work is done, come first.
 _VERSIONS = re.compile(
     r"commit$|libraries\.|python$|tensorflow\.|gpus\[\d+\]\.(driver|cuda|name)|kernel$|system$"
     r"|container$|threads\.|cpu\.name$|cpu\.governor$|variables\."
@@ -136,9 +141,9 @@ _VERSIONS = re.compile(
 def build(results: Results, *, pattern: str = "*") -> History:
     """Return the history in these results.
 
-    pattern: a shell pattern of the ids of cases (``keras/*training*``).
+    pattern: a shell pattern for the ids of cases (``keras/*training*``).
 
-    Raises NothingToReportError where no measured case is left.
+    Raises NothingToReportError if no measured case is left.
     """
     commits = {file.run.id: file.commit for file in results.files}
     measured = results.measurements
@@ -161,7 +166,10 @@ def build(results: Results, *, pattern: str = "*") -> History:
 
 
 def since(results: Results, moment: datetime) -> Results:
-    """Return results of sessions that began then or later. Raises NothingToReportError for none."""
+    """Return the results of sessions that began at this moment or later.
+
+    Raises NothingToReportError if there are none.
+    """
     sessions = grouped((file.run for file in results.files), lambda run: run.session)
     begun = {session: min(run.started for run in runs) for session, runs in sessions.items()}
     files = tuple(file for file in results.files if begun[file.run.session] >= moment)
@@ -231,7 +239,7 @@ def _changes(
     ]
     sides = [dict.fromkeys(commits.get(run.id, "") for run in runs) for runs in (before, after)]
     if set(sides[0]) != set(sides[1]):
-        # A commit's first letters, and whether there were changes.
+        # A commit consists of its first digits, and a note if there were changes.
         parts = [[commit.partition(" ") for commit in side] for side in sides]
         there, here = (
             " or ".join(f"{name[:10]}{blank}{rest}" or "not recorded" for name, blank, rest in side)
@@ -243,7 +251,10 @@ def _changes(
 
 @dataclass(frozen=True)
 class RuleResult:
-    """Lasting changes for the worse that broke a rule. judged: machines with enough sessions."""
+    """The lasting changes for the worse that broke a rule.
+
+    judged: the number of machines with enough sessions.
+    """
 
     rule: Rule
     failed: tuple[tuple[MachineHistory, LastingChange], ...]
@@ -251,7 +262,7 @@ class RuleResult:
 
 
 def judge(rule: Rule, history: History) -> RuleResult:
-    """Find the changes for the worse that last until now and are significantly beyond a rule's."""
+    """Find the changes for the worse that still last and are significantly beyond the rule."""
     failed = [
         (machine, lasting)
         for machine in history.machines
@@ -267,7 +278,7 @@ def judge(rule: Rule, history: History) -> RuleResult:
 def _lasting_changes(
     every: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]
 ) -> tuple[LastingChange, ...] | None:
-    """Return the lasting changes of each device; None if no case has enough times."""
+    """Return the lasting changes of each device, or None if no case has enough times."""
     columns = {session.number: column for column, session in enumerate(sessions)}
     found: list[LastingChange] = []
     judged = False
@@ -294,7 +305,7 @@ def _lasting_changes(
 
 
 def _between(sessions: Sequence[SessionReplicates]) -> tuple[Change, ...]:
-    """Return the changes of these sessions together, from before the first to the last."""
+    """Return the combined changes of these sessions, from before the first to the last."""
     found: dict[str, Change] = {}
     for session in sessions:
         for change in session.changes:

@@ -1,10 +1,11 @@
 """Find outlying nodes: machines that differ from the others of their kind, in all or one backend.
 
 Each node is compared with the others by its externally studentized residual (Grubbs, *Sample
-Criteria for Testing Outlying Observations*, 1950), with a moderated variance (Smyth 2004) and at a
-level over the number of tests (Bonferroni), so that at most one report of equal nodes in a hundred
-names one. The cases of a node are not independent, so they are one value. The test is for one
-outlying node: two among few hide each other. Outlying nodes stay in every interval.
+Criteria for Testing Outlying Observations*, 1950), with a moderated variance (Smyth 2004). The
+level is divided by the number of tests (Bonferroni), so that at most one in a hundred reports of
+equal nodes names one. The cases of a node are not independent, so together they count as one value.
+The test is for a single outlying node: two outlying nodes among few hide each other. Outlying nodes
+stay in every interval.
 """
 
 import math
@@ -18,7 +19,7 @@ from bench.stats.intervals import DEGREES, RATIO_ALLOWANCE, FloatArray
 from bench.verdicts.case_results import CaseResult
 
 FEWEST_NODES = 3
-"""Of two that differ, either may be the outlying one."""
+"""If only two nodes differ, either may be the outlying one."""
 
 LEVEL = 0.005
 """Half of the 1% that is promised for a report of equal nodes, as for verdicts."""
@@ -27,16 +28,16 @@ LEAST = 0.05
 """Smaller differences are not reported, however significant they are."""
 
 PROCESS_SPREAD = 0.10
-"""The spread of processes that is assumed where no node has two: the middle of what was seen."""
+"""The spread of processes that is assumed if no node has two. It is the middle of what was seen."""
 
 
 @dataclass(frozen=True)
 class Outlier:
     """A node that differs from the others.
 
-    node: its id. backend: the one that differs, empty if all do. factor: its time over that of the
-    others. others: how many these are. beyond, cases: in how many of the common cases it is beyond
-    every other node.
+    node: its id. backend: the backend that differs, or empty if all do. factor: its time over that
+    of the others. others: the number of the others. beyond, cases: in how many of the common cases
+    it is beyond every other node.
     """
 
     node: str
@@ -50,11 +51,12 @@ class Outlier:
 
 @dataclass(frozen=True)
 class NodeTimes:
-    """Times of cases that all of some nodes measured.
+    """The times of cases that all of some nodes measured.
 
-    nodes: their ids. logs ``[cases, nodes]``: of each node's median. backends: of each case.
-    squares: over all processes, of a process's mean distance from its node over all cases, and of
-    one backend's distance from that mean. counts ``[nodes]``: the processes of each node.
+    nodes: their ids. logs: ``[cases, nodes]``, the log of each node's median. backends: the backend
+    of each case. squares: two sums over all processes. The first is of the squared mean distances
+    of a process from its node over all cases. The second is of the squared distances of one backend
+    from that mean. counts: ``[nodes]``, the number of processes of each node.
     """
 
     nodes: Sequence[str]
@@ -65,7 +67,9 @@ class NodeTimes:
 
     @property
     def variances(self) -> tuple[float, float]:
-        """The variance of a process's mean over all cases, and of one backend's distance to it."""
+        """Return the variance of a process's mean over all cases, and of a backend's distance from
+        it.
+        """
         free = float(np.sum(self.counts - 1))
         if not free:
             return PROCESS_SPREAD**2, RATIO_ALLOWANCE**2
@@ -73,7 +77,10 @@ class NodeTimes:
 
 
 def outliers(results: Sequence[CaseResult]) -> list[Outlier]:
-    """Return the outlying nodes on each device; results: of one section."""
+    """Return the outlying nodes on each device.
+
+    results: the results of one section.
+    """
     devices = grouped((each for each in results if each.measured), lambda each: each.case.device)
     return [
         replace(each, device=device)
@@ -84,11 +91,11 @@ def outliers(results: Sequence[CaseResult]) -> list[Outlier]:
 
 
 def _node_times(results: Sequence[CaseResult]) -> NodeTimes | None:
-    """Return the times of the cases that all nodes measured; None with fewer than three nodes.
+    """Return the times of the cases that all nodes measured, or None with fewer than three nodes.
 
     The node with the fewest cases is left out until the others have a common case.
     """
-    medians: dict[str, dict[str, dict[str, float]]] = {}  # logs by case, node and process
+    medians: dict[str, dict[str, dict[str, float]]] = {}  # Log times, by case, node and process.
     for result in results:
         by_node = medians.setdefault(result.case.id, {})
         for run in result.runs:
@@ -109,7 +116,7 @@ def _node_times(results: Sequence[CaseResult]) -> NodeTimes | None:
     of_all = of_one = 0.0
     counts = []
     for place, node in enumerate(nodes):
-        # The distances of each process from its node in each case, by backend.
+        # These are the distances of each process from its node in each case, by backend.
         distances: dict[str, dict[str, list[float]]] = {}
         for result, log in zip(cases, logs[:, place].tolist(), strict=True):
             for process, own in medians[result.case.id][node].items():
@@ -126,13 +133,16 @@ def _node_times(results: Sequence[CaseResult]) -> NodeTimes | None:
 
 
 def outlying_times(table: NodeTimes, level: float = LEVEL) -> list[Outlier]:
-    """Return the outlying nodes of a table at this level; those in all cases first."""
+    """Return the outlying nodes of a table at this level.
+
+    Nodes that are outlying in all cases come first.
+    """
     logs, count = table.logs, len(table.nodes)
     names = list(dict.fromkeys(table.backends))
     owners = np.array([names.index(backend) for backend in table.backends])
     centred = logs - logs.mean(axis=1, keepdims=True)
     by_backend = np.array([centred[owners == owner].mean(axis=0) for owner in range(len(names))])
-    # The median of three or more backends is not changed by one that differs.
+    # One differing backend does not change the median of three or more backends.
     machine = np.median(by_backend, axis=0)
     significant = p_outlying(machine, table.variances[0] / table.counts) <= level / 2 / count
     found = {
@@ -144,7 +154,8 @@ def outlying_times(table: NodeTimes, level: float = LEVEL) -> list[Outlier]:
         own = table.variances[1] / table.counts
         p_values = np.array([p_outlying(each, own) for each in by_backend - machine])
         for place in [each for each in range(count) if each not in found]:
-            # Two backends are equally far from their median: it is the one with the larger effect.
+            # Two backends are equally far from their median, so the one with the larger effect is
+            # named.
             least = np.round(np.log(np.maximum(p_values[:, place], 1e-300)), 6)
             effects = [abs(_effect(each, place)) for each in by_backend]
             owner = min(range(len(names)), key=lambda each: (least[each], -effects[each]))
@@ -170,8 +181,8 @@ def _outlier(node: str, backend: str, values: FloatArray, logs: FloatArray, plac
 def p_outlying(values: FloatArray, own: FloatArray) -> FloatArray:
     """Return two-sided p-values ``[nodes]`` of "this node has the distribution of the others".
 
-    values ``[nodes]``: logs, three nodes or more. own ``[nodes]``: the variance of each that comes
-    from its processes.
+    values: ``[nodes]``, the logs of three or more nodes. own: ``[nodes]``, the variance of each
+    that comes from its processes.
     """
     from scipy import special
 

@@ -1,7 +1,7 @@
 """Compare two sides of each case: backends, devices, or runs.
 
-A comparison has a row for each shared case, geometric means, the cases of only one side, and the
-differences between the environments of the sides.
+A comparison has a row for each shared case, geometric means, the cases that only one side has, and
+the differences between the environments of the sides.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from bench.verdicts.sections import check_known, sections, usual_baseline
 class ComparisonRow:
     """Compare one case that both sides have: new against base.
 
-    heading: of its table; base_label, new_label: the names of the two sides;
-    base, new: their results, whose quotient of times is not the ratio, since ``comparison`` is made
-        process by process;
-    reasons: the problems that make its ratio INVALID, each with the side that has it, or "" for the
-        ratio; problems that concern only the times are not among them.
+    heading: the heading of its table. base_label, new_label: the names of the two sides. base, new:
+    the results of the two sides. The quotient of their times is not the ratio, because
+    ``comparison`` is computed process by process. reasons: the problems that make the ratio
+    INVALID, each with the side that has it, or "" for the ratio itself. Problems that concern only
+    times are not among them.
     """
 
     heading: str
@@ -50,17 +50,17 @@ class ComparisonRow:
 
     @property
     def case(self) -> Case:
-        """The case of the new side."""
+        """Return the case of the new side."""
         return self.new.case
 
     @property
     def state(self) -> str:
-        """The verdict of the comparison, or INVALID."""
+        """Return the verdict of the comparison, or INVALID."""
         return INVALID if self.reasons else self.comparison.verdict.value
 
     @property
     def wins(self) -> bool:
-        """Whether the new side is FASTER and the comparison is not INVALID."""
+        """Return whether the new side is FASTER and the comparison is not INVALID."""
         return self.state == Verdict.FASTER
 
 
@@ -72,11 +72,11 @@ Cells = dict[tuple[int, int], ComparisonRow]
 
 @dataclass(frozen=True)
 class Map:
-    """Shapes that differ in batch and hidden size alone, on two devices.
+    """Shapes that differ only in batch and hidden size, on two devices.
 
-    backend: of both devices; empty where each device has its own fastest one. square: whether the
-    input is as wide as the layer, or of one width. cells: by batch and hidden size, in their order;
-    at least two.
+    backend: the backend on both devices; empty if each device has its own fastest one. square:
+    whether the input is as wide as the layer; otherwise it has one width. cells: by batch and
+    hidden size, in this order; at least two.
     """
 
     base_label: str
@@ -87,20 +87,20 @@ class Map:
 
     @cached_property
     def batches(self) -> tuple[int, ...]:
-        """Its rows."""
+        """Return the batch sizes, which are the rows of the map."""
         return tuple(sorted({batch for batch, _ in self.cells}))
 
     @cached_property
     def hidden_sizes(self) -> tuple[int, ...]:
-        """Its columns."""
+        """Return the hidden sizes, which are the columns of the map."""
         return tuple(sorted({hidden for _, hidden in self.cells}))
 
     def row(self, batch: int) -> dict[int, ComparisonRow]:
-        """Return the cells of a batch by hidden size, rising."""
+        """Return the cells of a batch by hidden size, in ascending order."""
         return {hidden: cell for (of, hidden), cell in self.cells.items() if of == batch}
 
     def starts(self, batch: int, hidden_size: int) -> bool:
-        """Return whether exactly one of this cell and the one with the next smaller size wins."""
+        """Return whether exactly one of this cell and its smaller neighbour in the row wins."""
         row = self.row(batch)
         sizes = list(row)
         at = sizes.index(hidden_size)
@@ -125,7 +125,8 @@ class Mean:
 class OneSided:
     """Hold a case of which only one side has a time.
 
-    lacking: what the other side says of the case, its outcome and the reason, if its files say it.
+    lacking: the name of the other side, if its files mention the case. outcome and reason are then
+    what they say about it.
     """
 
     label: str
@@ -139,7 +140,8 @@ class OneSided:
 class Difference:
     """Hold the differences between the environments of two sides, possibly none.
 
-    Each difference is the name of what differs, and its value on the base and on the new side.
+    Each difference is the name of what differs, with its value on the base side and on the new
+    side.
     """
 
     base_label: str
@@ -149,9 +151,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rule:
-    """Say when ``--fail-on`` fails: where a case is slower by more than ``threshold``.
+    """Say when ``--fail-on`` fails: if a case is slower by more than ``threshold``.
 
-    threshold: a share (0.05 is 5%), or None to fail on every SLOWER case.
+    threshold: a fraction (0.05 is 5%), or None to fail on every SLOWER case.
     """
 
     text: str
@@ -162,7 +164,8 @@ class Rule:
 class Gate:
     """Hold the rows that broke a rule, among all rows that were judged.
 
-    unclear: rows that pass although they may be slower, because their ratio is UNCLEAR.
+    unclear: the number of rows that pass although they may be slower, because their ratio is
+    UNCLEAR.
     """
 
     rule: Rule
@@ -176,7 +179,7 @@ class ComparisonReport:
     """Hold a comparison with everything that a report shows of it."""
 
     title: str
-    finding: Reason | None = None  # why there is nothing to compare
+    finding: Reason | None = None  # Why there is nothing to compare.
     rows: tuple[ComparisonRow, ...] = ()
     means: tuple[Mean, ...] = ()
     one_sided: tuple[OneSided, ...] = ()
@@ -185,16 +188,17 @@ class ComparisonReport:
     notes: tuple[Reason | str, ...] = ()
     gate: Gate | None = None
     maps: tuple[Map, ...] = ()
-    no_map: bool = False  # whether two devices have no map since no shapes make one
-    list_unmeasured: bool = False  # as requested, not only how many they are
-    over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned
-    opening: tuple[str, ...] = ()  # what is to be known before the first table
+    no_map: bool = False  # Whether two devices have no map, because no shapes make one.
+    list_unmeasured: bool = False  # Whether to list unmeasured cases, not only count them.
+    over_time: bool = False  # Whether SLOWER is a change for the worse, of which CI is warned.
+    opening: tuple[str, ...] = ()  # What the reader must know before the first table.
 
 
 def judge(rule: Rule, rows: Sequence[ComparisonRow]) -> Gate:
     """Find the rows that break a rule, corrected for the number of rows (Holm).
 
-    Without a threshold a row must also have the verdict SLOWER, so not be the SAME within 2%.
+    Without a threshold, a row must also have the verdict SLOWER. It may therefore not be the SAME
+    within 2%.
     """
     p_values = [row.comparison.p_slower(rule.threshold or 0.0) for row in rows]
     failed = [
@@ -206,14 +210,14 @@ def judge(rule: Rule, rows: Sequence[ComparisonRow]) -> Gate:
     return Gate(rule, len(rows), unclear, tuple(failed))
 
 
-# Words in the names of values that change from minute to minute and explain no lasting difference,
-# and of the reasons why a value could not be read.
+# These words occur in names of values that change from minute to minute and explain no lasting
+# difference, and in names of the reasons why a value could not be read.
 _PASSING = re.compile(
     r"(?<![a-z])(load|time|date|uptime|temperature|utilization|used|available|power|energy|clock"
     r"|throttle|processes|pid|unread)(?![a-z])"
 )
 
-# Values that do not change during a process, maxima and sizes among them.
+# Values that do not change during a process, including maxima and sizes.
 _LASTING = re.compile(
     r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
 )
@@ -222,29 +226,30 @@ _LASTING = re.compile(
 _OWN = frozenset(
     {
         *("options.session", "options.cases", "options.results", "options.judged", "boot"),
-        *("installed", "installed_hash"),  # among the libraries
+        *("installed", "installed_hash"),  # These two are among the libraries.
     }
 )
 
 _KNOWN_LATE = ("threads", "tensorflow")
 
-# An environment is free-form data of a file, so its size is limited.
+# An environment is free-form data from a file, so its size is limited.
 _MOST_LEAVES = 2000
 
 
 def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[str, str, str]]:
     """Return the differences between the environments and options of runs: name, base, new.
 
-    Values that change from minute to minute (load, temperatures, clocks) are left out. Where the
-    runs of one side differ, each of their values is named.
+    Values that change from minute to minute (load, temperatures, clocks) are left out. If the runs
+    of one side differ among themselves, each of their values is named.
     """
-    # Recorded at the end, when the framework is loaded; a run without an end does not differ here.
+    # These values are recorded at the end, when the framework is loaded. A run without an end makes
+    # no difference here.
     late = [
         name
         for name in _KNOWN_LATE
         if all(any(name in run.after for run in runs) for runs in (base, new))
     ]
-    # Older files have those libraries alone that can change a time.
+    # Older files have only those libraries that can change a time.
     everything = all(run.before.get("installed") for run in (*base, *new))
     sides: list[dict[str, dict[str, None]]] = [{}, {}]
     for runs, values in zip((base, new), sides, strict=True):
@@ -268,7 +273,7 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
 
 
 def plain_values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
-    """Yield the plain values of an environment under dotted names, not more than a limit."""
+    """Yield the plain values of an environment under dotted names, up to a limit."""
     stack: list[tuple[str, object]] = [(str(key), value) for key, value in state.items()][::-1]
     for _ in range(_MOST_LEAVES):
         if not stack:
@@ -291,12 +296,14 @@ def plain_values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
 
 
 def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
-    """Return streams with a percentile as their only sample, and a note on those with few calls."""
+    """Return streams with a percentile as their only sample, and a note on those with too few
+    calls.
+    """
     streams = grouped(
         (item for item in results.measurements if item.streaming is not None),
         lambda item: (item.run.machine_id, item.case.id),
     )
-    enough: dict[int, float] = {}  # the percentile of each measurement, by its id
+    enough: dict[int, float] = {}  # The percentile of each measurement, by its id.
     few = 0
     for items in streams.values():
         known = {
@@ -333,12 +340,14 @@ class ComparisonSide:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs with a measurement."""
+        """Return the runs with a measurement."""
         items = (item for items in self.cases.values() for item in items)
         return list({i.run.id: i.run for i in items if isinstance(i, Measurement)}.values())
 
     def results(self, other: ComparisonSide | None = None) -> dict[str, CaseResult]:
-        """Return each case's result, over nodes if it or the other side's case is on several."""
+        """Return the result of each case, over nodes if either side has the case on several
+        nodes.
+        """
         there = {} if other is None else other.cases
         cases = [
             (own, map_runs_to_nodes(own, there.get(key, ()))) for key, own in self.cases.items()
@@ -346,18 +355,21 @@ class ComparisonSide:
         return dict(zip(self.cases, case_results(cases), strict=True))
 
 
-# Joining
+# Joining sides
 
 
 def entries(results: Results) -> list[Item]:
-    """Return all that results say of cases, measured or not."""
+    """Return everything that results say about cases, measured or not."""
     return [*results.measurements, *results.outcomes]
 
 
 def join_sides(
     base: ComparisonSide, new: ComparisonSide, heading: str = "", *, adjacent: bool = False
 ) -> tuple[list[ComparisonRow], list[OneSided]]:
-    """Return the cases of both sides, and of one. adjacent: whether their processes took turns."""
+    """Return the cases that both sides have, and those that only one has.
+
+    adjacent: whether the processes of the two sides took turns.
+    """
     bases, news = base.results(new), new.results(base)
     measured = [{key for key, row in rows.items() if row.measured} for rows in (bases, news)]
     one_sided = [
@@ -391,7 +403,7 @@ def join_sides(
     return rows, one_sided
 
 
-_Judged = tuple[str, Validity, Sequence[RunSamples]]  # one side of a case, with its label
+_Judged = tuple[str, Validity, Sequence[RunSamples]]  # One side of a case, with its label.
 
 
 def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Problem], ...]:
@@ -403,8 +415,8 @@ def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Problem], ...]:
 def _samples(
     new: CaseResult, base: CaseResult, *, adjacent: bool
 ) -> tuple[Sequence[RunSamples], Sequence[RunSamples]]:
-    """Return what ``ratios.compare_all`` takes of a case that both sides measured."""
-    if adjacent:  # the first of each side are a pair, then the second
+    """Return a case that both sides measured in the form that ``ratios.compare_all`` takes."""
+    if adjacent:  # The first process of each side form a pair, then the second, and so on.
         one, other = (
             [
                 RunSamples(f"{turn}", run.samples, adjacent=True, started=turn)
@@ -414,7 +426,7 @@ def _samples(
         )
         return one, other
     if new.case.group != base.case.group:
-        # Rounds of different groups are numbered alike but were not taken in turn.
+        # Rounds of different groups have the same numbers, but were not taken in turn.
         return [run.without_rounds for run in new.runs], [run.without_rounds for run in base.runs]
     return new.runs, base.runs
 
@@ -462,9 +474,10 @@ def compare_runs(
 ) -> ComparisonReport:
     """Compare each case of the new runs with that of the base runs, the largest change first.
 
-    adjacent: whether the two took turns, a process of each right after one of the other.
+    adjacent: whether the two sides took turns, so that a process of one ran right after a process
+    of the other.
 
-    Raises ReasonedError where a run is on both sides.
+    Raises ReasonedError if a run is on both sides.
     """
     sides = [
         ComparisonSide(name, grouped(entries(results), lambda item: item.case.id))
@@ -489,7 +502,9 @@ def compare_runs(
 
 
 def _place_names(items: Sequence[Item]) -> dict[str, str]:
-    """Return the name of each machine's place, by its id: its own, or that of all of its kind."""
+    """Return the name of each machine's place by its id: its own name, or that of all of its
+    kind.
+    """
     runs = {item.run.machine_id: item.run for item in items}
     of_machine = distinct({each: run.machine for each, run in runs.items()})
     of_node = distinct({each: run.host for each, run in runs.items()})
@@ -506,8 +521,8 @@ def _place_names(items: Sequence[Item]) -> dict[str, str]:
 def compare_backends(results: Results, baseline: str | None = None) -> ComparisonReport:
     """Compare each backend with the baseline, on each shape, mode and device, paired by runs.
 
-    Machines of one kind are nodes of one comparison. Without a baseline it is the usual one
-    (``rows.usual_baseline``).
+    Machines of one kind are nodes of one comparison. By default, the baseline is the usual one
+    (``sections.usual_baseline``).
 
     Raises NothingToReportError for a baseline that was not measured.
     """
@@ -528,7 +543,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
     one_sided: list[OneSided] = []
     for on_machine, group, members in groups:
         base = next((row for row in members if row.case.backend == baseline), None)
-        # Devices and machines have labels of their own, so that there is no mean over them.
+        # Devices and machines have labels of their own, so that no mean is taken over them.
         where = f" on {members[0].case.device}" * several + on_machine
         others = [row for row in members if row.result.measured and row is not base]
         if base is None or not base.result.measured:
@@ -559,12 +574,12 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
 def compare_devices(results: Results, baseline: str | None = None) -> ComparisonReport:
     """Compare each case on one device with that on another, in a machine and across machines.
 
-    The devices of a machine are compared with its first (the CPU, if measured), and each device
-    with the same device of the first machine that has it; a device without either is compared with
-    the first of all. With a baseline (``cpu``, or ``cpu on MACHINE`` where there are several
-    machines) all are compared with that.
+    The devices of a machine are compared with its first device (the CPU, if measured). Each device
+    is also compared with the same device of the first machine that has it. A device without either
+    is compared with the first device of all. With a baseline (``cpu``, or ``cpu on MACHINE`` if
+    there are several machines), all devices are compared with the baseline.
 
-    Raises NothingToReportError for a baseline that is not there.
+    Raises NothingToReportError for a baseline that does not exist.
     """
     places = _device_places(results)
     labels = [side.label for side in places.values()]
@@ -595,7 +610,7 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
     sides = [place for pair in pairs for place in (places[pair[0]], places[pair[1]])]
     title = "Devices" if not pairs else f"Devices: {', '.join(labels)}"
     if pairs and not rows and not found_maps:
-        one_sided, sides = [], []  # all cases are one-sided: the finding says so in one line
+        one_sided, sides = [], []  # All cases are one-sided, which the finding says in one line.
     report = build_report(title, rows, one_sided, (results,), sides, finding=finding)
     return replace(report, maps=tuple(found_maps), no_map=bool(rows) and not found_maps)
 
@@ -603,10 +618,11 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
 def _nearest_works(
     pairs: Sequence[tuple[ComparisonSide, ComparisonSide]],
 ) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return the two most similar works that one device of a pair measured and the other did too.
+    """Return the two most similar works that were measured on different devices of a pair.
 
-    Each is the label of its device and the work as ``shape/dtype/mode``. Works that differ in fewer
-    settings, such as the mode, are more similar; then those whose sizes differ by smaller factors.
+    Each is the label of its device and the work as ``shape/dtype/mode``. Works are more similar if
+    they differ in fewer settings, such as the mode. Among equals, those are more similar whose
+    sizes differ by smaller factors.
     """
     found = (
         (_dissimilarity(one, other), (base.label, here), (new.label, there))
@@ -649,8 +665,10 @@ def _dissimilarity(one: Case, other: Case) -> tuple[int, float]:
 def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRow]) -> list[Map]:
     """Return the maps of two devices: first the best backend of each, then each backend on both.
 
-    The best backend of a shape is the fastest, of those that are not INVALID unless all are. With
-    one backend in all there is no map of the best. rows: of each backend on both.
+    The best backend of a shape is the fastest that is not INVALID, unless all are INVALID. If there
+    is only one backend, there is no map of the best.
+
+    rows: the rows of each backend on both devices.
     """
     works = []
     best = []
@@ -675,15 +693,15 @@ def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRo
 
 
 def _work(case: Case) -> str:
-    """Return what a case computes, whatever its backend and device."""
+    """Return what a case computes, regardless of its backend and device."""
     return replace(case, backend="any", device="any").id
 
 
 def _families(rows: Iterable[ComparisonRow]) -> list[tuple[bool, Cells]]:
-    """Return families of rows that differ in batch and hidden size alone, square ones marked.
+    """Return families of rows that differ only in batch and hidden size, with square ones marked.
 
-    The input has one width, or is as wide as the layer (square). A row may fit both; a family
-    within another one is left out.
+    The input has one width, or is as wide as the layer (square). A row may fit both. A family that
+    is part of another one is left out.
     """
     groups: dict[tuple[Case, bool], Cells] = {}
     for row in rows:
@@ -701,18 +719,21 @@ def _families(rows: Iterable[ComparisonRow]) -> list[tuple[bool, Cells]]:
         for (of, square), found in groups.items()
         if len(found) > 1
         and not any(sets[of, square] < other for other in sets.values())
-        # With one hidden size both families are equal.
+        # With one hidden size, both families are equal.
         and not (square and list(sets.values()).count(sets[of, square]) > 1)
     ]
 
 
 # Devices and machines
 
-_Place = tuple[str, str]  # machine_id, device
+_Place = tuple[str, str]  # The id of a machine, and a device.
 
 
 def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
-    """Return the side of each device, in the order of the files, a machine's CPU first."""
+    """Return the side of each device, in the order of the files.
+
+    The CPU of a machine comes first.
+    """
     machines = {item.run.machine_id: item.run.machine for item in results.measurements}
     names, order = distinct(machines), list(machines)
     measured = {(item.run.machine_id, item.case.device) for item in results.measurements}
@@ -729,7 +750,7 @@ def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
 def _device_pairs(
     places: Sequence[_Place], sides: Mapping[_Place, ComparisonSide], baseline: str | None
 ) -> list[tuple[_Place, _Place]]:
-    """Return the places that are compared, base and new."""
+    """Return the pairs of places to compare, base and new."""
     if baseline is not None:
         base = next(place for place in places if sides[place].label == baseline)
         return [(base, place) for place in places if place != base]

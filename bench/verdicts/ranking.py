@@ -1,8 +1,8 @@
-"""Rank the results of each group of cases, and compare each of them with the others.
+"""Rank the results of each group of cases, and compare each result with the others.
 
-A group has the cases that do the same work on one device with different backends. A ``RankedRow``
-is the second of two stages: a ``CaseResult`` with its place in its group. It is built once, when
-all ratios are known.
+A group consists of the cases that do the same work on one device with different backends. A
+``RankedRow`` is the second of two stages: a ``CaseResult`` with its place in its group. It is built
+once, when all ratios are known.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bench.verdicts.case_results import CaseResult
 
 @dataclass(frozen=True)
 class Reference:
-    """The result over which those of a group are compared that have no process in common.
+    """A result through which results of a group are compared that share no process.
 
-    result: the one with the most processes. tests: whether its own times differ between the
+    result: the result with the most processes. tests: whether its own times differ between the
     processes of two backends.
     """
 
@@ -34,7 +34,9 @@ class Reference:
     tests: HeterogeneityTests
 
     def reaches(self, new: CaseResult, base: CaseResult) -> bool:
-        """Return whether two results share no process with each other, but each with this one."""
+        """Return whether two results share no process with each other, but each shares one with
+        this.
+        """
         one, other, third = (
             {run.run for run in result.runs} for result in (new, base, self.result)
         )
@@ -91,17 +93,20 @@ class RankedRow:
 
     @property
     def case(self) -> Case:
-        """The case that the row shows."""
+        """Return the case that the row shows."""
         return self.result.case
 
     @property
     def ahead(self) -> Comparison | None:
-        """The ratio of its time to the next one's; only with rank 1 and if there is a next one."""
+        """Return the ratio of its time to the next one's.
+
+        Only rank 1 has one, if there is a next row.
+        """
         return next((found.inverse for found in self.behind.values()), None)
 
     @property
     def trusted(self) -> bool:
-        """Whether neither its time nor its ratio to the baseline is INVALID."""
+        """Return whether neither the time nor the ratio to the baseline is INVALID."""
         return not (self.result.invalid or self.ratio_problems)
 
 
@@ -109,16 +114,16 @@ class RankedRow:
 
 
 def compare_rows(pairs: Sequence[tuple[RankedRow, RankedRow]]) -> list[Comparison]:
-    """Return the ratios of pairs of rows, new and base, each pair of one group."""
+    """Return the ratios of pairs of rows, new and base. Each pair is of one group."""
     return _compare([(new.result, base.result, new.reference) for new, base in pairs])
 
 
 def _compare(
     pairs: Sequence[tuple[CaseResult, CaseResult, Reference | None]],
 ) -> list[Comparison]:
-    """Return the ratios of results of one group, new and base, over their reference where needed.
+    """Return the ratios of results of one group, new and base, through their reference if needed.
 
-    A ratio over a heterogeneous reference allows for that.
+    A ratio through a heterogeneous reference allows for this difference.
     """
     over = [_over(*pair) for pair in pairs]
     sides: list[Sides] = [
@@ -139,7 +144,7 @@ def problems(new: RankedRow, base: RankedRow) -> tuple[Problem, ...]:
 
 
 def all_problems(new: RankedRow, base: RankedRow) -> tuple[Problem, ...]:
-    """Return the same with the reasons of either side."""
+    """Return why the ratio of two rows is unreliable, including the reasons of either side."""
     return _all_problems(new.result, base.result, new.reference)
 
 
@@ -159,7 +164,7 @@ def _all_problems(
 
 
 def _over(new: CaseResult, base: CaseResult, reference: Reference | None) -> Reference | None:
-    """Return the reference of two results; None if they need none or it cannot serve."""
+    """Return the reference of two results, or None if they need none or it cannot serve."""
     return reference if reference is not None and reference.reaches(new, base) else None
 
 
@@ -170,8 +175,9 @@ def _over(new: CaseResult, base: CaseResult, reference: Reference | None) -> Ref
 class Group:
     """Hold the results of one group of cases in one section.
 
-    timed: those with a time, exact ones first, each by its time. rest: those without. baseline: its
-    result, if that has a time. helpers: the helper of each timed result, where there is one.
+    timed: the results with a time, exact ones first, each kind by its time. rest: the results
+    without a time. baseline: the result of the baseline, if it has a time. helpers: the helper of
+    each timed result, if there is one.
     """
 
     timed: Sequence[CaseResult]
@@ -182,12 +188,14 @@ class Group:
 
     @property
     def exact(self) -> Sequence[CaseResult]:
-        """The timed results that are ranked."""
+        """Return the timed results that are ranked."""
         return [result for result in self.timed if result.case.ranked]
 
     @property
     def pairs(self) -> Iterator[tuple[CaseResult, CaseResult]]:
-        """New and base of each ratio: to the baseline, to the first result, and of helpers."""
+        """Yield new and base of each ratio: to the baseline, to the first result, and of
+        helpers.
+        """
         for result, helper in zip(self.timed, self.helpers, strict=True):
             for new, base in (
                 *((result, self.baseline), (result, self.timed[0])),
@@ -198,10 +206,11 @@ class Group:
 
 
 def group_results(results: Sequence[CaseResult], baseline: str) -> Iterator[Group]:
-    """Yield the groups of a section, each with its reference, if not all have the same processes.
+    """Yield the groups of a section, each with its reference if its results have different
+    processes.
 
-    The reference is the result with the most processes; of those with as many, the first that is
-    not INVALID. Its heterogeneity is tested for each device by itself.
+    The reference is the result with the most processes. Among equals it is the first that is not
+    INVALID. Its heterogeneity is tested for each device separately.
     """
 
     @functools.cache
@@ -230,7 +239,7 @@ def group_results(results: Sequence[CaseResult], baseline: str) -> Iterator[Grou
 
 
 def rank(groups: Sequence[Group]) -> Iterator[list[RankedRow]]:
-    """Yield the rows of each group, and compute the ratios of all groups together."""
+    """Yield the rows of each group, after computing the ratios of all groups together."""
     pairs = {
         (id(new), id(base)): (new, base, group.reference)
         for group in groups
@@ -248,7 +257,7 @@ def rank(groups: Sequence[Group]) -> Iterator[list[RankedRow]]:
     for group in groups:
         exact = group.exact
         behind.append({each.case.backend: ratios[id(each), id(exact[0])] for each in exact[1:]})
-        # INVALID ones count too, and no unreliable ratio makes a row the fastest.
+        # INVALID results also count, and no unreliable ratio makes a row the fastest.
         firm = exact and not (
             exact[0].invalid
             or any(_problems(each, exact[0], group.reference) for each in exact[1:])
@@ -286,7 +295,7 @@ def rank(groups: Sequence[Group]) -> Iterator[list[RankedRow]]:
 
 
 FEWER = 0.5
-"""A result with at most half of the launches of another avoids starting most operators."""
+"""A result with at most half of the launches of another one avoids starting most operators."""
 
 UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
     (LAUNCHES, "cpu"): ("partial_unroll@10", "fused_cpu"),
@@ -296,7 +305,7 @@ UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
     (CHAIN, "cpu"): ("fused_cpu",),
     (CHAIN, "gpu"): ("cudnn",),
 }
-"""Backends that need less of what binds a case on a kind of device."""
+"""Backends that need less of what binds a case, by kind of bound and device."""
 
 
 def _helper(
@@ -304,8 +313,10 @@ def _helper(
 ) -> CaseResult | None:
     """Return the fastest result of a group that needs less of what binds this one.
 
-    Of a case that is bound by launches it is one with far fewer, else any faster one. None if there
-    is none, or if the ratio to it is unreliable. timed: the group's results by time.
+    For a case that is bound by launches, it is one with far fewer launches, and otherwise any
+    faster result. Returns None if there is none, or if the ratio to it is unreliable.
+
+    timed: the results of the group by time.
     """
     if not result.case.ranked or result.bound is None or result.bound.kind == NOT_KNOWN:
         return None

@@ -1,7 +1,7 @@
 """Choose a truncation window and a backend from measured results.
 
-Only measured times are used, of the same shape or a near one (each size within a factor of
-``NEAR``), which is then named. Nothing is scaled or extrapolated.
+Only measured times count, of the same shape or of a near one (each size within a factor of
+``NEAR``), which the answer then names. Nothing is scaled or extrapolated.
 """
 
 import math
@@ -22,25 +22,31 @@ from lstm_impl.cell import DEFAULT as DEFAULT_CELL
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
-"""The factor within which batch, hidden and input size are near: a step's work differs by at most
-two times, and what bounds its time (launches, the recurrence, memory) mostly does not differ."""
+"""Two shapes are near if batch, hidden and input size each differ by at most this factor.
+
+The work of a step then differs by at most a factor of two, and what limits its time (launches, the
+recurrence, memory) is mostly the same.
+"""
 
 LITTLE = 0.05
-"""A longer window is reported if it saves more than this of the time per timestep."""
+"""A longer window is reported if it saves more than this part of the time per timestep."""
 
 CLOSE = 0.02
-"""The shortest longer window is reported that takes at most this more than the cheapest."""
+"""The reported longer window is the shortest that takes at most this much more than the
+cheapest.
+"""
 
 Difference: TypeAlias = tuple[str, int, int]
-"""A size by its name, as measured and as requested."""
+"""The name of a size, with its measured and its requested value."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a user wants to run. dependency: the distance in time that matters, timesteps.
+    """What a user wants to run.
 
-    input_size: None for any. steps: timesteps of a complete sequence, None if not known. mode:
-    ``training``, or ``inference``, which has no window: sequences of ``steps`` steps are requested.
+    dependency: the distance in time that matters, in timesteps. input_size: None means any. steps:
+    the timesteps of a complete sequence, or None if unknown. mode: ``training`` or ``inference``.
+    Inference has no window; sequences of ``steps`` steps are then requested.
     """
 
     dependency: int
@@ -55,7 +61,7 @@ class Query:
 
     @property
     def training(self) -> bool:
-        """Whether the query leaves a window to choose."""
+        """Return whether the query leaves a window to choose."""
         return self.mode == "training"
 
     def same_work(self, case: Case) -> bool:
@@ -90,11 +96,11 @@ class NeededWindow:
     """The smallest window for a dependency, and what it is based on.
 
     reached: the tasks that learned the dependency, each with the distance and the window that did.
-    ended: tasks that learned shorter distances only, each with the longest and its window; never:
-    tasks that learned none. guessed: whether no task learned it, so that the window is twice the
-    dependency and one timestep; furthest is then the longest distance that was learned, None
-    without a map. cut: the window that a longer sequence would need, where the complete sequence is
-    shorter.
+    ended: the tasks that learned only shorter distances, each with the longest distance and its
+    window. never: the tasks that learned nothing. guessed: whether no task learned the dependency,
+    so that the window is twice the dependency plus one timestep. furthest: if guessed, the longest
+    distance that was learned, or None without a map. cut: the window that a longer sequence would
+    need, if the complete sequence is shorter.
     """
 
     window: int
@@ -108,7 +114,9 @@ class NeededWindow:
 
     @property
     def assumed(self) -> bool:
-        """Whether the window comes neither from a map nor from the length of the sequence."""
+        """Return whether the window comes neither from a map nor from the length of the
+        sequence.
+        """
         return self.guessed and self.cut is None
 
 
@@ -116,8 +124,8 @@ class NeededWindow:
 class MeasuredWindows:
     """The rows of one shape and mode in one session on one machine, by window.
 
-    own: whether they are not from the reference results. kind: ``truncation``, or ``throughput`` of
-    complete sequences, whose step is the work of a window of the same length.
+    own: whether they are not from the reference results. kind: ``truncation``, or ``throughput``
+    for complete sequences, whose step is the work of a window of the same length.
     """
 
     section: Section
@@ -127,12 +135,12 @@ class MeasuredWindows:
 
     @property
     def case(self) -> Case:
-        """One of its cases: all have one shape."""
+        """Return one of its cases. All have the same shape."""
         return self.groups[0][0].case
 
     @cached_property
     def by_window(self) -> dict[int, tuple[RankedRow, ...]]:
-        """The rows that have a time, by window, from the shortest window to the longest."""
+        """Return the rows that have a time, by window, from the shortest window to the longest."""
         measured = [
             tuple(row for row in rows if row.result.measured and row.case.ranked)
             for rows in self.groups
@@ -142,7 +150,7 @@ class MeasuredWindows:
 
 @dataclass(frozen=True)
 class Rival:
-    """Hold another backend's row, and how many times as long as the fastest it takes."""
+    """Hold the row of another backend, and how many times as long as the fastest one it takes."""
 
     row: RankedRow
     ratio: Comparison
@@ -150,7 +158,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class Longer:
-    """A cheaper longer window: its fastest row, the part saved, seconds of a batch's timestep."""
+    """A cheaper longer window.
+
+    row: its fastest row. timestep: the seconds of one timestep of the batch. saves: the part of the
+    time that is saved.
+    """
 
     row: RankedRow
     timestep: Interval
@@ -162,8 +174,8 @@ class Recommendation:
     """Hold the recommended window and backend for a query.
 
     window: the recommended timesteps, never more than the complete sequence has. best: the row with
-    the shortest time at the measured window. ahead: the next one, if any. rivals: those that are
-    not SLOWER. longer: None where longer windows save little.
+    the shortest time at the measured window. ahead: the next row, if any. rivals: the rows that are
+    not SLOWER. longer: None if longer windows save little.
     """
 
     need: NeededWindow
@@ -177,25 +189,25 @@ class Recommendation:
 
     @property
     def measured_window(self) -> int:
-        """The timesteps of the measured window; more than ``window`` where that was not measured.
+        """Return the timesteps of the measured window. It may exceed ``window``.
 
-        Then it stands for the complete sequence, and ``differences`` has both lengths.
+        It then stands for the complete sequence, and ``differences`` has both lengths.
         """
         return window(self.best.case)
 
     @property
     def fastest(self) -> bool:
-        """Whether the backend is FASTER than every other one (``RankedRow.fastest``)."""
+        """Return whether the backend is FASTER than every other one (``RankedRow.fastest``)."""
         return not self.rivals and self.best.fastest
 
     @property
     def step(self) -> Interval:
-        """How long a training step on one window takes, in seconds."""
+        """Return how long a training step on one window takes, in seconds."""
         return _known(step_interval(self.best.result))
 
     @property
     def timestep(self) -> Interval:
-        """How long one timestep of the whole batch takes, in seconds."""
+        """Return how long one timestep of the whole batch takes, in seconds."""
         return _known(unit_interval(self.best.result))
 
 
@@ -203,9 +215,9 @@ class Recommendation:
 class NoRecommendation:
     """Say that no results answer a query, and which results there are.
 
-    lengths: the measured windows near this shape; else places: the measured modes with their
-    devices, if not this one; else cases: of other shapes, the nearest first. nearest: the
-    recommendation for the nearest shape.
+    lengths: the measured windows near this shape. places: without such windows, the measured modes
+    with their devices, if this one is not among them. cases: otherwise the cases of other shapes,
+    the nearest first. nearest: the recommendation for the nearest shape.
     """
 
     need: NeededWindow
@@ -216,7 +228,10 @@ class NoRecommendation:
 
 
 def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[MeasuredWindows]:
-    """Return the measured windows of all shapes. reference: ids of runs that are not one's own."""
+    """Return the measured windows of all shapes.
+
+    reference: the ids of runs that are not the user's own.
+    """
     foreign = set(reference)
     found = []
     for section in sections:
@@ -228,7 +243,7 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[M
                 work = case.workload
                 if work.min_length is not None or work.dropout or case.spec.bidirectional:
                     continue
-                # The length of complete sequences is their window.
+                # The length of complete sequences counts as their window.
                 if table.kind == KINDS[0]:
                     work = replace(work, timesteps=1)
                 shapes.setdefault((case.spec, replace(work, window=None)), []).append(rows)
@@ -242,11 +257,11 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[M
 def answer(
     query: Query, found: Sequence[MeasuredWindows], learned: LearningMap | None = None
 ) -> Recommendation | NoRecommendation:
-    """Return the recommendation from the best of these places, or what there is instead.
+    """Return the recommendation from the best of these places, or what results there are instead.
 
-    One's own results come before the reference's, then the exact shape before a near one, gradients
-    of only the weights before others, windows before complete sequences, the nearer shape and the
-    newer session.
+    The user's own results come before the reference results. Then come, in this order: the exact
+    shape before a near one, gradients of only the weights before others, windows before complete
+    sequences, the nearer shape, and the newer session.
     """
     if query.training:
         requested = need(query.dependency, learned, query.steps)
@@ -319,7 +334,9 @@ def _answer_from(query: Query, requested: NeededWindow, place: MeasuredWindows) 
 
 
 def _differences(query: Query, requested: NeededWindow, place: MeasuredWindows) -> list[Difference]:
-    """Return the sizes that differ from the requested ones, with the length of the sequences."""
+    """Return the sizes that differ from the requested ones, including the length of the
+    sequences.
+    """
     found = query.differences(place.case)
     length = _lengths(query, requested, place)[0]
     steps = query.steps
@@ -331,7 +348,7 @@ def _differences(query: Query, requested: NeededWindow, place: MeasuredWindows) 
 def _lengths(query: Query, requested: NeededWindow, place: MeasuredWindows) -> list[int]:
     """Return the measured windows that fit the query, the best one first.
 
-    In training a window may be as long as the complete sequence, whatever the dependency needs. A
+    In training, a window may be as long as the complete sequence, whatever the dependency needs. A
     measured window that is longer by at most the factor ``NEAR`` stands for the complete sequence.
     """
     if not query.training:
@@ -341,12 +358,12 @@ def _lengths(query: Query, requested: NeededWindow, place: MeasuredWindows) -> l
 
 
 def longest_window(query: Query) -> float:
-    """Return the most timesteps of a measured window that can answer a query of training."""
+    """Return the length of the longest measured window that can answer a query about training."""
     return math.inf if query.steps is None else NEAR * query.steps
 
 
 def _ranked(rows: Sequence[RankedRow]) -> list[RankedRow]:
-    """Return the rows by time, INVALID ones after all others."""
+    """Return the rows by time, with INVALID rows after all others."""
     return sorted(
         rows, key=lambda row: (bool(row.result.invalid), row.result.time, row.case.backend)
     )
@@ -355,7 +372,7 @@ def _ranked(rows: Sequence[RankedRow]) -> list[RankedRow]:
 def _longer(
     place: MeasuredWindows, length: int, best: RankedRow, steps: int | None
 ) -> Longer | None:
-    """Return the shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
+    """Return the shortest longer window whose time per timestep is ``CLOSE`` to the cheapest."""
     found = [
         (_known(unit_interval(first.result)), first)
         for each, rows in place.by_window.items()
@@ -366,7 +383,7 @@ def _longer(
         return None
     least = min(timestep.mid for timestep, _ in found)
     timestep, row = next(each for each in found if each[0].mid <= least * (1 + CLOSE))
-    # Two windows were not interleaved, and the upper bound of their ratio counts.
+    # Two windows were not interleaved, so the upper bound of their ratio counts.
     unpaired = [[run.without_rounds for run in each.result.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps
@@ -385,14 +402,15 @@ def _known(interval: Interval | None) -> Interval:
 def need(dependency: int, learned: LearningMap | None, steps: int | None = None) -> NeededWindow:
     """Return the shortest window for a dependency, which is in timesteps.
 
-    steps: of a complete sequence, which limits the window; None if it is not known.
+    For each task in the map, with the state carried, this is the window of the next learned
+    distance from the dependency on. It is not shorter than the windows of shorter distances. With
+    several tasks, the longest window counts. A task that learned the dependency with no window,
+    perhaps for lack of updates or units, does not count. Beyond every learned distance, the window
+    is twice the dependency plus one timestep, with which more than half of the positions in a
+    window reach back to their input. It is not less than the learned distances needed. The reason
+    for doubling is that a window just longer than the dependency learned nothing in the maps.
 
-    Of each task in the map, with the state carried, it is the window of the next distance from the
-    dependency on that was learned, not shorter than that of shorter distances; of several tasks it
-    is the longest. A task that learned it through no window, perhaps for lack of updates or units,
-    does not count. Beyond every learned distance it is twice the dependency and one timestep, with
-    which more than half of a window's positions reach back to their input, and not less than the
-    learned distances needed: a window just longer than the dependency learned nothing in the maps.
+    steps: the timesteps of a complete sequence, which limit the window, or None if unknown.
     """
     found = _need(dependency, learned)
     if steps is None or found.window <= steps:
@@ -424,11 +442,11 @@ def _need(dependency: int, learned: LearningMap | None) -> NeededWindow:
 
 
 def _steps(learned: LearningMap, task: str) -> dict[int, int]:
-    """Return the distances that a task learned, each with its window, both rising.
+    """Return the distances that a task learned, each with its window, both in ascending order.
 
-    It is the window from which on all longer ones learned the distance, up to the last that did. A
-    window below one that failed learned it by chance. Windows beyond the last one, which make fewer
-    updates of the same timesteps, do not count.
+    The window is the first from which all longer ones learned the distance, up to the last that
+    did. A window below one that failed has learned the distance by chance. Windows beyond the last
+    one, which make fewer updates on the same timesteps, do not count.
     """
     found: dict[int, int] = {}
     least = 0

@@ -1,7 +1,7 @@
-"""Build the judged table that every report reads: sections of ranked rows.
+"""Build the judged table that every report shows: sections of ranked rows.
 
-A ``Report`` has sections (one session on one machine). A section has a row for each case, compared
-with the baseline and ranked among the backends that did the same work.
+A ``Report`` consists of sections, each for one session on one machine. A section has a row for each
+case, compared with the baseline and ranked among the backends that did the same work.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KINDS = ("throughput", "truncation", "streaming")
 
 
 class NothingToReportError(ReasonedError):
-    """Raised if the results do not have what was requested."""
+    """The results do not contain what was requested."""
 
 
 def check_known(option: str, what: str, name: str | None, names: Iterable[str]) -> None:
@@ -42,8 +42,9 @@ def check_known(option: str, what: str, name: str | None, names: Iterable[str]) 
 class Section:
     """Hold one session on one machine, or one suite on several machines of one kind.
 
-    baseline: the backend that ratios refer to, empty if none. nodes: the names of these machines by
-    their ids, and node_by_run the id of each run's, both empty where it is one machine.
+    baseline: the backend that ratios refer to, empty if there is none. nodes: the names of the
+    machines by their ids. node_by_run: the id of the machine of each run. Both are empty for a
+    single machine.
     """
 
     runs: tuple[Run, ...]
@@ -54,22 +55,24 @@ class Section:
 
     @property
     def run(self) -> Run:
-        """The first run, for facts that all runs of the section share."""
+        """Return the first run, for facts that all runs of the section share."""
         return self.runs[0]
 
     @cached_property
     def started(self) -> datetime:
-        """When the first run began, in UTC."""
+        """Return when the first run began, in UTC."""
         return min(run.started for run in self.runs)
 
     @property
     def complete(self) -> bool:
-        """Whether every run came to its end."""
+        """Return whether every run was completed."""
         return all(run.complete for run in self.runs)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """The rows as tables: one for each device, kind and mode, in truncation also each shape."""
+        """Return the rows as tables, one for each device, kind and mode, and in truncation for each
+        shape.
+        """
 
         def table_key(row: RankedRow) -> tuple[str, str, str, str]:
             return row.case.device, row.case.kind, row.case.workload.mode, stream(row.case)
@@ -82,7 +85,7 @@ class Section:
 
     @property
     def timed_tables(self) -> list[Table]:
-        """The tables in which any row has a time."""
+        """Return the tables in which some row has a time."""
         return [table for table in self.tables if table.groups]
 
 
@@ -98,17 +101,22 @@ class Table:
 
     @property
     def noun(self) -> str:
-        """The noun for what distinguishes the groups of the table: ``shape`` or ``window``."""
+        """Return the noun for what distinguishes the groups of the table: ``shape`` or
+        ``window``.
+        """
         return "window" if self.kind == KINDS[1] else "shape"
 
     @cached_property
     def groups(self) -> tuple[tuple[RankedRow, ...], ...]:
-        """Rows of the same work, the fastest first; groups without any time are left out."""
+        """Return rows of the same work, the fastest first. Groups without any time are left out."""
         groups = grouped(self.rows, lambda row: row.case.group).values()
         return tuple(tuple(rows) for rows in groups if any(row.result.measured for row in rows))
 
     def begin(self, most: int) -> tuple[Table, int]:
-        """Return its first groups, up to this many rows but at least one, and how many are left."""
+        """Return a table of its first groups, and how many groups are left.
+
+        most: the largest number of rows. At least one group is kept.
+        """
         ends = list(itertools.accumulate(len(group) for group in self.groups))
         shown = max(1, sum(end <= most for end in ends))
         if shown >= len(ends):
@@ -118,7 +126,7 @@ class Table:
 
     @cached_property
     def backends(self) -> tuple[str, ...]:
-        """The measured backends: the baseline, then by their ranks."""
+        """Return the measured backends: the baseline, then the others by their ranks."""
         return tuple(ranked_backends(self.rows, self.baseline))
 
 
@@ -126,8 +134,8 @@ class Table:
 class Report:
     """All sections, the newest session first, and notes on how the results were read.
 
-    is_reference: whether they are the project's results, measured on another machine, which a user
-    sees who has none and has not named these.
+    is_reference: whether these are the project's own results, measured on another machine. A user
+    who has no results and names none sees these.
     """
 
     sections: tuple[Section, ...]
@@ -136,7 +144,9 @@ class Report:
 
 
 def ranked_backends(rows: Iterable[RankedRow], baseline: str) -> list[str]:
-    """Return the backends with a time in these rows: the baseline, then by their mean ranks."""
+    """Return the backends with a time in these rows: the baseline, then the others by their mean
+    ranks.
+    """
     ranks: dict[str, list[int]] = {}
     for row in rows:
         if row.rank is not None:
@@ -147,18 +157,22 @@ def ranked_backends(rows: Iterable[RankedRow], baseline: str) -> list[str]:
 
 
 def stream(case: Case) -> str:
-    """Return the group of a truncated case without its window, empty for other cases."""
+    """Return the group of a truncated case without its window, or an empty string for other
+    cases.
+    """
     if case.workload.window is None:
         return ""
     return replace(case, workload=replace(case.workload, window=None)).group
 
 
-# Users start from Keras; the plain loop runs everywhere.
+# Users start from Keras, and the plain loop runs everywhere.
 USUAL_BASELINES = ("keras", "while_loop")
 
 
 def usual_baseline(counts: Mapping[str, int]) -> str:
-    """Return the first of the usual baselines in ``counts``, else the one measured most often."""
+    """Return the first of the usual baselines in ``counts``, or else the most often measured
+    backend.
+    """
     usual = (name for name in USUAL_BASELINES if name in counts)
     return next(usual, max(counts, key=counts.__getitem__, default=""))
 
@@ -166,8 +180,8 @@ def usual_baseline(counts: Mapping[str, int]) -> str:
 def build(results: Results, *, baseline: str | None = None, kind: str = "all") -> Report:
     """Return the report on these results.
 
-    baseline: the backend that ratios refer to; by default, in each section, the first of the
-    usual ones that was measured, or else the one that was measured most. kind: of the cases.
+    baseline: the backend that ratios refer to. By default this is, in each section, the first of
+    the usual ones that was measured, or else the most often measured one. kind: the kind of cases.
 
     Raises NothingToReportError for a baseline that no case has, or if nothing is left.
     """
@@ -186,9 +200,9 @@ def build(results: Results, *, baseline: str | None = None, kind: str = "all") -
 
 
 def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Section]:
-    """Build a section for each place, and compute the intervals and ratios of all together.
+    """Build a section for each place, after computing the intervals and ratios of all together.
 
-    baseline: as of ``build``; where a place has no time of it, the usual one of that place.
+    baseline: see ``build``. If a place has no time of it, the usual baseline of that place is used.
     """
     cases = [
         (number, items)
@@ -217,7 +231,7 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
 
 
 def _choose_baseline(results: Sequence[CaseResult], baseline: str | None) -> str:
-    """Return the requested baseline where it has a time, else the usual one of these results."""
+    """Return the requested baseline if it has a time, or else the usual one of these results."""
     counts = Counter(each.case.backend for each in results if each.measured)
     exact = Counter(each.case.backend for each in results if each.measured and each.case.ranked)
     return (
@@ -232,7 +246,11 @@ def _runs(place: SectionItems) -> tuple[Run, ...]:
 
 
 def _order(row: RankedRow) -> tuple[object, ...]:
-    """Order rows: CPU before GPUs, by kind, inference before training, small sizes first."""
+    """Return the key by which rows are ordered.
+
+    CPU comes before GPUs. Then rows are ordered by kind, inference before training, and small sizes
+    first.
+    """
     case, spec, work = row.case, row.case.spec, row.case.workload
     hidden, features = spec.hidden_size, spec.input_size
     size = work.batch * work.timesteps * hidden * (features + hidden) * spec.num_layers

@@ -1,7 +1,7 @@
-"""``python -m bench.worker ORDER``: carry out one work order, as ``bench.run`` starts it.
+"""Carry out one work order: ``python -m bench.worker ORDER``, as ``bench.run`` starts it.
 
-The process writes its results into a journal, from which it makes a result file at its end. If an
-error ends it, it prints one line of JSON for the manager.
+The process writes its results to a journal, and at its end makes a result file of the journal. If
+an error ends the process, it prints one line of JSON for the manager.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ UNWRITABLE = 3
 
 EPILOG = """\
 exit codes:
-  0    every case of the order was tried; those without a time are recorded with the reason
+  0    every case of the order was tried; cases without a time are recorded with the reason
   2    the order is invalid, or another run measures on this machine
   3    the results cannot be written
-  130  stopped by Ctrl-C; what was finished is kept
+  130  stopped by Ctrl-C; finished cases are kept
 
-The file ORDER holds one object of JSON:
+The file ORDER contains one JSON object:
   {"schema": 1,
    "options": {"suite": "smoke", "backends": ["numpy"], "seed": 0, "results": "results"}}
 docs/architecture.md describes all of its fields.
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_error(CANNOT_MEASURE, error)
         return BAD_INPUT
     if any(os.environ.get(name) != value for name, value in order.environment.items()):
-        # The loader of shared libraries and Python itself read some variables as a process starts.
+        # The loader of shared libraries and Python itself read some variables when a process
+        # starts.
         os.environ.update(order.environment)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     order.options.set_threads()
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(order: WorkOrder, path: Path) -> int:
-    # Imported after threads are set: what these modules import reads them once.
+    # These modules are imported after threads are set, because what they import reads the number
+    # once.
     from bench.machine.lock import HeldError, LockError
     from bench.machine.writing import ResultWriteError
     from bench.worker.recorder import Recorder, hold_machine, recording, result_folder, shuffled

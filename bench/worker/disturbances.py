@@ -1,6 +1,6 @@
-"""Find what about a machine makes times unreliable, before and after measuring.
+"""Find what makes times on a machine unreliable, before and after measuring.
 
-These are pure functions of what ``machine`` read.
+These functions are pure: they depend only on what ``machine`` has read.
 """
 
 import math
@@ -18,18 +18,24 @@ from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker.timing import StepSeries, Stopped
 
 CLOCK_CHANGE = 0.2
-"""Largest change of a CPU's clock from start to end; single readings scatter by some per cent."""
+"""The largest acceptable change of a CPU's clock between start and end. Single readings scatter by
+a few per cent.
+"""
 
 HOT_SHARE = 0.01
-"""Largest part of the time for which heat may slow a GPU down."""
+"""The largest acceptable part of the time for which heat slows a GPU down."""
 
 LITTLE_MEMORY = 2 * 2**30
-"""Bytes: TensorFlow alone takes half a GiB, the reference of a large case up to two."""
+"""Less free memory than this, in bytes, is a problem. TensorFlow alone takes half a GiB, and the
+reference of a large case up to two.
+"""
 
 GPU_BUSY = 5.0
-"""Percent: an idle GPU shows 0, a desktop drawn by it 1 or 2."""
+"""An idle GPU shows a utilization of 0%, and a GPU that draws a desktop 1% or 2%. More than this
+many per cent means that it is busy.
+"""
 
-# Harmless reasons for a lower clock: nothing runs, or it was set on purpose.
+# These reasons for a lower clock are harmless: nothing runs, or someone set it on purpose.
 _HARMLESS = {"gpu_idle", "applications_clocks_setting", "display_clock_setting", "sync_boost"}
 
 _TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tf-nightly")
@@ -38,8 +44,9 @@ LIMITING = (
     *("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
     *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
 )
-"""Environment variables that keep libraries from using instructions of the CPU; set for an older
-CPU, OpenBLAS computes at half its rate."""
+"""Environment variables that keep libraries from using instructions of the CPU. Set for an older
+CPU, OpenBLAS computes at half its rate.
+"""
 
 
 # -- after measuring
@@ -52,7 +59,10 @@ def validity(
     device: str,
     period: float | None = None,
 ) -> Iterator[Reason]:
-    """Yield each reason why a measurement is not valid. period: of a stream's calls."""
+    """Yield each reason why a measurement is not valid.
+
+    period: the seconds between two calls of a stream.
+    """
     count = len(series.blocks)
     width = intervals.relative_half_width(series.samples)
     if count < intervals.FEWEST_SAMPLES:
@@ -62,7 +72,7 @@ def validity(
         yield Reason(WIDE_INTERVAL, {"width": width, "short_of_time": short})
     if series.steady is False:
         yield Reason(NOT_STEADY)
-    # A stream whose calls take longer than its period.
+    # The calls of such a stream take longer than its period.
     service = 0.0 if series.streamed is None else float(np.median(series.streamed.service))
     if period is not None and service > period:
         yield Reason("behind", {"call_ms": 1000 * service, "period_ms": 1000 * period})
@@ -93,7 +103,10 @@ def _throttled(processor: str, times: int, hot: float = 0.0, seconds: float = 0.
 
 
 def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> list[Reason]:
-    """Return what to change before measuring, the worst first. disturbance: in an idle second."""
+    """Return what to change before measuring, the most important first.
+
+    disturbance: what happened in a second in which this process was idle.
+    """
     found = []
     if busy := disturbance.kept_busy():
         found.append(Reason("busy", busy))

@@ -1,7 +1,7 @@
-"""The gate: time a backend only after it has computed what the reference computes.
+"""Pass a backend through the gate: time it only after it computes what the reference computes.
 
-The comparison is in ``lstm_impl.proof``; ``docs/equivalence.md`` derives its bounds. This module
-chooses the judge, keeps its answers, and judges what a step computed in timed calls.
+``lstm_impl.proof`` compares, and ``docs/equivalence.md`` derives the bounds. This module chooses
+the judge and caches its answers. It also judges what a step computed in timed calls.
 """
 
 import contextlib
@@ -41,50 +41,68 @@ from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload
 
 REFERENCE_OPERATIONS = 2e11
-"""Most operations for the NumPy reference: with 45 Gflop/s on two cores more take over 5 s."""
+"""The NumPy reference computes at most this many operations.
+
+At 45 Gflop/s on two cores, more take over 5 s.
+"""
 
 REFERENCE_BYTES = 2 * 2**30
-"""Most bytes of the reference, which keeps every gate and state; a framework judges larger
-cases."""
+"""The NumPy reference keeps every gate and state, and may take at most this many bytes.
+
+A framework judges larger cases.
+"""
 
 SEQUENCE_OPERATIONS = 1e10
-"""Operations of the reference for the sequences that are kept of timed calls: 0.25 s, once for each
-group and session. All slots together then have about as many sequences as one call."""
+"""The operations that the reference may spend on the sequences kept from timed calls: 0.25 s, once
+for each group and session.
+
+All slots together then have about as many sequences as one call.
+"""
 
 SEQUENCE_BYTES = 2**28
-"""Bytes of the reference for these sequences."""
+"""The bytes that the reference may take for these sequences."""
 
 COMPLETE_OPERATIONS, STEP_OPERATIONS = 8e10, 4e6
-"""The same for results that are kept completely: 2 s. A timestep of a small network takes some 100
-us in Python, in which a large product has this many operations."""
+"""The operations that the reference may spend on completely kept results: 2 s. A timestep of a
+small network takes some 100 us in Python, a time in which a large product does ``STEP_OPERATIONS``.
+"""
 
 COMPLETE_BYTES = 2**26
-"""Bytes of the results that are kept completely of one step."""
+"""The bytes of the results that are kept completely of one step."""
 
 JUDGES = ("while_loop+hoisted", "torch", "jax_scan")
-"""Float64 backends that may judge large cases; the first that is available on the CPU does."""
+"""The float64 backends that may judge large cases.
+
+The first one that is available on the CPU does.
+"""
 
 UPDATE_ALLOWANCE = 20 * LEARNING_RATE
-"""Error that updates of the weights may add: for a gradient near zero, Adam moves a weight by the
-learning rate in the direction of a sign that rounding decides."""
+"""The error that updates of the weights may add.
+
+For a gradient near zero, Adam moves a weight by the learning rate in the direction of a sign that
+rounding decides.
+"""
 
 MOST_UPDATE_ERROR = 0.25
-"""Largest relative error (root mean square) of the updates of timed steps, if rounding explains it.
-For an update that is not made it is 1."""
+"""The largest accepted relative error (root mean square) of the updates of timed steps, provided
+that rounding explains it.
+
+If the update is not made at all, the error is 1.
+"""
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
     """Call ``lstm_impl.proof.gate`` with the judge for this size, unless one is given.
 
-    Raises UnsupportedError for a backend that declares to return or take less than others.
-    ``lstm_impl.check`` leaves out what such a target does not have, and here it would get a time
-    for less work.
+    Raises UnsupportedError for a backend that declares to take or return less than others.
+    ``lstm_impl.check`` leaves out what such a backend does not have. Here, it would get a time for
+    less work.
     """
     backend = model.backend
     if not backend.takes_state or backend.returned is not None:
         raise UnsupportedError(
-            f"{backend.name} does not take an initial state or does not return all results; only "
-            "lstm_impl.check judges such an implementation, and it gets no time"
+            f"{backend.name} takes no initial state or does not return all results, so it gets no "
+            "time; lstm_impl.check can judge what it does return"
         )
     at_once = _judged_at_once(workload) if workload.streaming else workload
     judge = judge or choose_judge(model.spec, at_once)
@@ -92,20 +110,20 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
 
 
 def select_results(spec: LSTMSpec, workload: Workload, judged: int) -> Selection:
-    """Return which results of timed calls are kept, so that judging them takes little time.
+    """Return which results of timed calls to keep, so that judging them takes little time.
 
-    judged: seed of the sets of inputs that are judged.
+    judged: the seed of the sets of inputs whose results are judged.
     """
     operations = 2.0 * spec.parameter_count * workload.timesteps * (3 if workload.training else 1)
     features = _features(spec)
-    # Sequences that may be computed together, for all slots.
+    # The number of sequences, over all slots, that may be computed together.
     held = 8 * workload.timesteps * features
     most = min(SEQUENCE_OPERATIONS / operations, SEQUENCE_BYTES / held)
     each = timing.CONSECUTIVE if workload.streaming else 1
     slots = int(min(SLOTS, max(FEWEST_KEPT, most / each)))
     rows = int(min(workload.batch, max(1, most / (each * slots))))
     complete = 0
-    if workload.training:  # gradients of the weights are those of all sequences together
+    if workload.training:  # The gradients of the weights depend on all sequences together.
         steps = workload.timesteps * spec.state_layers * STEP_OPERATIONS
         width = spec.input_size + spec.output_size
         size = 4 * (spec.parameter_count + workload.batch * workload.timesteps * width)
@@ -118,7 +136,7 @@ def select_results(spec: LSTMSpec, workload: Workload, judged: int) -> Selection
         )
         complete = max(1, complete)
     if workload.optimizer is not None and workload.window is not None:
-        # The results are those of the last window, whose weights all sequences have updated.
+        # The results come from the last window, whose weights all sequences have updated.
         slots = complete
     return Selection(slots, complete, workload.batch, rows, judged)
 
@@ -133,11 +151,11 @@ def gate_timed(
 ) -> GateResult:
     """Compare the results of timed calls with the reference.
 
-    seed: of the sets of inputs whose results are judged. last: the calls after the blocks. For
-    windows these are the results of the last one and the final state; for a stream, the first call
-    leaves the state for the others. With an optimizer the calls are the first after
+    seed: the seed of the sets of inputs whose results are judged. last: the calls after the blocks.
+    With windows, each result is that of the last window with the final state. With a stream, the
+    first call leaves the state for the others. With an optimizer, the calls are the first after
     ``Step.restart``, and the model has the weights that they left. kept: results of calls in blocks
-    and between them, as ``select_results`` chooses them.
+    and between them, as ``select_results`` selects them.
     """
     timed = _Timed(model, workload, seed, judge)
     if workload.streaming:
@@ -148,7 +166,7 @@ def gate_timed(
 
 
 class _Timed:
-    """The results of a model's timed calls, with the errors and bounds found so far."""
+    """Judges the results of a model's timed calls and keeps the errors and bounds found so far."""
 
     def __init__(self, model: Model, workload: Workload, seed: int, judge: Judge | None) -> None:
         self.model = model
@@ -173,13 +191,13 @@ class _Timed:
     def answer(
         self, what: object, ask: Callable[[], dict[str, FloatArray]]
     ) -> dict[str, FloatArray]:
-        """Return an answer that depends on the facts and on ``what``."""
+        """Return an answer of the judge that depends only on the case and on ``what``."""
         digest = self._facts.copy()
         digest.update(repr(what).encode())
         return _cached(digest.hexdigest(), ask)
 
     def expected(self, numbers: Sequence[int]) -> dict[str, FloatArray]:
-        """Return what consecutive calls compute, as ``_expected_results`` does."""
+        """Return what consecutive calls compute, in the form of ``_expected_results``."""
         return self.answer(
             tuple(numbers),
             lambda: _expected_results(
@@ -188,7 +206,9 @@ class _Timed:
         )
 
     def judge_last(self, last: JudgedCalls) -> None:
-        """Judge the calls after the blocks, and with an optimizer the weights that they left."""
+        """Judge the calls after the blocks, and with an optimizer also the weights that they
+        left.
+        """
         if self.workload.optimizer is None:
             for number, ours in zip(last.inputs, last.results, strict=True):
                 self.compare(ours, _results_of_call(self.expected((number,)), 0))
@@ -201,7 +221,7 @@ class _Timed:
         self.keep({"update": off}, {"update": most})
 
     def compare(self, ours: Results, theirs: Mapping[str, FloatArray]) -> None:
-        """Compare the complete results of one call."""
+        """Compare the complete results of one call with the reference."""
         model, workload, spec = self.model, self.workload, self.spec
         theirs = comparison.select_requested_results(theirs, workload)
         if model.backend.approximate:
@@ -209,7 +229,7 @@ class _Timed:
             return
         missing = [name for name in theirs if name not in ours]
         if model.steps_return_loss and workload.optimizer and len(missing) == len(theirs):
-            return  # its weights are judged instead
+            return  # Its weights are judged instead.
         theirs = {name: array for name, array in theirs.items() if name not in missing}
         off = dict.fromkeys(missing, math.inf) | comparison.compare(ours, theirs)
         most = comparison.compute_bounds(spec, workload.batch, workload.timesteps, list(off))
@@ -219,7 +239,9 @@ class _Timed:
         self.keep(*comparison.measure_gains(spec, ours, theirs, workload.batch))
 
     def judge_kept(self, kept: Sequence[JudgedCalls]) -> None:
-        """Judge results of blocks: some completely, of the others the sequences that were kept."""
+        """Judge the results of blocks: some completely, the others in the sequences that were
+        kept.
+        """
         partial: dict[int, Results] = {}
         for each in kept:
             (number,), (ours,) = each.inputs, each.results
@@ -232,7 +254,9 @@ class _Timed:
             self.compare_sequences(partial)
 
     def compare_sequences(self, partial: Mapping[int, Results]) -> None:
-        """Compare the sequences that were kept, by slot, with the reference on all of them."""
+        """Compare the kept sequences of each slot with the reference, which computes all slots
+        together.
+        """
         selection, rows = self.selection, self.selection.rows
         slots = range(selection.complete + 1, selection.slots + 1)
         alone = replace(self.workload, optimizer=None, batch=rows * len(slots))
@@ -270,7 +294,7 @@ class _Timed:
         theirs: Mapping[str, FloatArray],
         scale: Mapping[str, FloatArray],
     ) -> None:
-        """Keep the errors of sequences, relative to the largest values in ``scale``."""
+        """Record the errors of sequences, relative to the largest values in ``scale``."""
         if self.model.backend.approximate:
             self.keep(*comparison.measure_approximate_errors(ours, theirs))
             return
@@ -289,13 +313,14 @@ class _Timed:
         self.keep(off, most)
 
     def judge_stream(self, kept: Sequence[JudgedCalls]) -> GateResult:
-        """Judge consecutive calls of a stream, each from the state that the call before left."""
+        """Judge consecutive calls of a stream, each from the state that the previous call left."""
         names = ("y", *self.spec.cell.states)
         inputs, ours = [], []
         for calls in kept:
             slot = calls.inputs[0] // SLOT_NUMBERS
             rows = self.selection.sequences(slot or 1)
-            # Of the last calls everything was kept, and as many sequences are judged.
+            # The last calls are kept completely, and the same number of sequences of them is
+            # judged.
             found = [each if slot else self.selection.part(1, each) for each in calls.results]
             for number, before, after in zip(calls.inputs[1:], found[:-1], found[1:], strict=True):
                 given = self.sets(number).sequences(rows)
@@ -316,7 +341,10 @@ class _Timed:
 
 
 def _joined(arrays: Sequence[FloatArray | None]) -> FloatArray:
-    """Join results by sequence; arrays of different shapes become one of a shape that is wrong."""
+    """Join results along the sequences.
+
+    Arrays of different shapes give an array of a wrong shape.
+    """
     found = [np.asarray(array) for array in arrays]
     shapes = {array.shape[:1] + array.shape[2:] for array in found}
     return np.concatenate(found, axis=1) if len(shapes) == 1 else np.empty(0)
@@ -329,7 +357,7 @@ def _run_windows(
     workload: Workload,
     inputs: Inputs,
 ) -> tuple[LSTMState, dict[str, FloatArray]]:
-    """Return the final state and the last window's results of a step that updates nothing."""
+    """Return the final state, and the last window's results, of a step that updates nothing."""
     parts, zero = workload.windows(), spec.cell.state_type.zeros(spec, inputs.x.shape[1])
     state, found = inputs.state, {}
     for part in parts:
@@ -361,9 +389,9 @@ def _expected_results(
     sets: InputSets,
     numbers: Sequence[int],
 ) -> dict[str, FloatArray]:
-    """Return what consecutive calls compute on these sets of inputs, named by call, as ``0 y``.
+    """Return what consecutive calls compute on these sets of inputs, named by call: ``0 y``.
 
-    With an optimizer, ``3 kernel`` is a weight after three calls, and ``3 error kernel`` how far
+    With an optimizer, ``3 kernel`` is a weight after three calls, and ``3 error kernel`` is how far
     rounding may have moved it.
     """
     optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
@@ -380,14 +408,14 @@ def _expected_results(
     for call, number in enumerate(numbers):
         inputs = sets(number)
         if call % 2:
-            inputs = replace(inputs, dy=-inputs.dy)  # Model.prepare
+            inputs = replace(inputs, dy=-inputs.dy)  # Model.prepare negates it, too.
         state = inputs.state
         for part in parts:
             found = judge.run(weights, replace(inputs.window(part), state=state), zero)
             state = select_state(spec, found)
             gradients = [found[f"d{name}"] for name in names]
             changes = optimizer.changes(gradients)
-            # Largest error of each, relative to its largest value.
+            # The largest error of each gradient, relative to its largest value.
             off = comparison.compute_bounds(
                 spec, workload.batch, parts[0].stop, [f"d{name}" for name in names]
             )
@@ -405,9 +433,10 @@ def _expected_results(
 
 
 def _shortened(spec: LSTMSpec, array: FloatArray) -> FloatArray:
-    """Return an answer in float32, half as large, unless the network computes in float64.
+    """Return an answer in float32, at half its size, unless the network computes in float64.
 
-    That rounds it by half a unit of float32. The bounds are at least nine units.
+    The conversion rounds the answer by at most half a unit of float32. The bounds are at least nine
+    units.
     """
     return array if spec.precision.variable == "float64" else array.astype(np.float32)
 
@@ -415,7 +444,7 @@ def _shortened(spec: LSTMSpec, array: FloatArray) -> FloatArray:
 def _update_error(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
     """Return the error of an update if the gradient is off by ``off`` of its largest value.
 
-    Adam may step the other way where the gradient is smaller than its error.
+    Where the gradient is smaller than its error, Adam may step in the other direction.
     """
     most = off * max(float(np.max(np.abs(gradient), initial=0.0)), comparison.SMALLEST_SCALE)
     if optimizer == "sgd":
@@ -427,10 +456,12 @@ def _update_error(optimizer: str, gradient: FloatArray, off: float) -> FloatArra
 def _weight_error(
     spec: LSTMSpec, before: LSTMWeights, after: LSTMWeights, left: Mapping[str, FloatArray]
 ) -> tuple[float, float]:
-    """Return the relative error of the weights' change, and the largest allowed: root mean squares.
+    """Return the relative error of the change of the weights, and the largest accepted one.
 
-    left: the expected weights by name, and the error of each by rounding of gradients, as ``error
-    NAME``. Rounding of the weights is added to that.
+    Both are root mean squares.
+
+    left: the expected weights by name, and as ``error NAME`` the error of each weight that rounding
+    of gradients can explain. The rounding of the weights themselves is added to that error.
     """
 
     def flat(arrays: Iterable[FloatArray]) -> FloatArray:
@@ -454,7 +485,10 @@ def _weight_error(
 
 
 def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
-    """Return the NumPy reference, or if that takes too long a float64 backend proven against it."""
+    """Return the NumPy reference, or a proven float64 backend where NumPy would take too long.
+
+    The backend has been proven against the NumPy reference.
+    """
     timesteps = max(part.stop - part.start for part in select_judged_parts(workload))
     rows = workload.batch * timesteps
     operations = 2.0 * spec.parameter_count * rows * (3 if workload.training else 1)
@@ -469,7 +503,7 @@ def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
 
 
 def _features(spec: LSTMSpec) -> int:
-    """Return how many numbers the reference keeps of one timestep of one sequence."""
+    """Return how many numbers the reference keeps for one timestep of one sequence."""
     return sum(
         spec.num_directions * (6 * spec.hidden_size + spec.layer_input_size(layer))
         for layer in range(spec.num_layers)
@@ -478,9 +512,9 @@ def _features(spec: LSTMSpec) -> int:
 
 @functools.cache
 def prove(name: str, spec: LSTMSpec, reset_to: str | None = None) -> None:
-    """Check a float64 judge on two sequences of four timesteps. Raises RuntimeError if it fails.
+    """Check a float64 judge on two sequences of four timesteps. Raise RuntimeError if it fails.
 
-    reset_to: the state to which sequences are reset; None if they are not.
+    ``reset_to`` is the state to which sequences are reset, or None if they are not.
     """
     model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), "cpu")
     workload = Workload(batch=2, timesteps=4, mode="training")
@@ -509,12 +543,17 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
 
 
 _answers: dict[str, dict[str, FloatArray]] = {}
-"""Recent answers of judges by everything that they depend on: all backends of a group are judged on
-the same numbers."""
+"""Recent answers of judges, by everything that they depend on.
+
+All backends of a group are judged by the same numbers.
+"""
 
 CACHE_BYTES = 2**29
-"""Most bytes of kept answers. A case needs three to eight, of some megabytes together; the largest
-of any suite have 100 MB each, and are computed again for each backend."""
+"""The cached answers take at most this many bytes.
+
+A case needs three to eight answers, which together take a few megabytes. The largest answers of any
+suite take 100 MB each and are computed again for each backend.
+"""
 
 
 def _with_cache(judge: Judge, spec: LSTMSpec) -> Judge:
@@ -558,24 +597,29 @@ def _size(answers: Mapping[str, Mapping[str, FloatArray]]) -> int:
 
 
 LARGEST_FOLDER = 2**32
-"""Most bytes that the processes of a session share in temporary files. Twelve groups of the suite
-`precision-cpu` have 431 MB, and the suite has three times as many groups. What does not fit, each
-process computes again."""
+"""The most bytes that the processes of a session share in temporary files.
+
+Twelve groups of the suite ``precision-cpu`` have 431 MB, and the suite has three times as many
+groups. What does not fit, each process computes again.
+"""
 
 LARGEST_SHARE = 0.25
-"""Largest part of the free space that they take: temporary files may be in memory."""
+"""The largest part of the free space that these files take, since they may be in memory."""
 
 _DIGEST = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder in which processes of a session share results: a file a key, digest first."""
+    """A folder in which the processes of a session share results.
+
+    Each key has a file, which begins with the digest of its content.
+    """
 
     folder: Path
 
     def find(self, key: str) -> bytes | None:
-        """Return what was kept under a key if it is complete and unchanged, or None."""
+        """Return what is stored under a key, or None if it is missing, incomplete or changed."""
         try:
             data = (self.folder / key).read_bytes()
         except OSError:
@@ -583,7 +627,7 @@ class SharedFolder:
         return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
 
     def keep(self, key: str, data: bytes) -> None:
-        """Keep data if there is space; a failure to write is ignored."""
+        """Store data under a key if there is space. Failures to write are ignored."""
         with contextlib.suppress(OSError, ResultWriteError):
             held = sum(path.stat().st_size for path in self.folder.iterdir())
             space = held + shutil.disk_usage(self.folder).free
@@ -595,6 +639,6 @@ _shared: SharedFolder | None = None
 
 
 def share_answers(folder: SharedFolder | None) -> None:
-    """Share judges' answers with other processes through a folder of the session."""
+    """Share the judges' answers with other processes through a folder of the session."""
     global _shared
     _shared = folder

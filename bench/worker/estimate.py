@@ -1,7 +1,8 @@
-"""Estimate from a case's sizes what it needs: operations, bytes and time.
+"""Estimate from the sizes of a case what it needs: operations, bytes and time.
 
-A case too large for the machine is skipped with a reason; otherwise it would swap, be killed or
-never end. Bytes are lower bounds for any backend, so that no case is skipped that would fit.
+A case that is too large for the machine is skipped with a reason. Otherwise it would swap, be
+killed or never end. The estimated bytes are lower bounds for any backend, so that no case is
+skipped that would fit.
 """
 
 import contextlib
@@ -22,21 +23,27 @@ from lstm_impl.workload import Workload, differentiated
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 LONGEST_STEP = 120.0
-"""Most estimated seconds of a step. A case has a dozen steps at least (the first call, the gate at
-half the speed in float64, and six samples): half an hour."""
+"""The longest estimated step, in seconds.
+
+A case runs at least a dozen steps (the first call, the gate in float64 at half the speed, and six
+samples), which then take half an hour.
+"""
 
 CPU_RATE, GPU_RATE = 2e10, 1e12
-"""Operations a second of one processor, and of a GPU: a fifth to a tenth of what a large float32
-matrix product reaches (1e11 and 1e13), as for a recurrence of small products."""
+"""Operations per second of one processor, and of a GPU.
+
+They are a fifth to a tenth of what a large float32 matrix product reaches (1e11 and 1e13), as is
+usual for a recurrence of small products.
+"""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What one step of a case needs.
 
-    operations: of the matrix products. weights, activations: bytes that the device holds at once,
-    in training with gradients and what the backward pass needs. judge: bytes that the gate, in
-    float64, needs in the host's memory.
+    operations: the operations of its matrix products. weights, activations: the bytes that the
+    device holds at once; in training with gradients and with what the backward pass needs. judge:
+    the bytes of host memory that the gate needs in float64.
     """
 
     operations: float
@@ -47,9 +54,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Free:
-    """Free bytes of the host and all bytes of the GPU, None if not known, and usable processors.
+    """What a machine can spare.
 
-    Frameworks take all memory of a GPU when they start.
+    A GPU counts with all its memory, because frameworks take all of it when they start.
+
+    host_bytes: the free memory of the host, None if unknown. gpu_bytes: all memory of the GPU, None
+    if unknown. processors: the number of usable processors.
     """
 
     host_bytes: int | None
@@ -65,10 +75,12 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
     kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
     outside = _outside(spec, workload)
     between = spec.output_size * (spec.num_layers - 1)
-    if training:  # each layer's gates and states but the output, and the outputs between layers
+    # These are the gates and states of each layer except its output, and the outputs between
+    # layers.
+    if training:
         kept_values = len(spec.cell.gates) + len(spec.cell.states) - 1
         inside = kept_values * spec.output_size * spec.num_layers + between
-    else:  # no more than the output that the layer above reads
+    else:  # No more is kept than the output that the next layer reads.
         inside = min(between, spec.output_size)
     return Estimate(
         operations=operations(spec, workload),
@@ -79,23 +91,26 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
 
 
 def _outside(spec: LSTMSpec, workload: Workload) -> int:
-    """Count the input and output numbers of a timestep: x and y; in training dy, and maybe dx."""
+    """Count the input and output numbers of a timestep: x and y, and in training dy and possibly
+    dx.
+    """
     features = spec.input_size * (2 if "x" in _differentiated(workload) else 1)
     return features + spec.output_size * (2 if workload.training else 1)
 
 
 def _differentiated(workload: Workload) -> tuple[str, ...]:
-    """Return which of the input x and the initial state h, c a step computes gradients of."""
+    """Return for which of the input x and the initial state h, c a step computes gradients."""
     return differentiated(workload.gradients, "x", "h", "c") if workload.training else ()
 
 
 def operations(spec: LSTMSpec, workload: Workload) -> float:
     """Count the fewest multiplications and additions of the matrix products of one step.
 
-    The forward pass uses a weight once for each sequence and valid timestep, training twice more:
-    for the gradients of the input or state, and of the weight. Gradients that are not requested do
-    not count: the input's (the first layer's kernels) and the initial state's (each recurrent
-    kernel at the first timestep of a window).
+    The forward pass uses a weight once for each sequence and valid timestep. Training uses it twice
+    more: for the gradient of the input or state, and for the gradient of the weight. Gradients that
+    are not requested do not count. These may be the gradient of the input (which uses the kernels
+    of the first layer) and that of the initial state (which uses each recurrent kernel at the first
+    timestep of a window).
     """
     biases = spec.num_directions * sum(
         math.prod(shape)
@@ -118,9 +133,10 @@ def operations(spec: LSTMSpec, workload: Workload) -> float:
 def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     """Count the bytes that one step must move between memory and processor with ideal caches.
 
-    Each once: the weights, the valid part of input, output and masks, and the states; in training
-    the gradients of the output, the weights, and where requested the input and the states. An
-    update replaces the weights' gradients; Adam's moves four more arrays as large as the weights.
+    Each of these moves once: the weights; the valid part of input, output and masks; the states. In
+    training these are added: the gradients of the output and the weights, and if requested those of
+    the input and the states. An update moves the new weights instead of their gradients. Adam moves
+    four more arrays of the size of the weights.
     """
     training = workload.training
     kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
@@ -128,7 +144,7 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     outside = _outside(spec, workload)
     if workload.dropout and training:
         outside += (spec.num_layers - 1) * spec.output_size
-    # The states before and after, and their gradients where they are requested.
+    # The states before and after, and their gradients if requested.
     arrays = 2 * len(spec.cell.states) * (2 if "h" in _differentiated(workload) else 1)
     states = arrays * spec.state_layers * spec.hidden_size
     return kept * passes * spec.parameter_count + computed * (
@@ -143,35 +159,36 @@ def free(device: str) -> Free:
     if device != "cpu":
         with contextlib.suppress(Exception), devices.opened_nvml() as nvml:
             handle = devices.gpu_handle(nvml, os.environ, device)
-            if handle is not None:  # it is None for a part of a GPU
+            if handle is not None:  # The handle is None for a part of a GPU.
                 gpu = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
     return Free(host if limit is None else min(host, limit), gpu, count_usable_cpus())
 
 
 def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the bytes that a container's limit leaves, or None without one.
+    """Return the bytes that the limit of a container leaves, or None without a limit.
 
-    https://docs.kernel.org/admin-guide/cgroup-v2.html
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
     try:
-        limit = int((folder / "memory.max").read_text())  # "max" where there is none
+        # Without a limit, the file contains "max".
+        limit = int((folder / "memory.max").read_text())
         used = int((folder / "memory.current").read_text())
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        # Files that were read and may be dropped count as used.
+        # Pages of files that were read count as used, but the kernel can drop them.
         return max(0, limit - used + int(stat["inactive_file"]))
     except (OSError, ValueError, KeyError):
         return None
 
 
 def too_large(case: Case, machine: Free) -> Reason | None:
-    """Return why a case cannot be measured on this machine, None if it can."""
+    """Return why this machine cannot measure a case, or None if it can."""
     found = estimate(case.spec, case.workload)
     device_bytes = found.weights + found.activations
     on_cpu = case.device == "cpu"
     if not on_cpu and machine.gpu_bytes is not None and device_bytes > machine.gpu_bytes:
         values = {"needed": device_bytes, "device": case.device, "free": machine.gpu_bytes}
         return Reason("large_for_gpu", values)
-    # A CPU holds what is measured and what the judge computes one after another.
+    # On a CPU, the measured step and the judge compute one after the other.
     here = max(device_bytes, found.judge) if on_cpu else found.judge
     if machine.host_bytes is not None and here > machine.host_bytes:
         judge = not on_cpu or device_bytes != here

@@ -1,7 +1,7 @@
 """Measure the cases of one group: the gate first, then the clock.
 
-A case ends as ``Measured``, or as ``Unmeasured`` with a reason. Whatever a backend raises is the
-result of its own case and of no other.
+A case ends as ``Measured``, or as ``Unmeasured`` with a reason. An error that a backend raises is
+the result of its own case and affects no other case.
 """
 
 import contextlib
@@ -55,8 +55,8 @@ NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
 class Unmeasured:
     """A case that has no time.
 
-    outcome: ``not_measured`` (it cannot run here), ``refused`` (the backend cannot compute it) or
-    ``failed`` (an error, or the gate). details: such as a traceback.
+    outcome: ``not_measured`` (the case cannot run here), ``refused`` (the backend cannot compute
+    it) or ``failed`` (by an error, or at the gate). details: for instance a traceback.
     """
 
     outcome: str
@@ -68,16 +68,17 @@ SETUP = (
     *("build_s", "trace_s", "first_call_s", "compile_s", "gate_s", "evidence_s", "timing_s"),
     *("untimed_s", "start_s", "roofs_s"),
 )
-"""Recorded seconds of a case, besides its samples."""
+"""The names of the seconds that are recorded for a case besides its samples."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """A case that passed the gate and was timed.
 
-    setup: seconds of each part, by the names of ``SETUP``; ``timing_s`` is its part of the group's,
-    and ``start_s`` is 0 unless it was the first case of its framework. reasons: empty if the case
-    is valid. remarks: warnings of its backend's code, and what that changed in the process.
+    setup: the seconds of each part, by the names of ``SETUP``. ``timing_s`` is the case's part of
+    the time of the group. ``start_s`` is 0 unless the case was the first of its framework. reasons:
+    why the case is not valid; empty if it is. remarks: warnings of the backend's code, and what
+    this code changed in the process.
     """
 
     series: timing.StepSeries
@@ -95,7 +96,7 @@ class Measured:
         """Return what a result file holds besides the samples."""
         series = self.series
         setup: dict[str, float | None] = {name: self.setup.get(name) for name in SETUP}
-        # What the first call takes beyond an ordinary one; with noise it may be negative.
+        # The time that the first call takes beyond an ordinary call. Noise may make it negative.
         compiling = self.setup["first_call_s"] - statistics.median(series.samples)
         setup |= {"compile_s": compiling if compiling >= 0 else None, "untimed_s": series.untimed}
         streaming = {} if self.stream is None else {"streaming": self.stream.to_dict()}
@@ -131,7 +132,10 @@ Result: TypeAlias = Measured | Unmeasured
 
 
 def failed(error: BaseException, stage: str, number: int | None = None) -> Unmeasured:
-    """Return the result of a case whose backend raised this. number: of a round."""
+    """Return the result of a case whose backend raised this error.
+
+    number: the number of the round, if it happened in one.
+    """
     if isinstance(error, EscapedError):
         error = error.error
     values = {
@@ -161,9 +165,9 @@ def refused(error: UnavailableError | UnsupportedError) -> Unmeasured:
 def stream_calls(
     streamed: timing.StreamTimes, conditions: timing.StreamConditions, period: float | None
 ) -> StreamCalls:
-    """Return what a result file holds of the calls of a stream.
+    """Return what a result file holds about the calls of a stream.
 
-    Without a deadline it is the period: a later call delays the next one.
+    Without a deadline, the deadline is the period, because a later call delays the next one.
     """
     deadline = period if conditions.deadline is None else conditions.deadline
     missed = 0 if deadline is None else int(np.count_nonzero(streamed.latency > deadline))
@@ -186,23 +190,28 @@ def _taken(seconds: FloatArray) -> CallTimes:
 # -- the output of backends
 
 KEPT = 16_384
-"""Bytes of the beginning, and of the end. An error message has some thousands."""
+"""The number of bytes kept from the beginning of the output, and from its end. An error message has
+a few thousand.
+"""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """Printed output. size: of all, in bytes; text: the beginning and the end."""
+    """What a backend printed.
+
+    size: the bytes of all output. text: its beginning and its end.
+    """
 
     size: int = 0
     text: str = ""
 
 
 class Output:
-    """A context in which the output of the process goes to a file."""
+    """A context that redirects the output of the process to a file."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        # A session that ends by an exception may not reach close.
+        # A session that ends with an exception may never call close.
         weakref.finalize(self, self._file.close)
         self._before: tuple[tuple[int, int], ...] = ()
         self._streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
@@ -214,7 +223,7 @@ class Output:
                 stream.flush()
         before = []
         for file in (1, 2):
-            with contextlib.suppress(OSError):  # it was closed
+            with contextlib.suppress(OSError):  # The stream was closed before.
                 before.append((file, os.dup(file)))
             os.dup2(self._file.fileno(), file)
         self._before = tuple(before)
@@ -240,18 +249,18 @@ class Output:
                 f"... ({size - 2 * KEPT} bytes are left out) ...\n"
                 f"{tail.decode('utf-8', 'replace')}"
             )
-        # All that print share its position, even child processes.
+        # All processes that print share the position in the file, even child processes.
         os.lseek(file, 0, os.SEEK_SET)
         os.ftruncate(file, 0)
         return Printed(size, text)
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file. A second call does nothing."""
         self._file.close()
 
 
 class _Stream(io.TextIOWrapper):
-    """A stream that stays open when other code closes it."""
+    """A stream that stays open if other code closes it."""
 
     def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -266,21 +275,21 @@ def _stream_onto(file: int) -> _Stream:
 # -- prepare a case: build, trace, call and judge it
 
 MOST_EVIDENCE = 1_000_000
-"""Most characters of a case's evidence as JSON. Names of kernels take some thousands."""
+"""The largest evidence of a case, in characters of JSON. Names of kernels take a few thousand."""
 
 MUCH_PRINTED = 1_000_000
-"""Bytes of output that are worth a remark: a compiler's log has thousands."""
+"""The number of printed bytes that is worth a remark. The log of a compiler has thousands."""
 
 FROM_ANOTHER = "from_another_process"
-"""Key of evidence that another process of the session has looked up."""
+"""The key that marks evidence which another process of the session has looked up."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A case that has passed the gate and may be timed.
 
-    setup: seconds, as in ``Measured``. memory: on a GPU. guard: for further calls of the backend.
-    took: seconds of preparing.
+    setup: see ``Measured``. memory: the memory on a GPU. guard: the guard for further calls of the
+    backend. took: the seconds of preparing.
     """
 
     step: Step
@@ -295,15 +304,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Bench:
-    """What measuring needs besides the cases; tests replace parts of it.
+    """What measuring needs besides the cases. Tests replace parts of it.
 
-    announce: called with the cases that the process works on from now: one while it is prepared,
-    all of a group while they are timed; with ``STARTING`` for one whose framework is started ahead.
-    started: seconds of starting that no case has been given yet. shared: for what processes of a
-    session look up once. threads: of each backend; None is its own choice. roofs: None for no
-    roofs. gauge: of memory on a GPU. resident: memory of a case on the CPU, by seed and time limit;
-    None measures none. energy: of a step with its device and seconds. case_limit: seconds after
-    which ``bench.run`` ends a case. output: keeps what backends print, if it is not None.
+    announce: is called with the cases that the process works on from now on. That is one case while
+    it is prepared, and all cases of a group while they are timed. With ``STARTING``, it is a case
+    whose framework is started ahead. started: seconds of starting that no case has been charged
+    with yet. shared: holds what the processes of a session look up only once. threads: the number
+    of threads of each backend; None leaves the choice to the backend. roofs: None measures no
+    roofs. gauge: measures memory on a GPU. resident: measures the memory of a case on the CPU,
+    given a seed and a time limit; None measures none. energy: measures the energy of a step, given
+    its device and seconds. case_limit: the seconds after which ``bench.run`` ends a case. output:
+    if given, keeps what backends print.
     """
 
     clock: timing.Clock = field(default_factory=timing.Clock.system)
@@ -335,10 +346,10 @@ class Bench:
         return {get_backend(key[0]).framework for key in self.started if key[1] == device}
 
     def start(self, backend: Backend, case: Case) -> None:
-        """Compute one step of one unit, once for each backend and device.
+        """Compute one step of a layer with one unit, once for each backend and device.
 
-        Importing a framework, opening a device and loading a compiler take seconds, which would
-        count as building and compiling the first case.
+        Importing a framework, opening a device and loading a compiler take seconds. Without this
+        step, they would count as building and compiling the first case.
         """
         key = _start_key(backend, case)
         if key in self.started:
@@ -355,7 +366,10 @@ def _start_key(backend: Backend, case: Case) -> tuple[str, ...]:
 
 
 def start_ahead(case: Case, bench: Bench) -> None:
-    """Start a case's framework before the turn to measure. ``prepare`` repeats what fails here."""
+    """Start the framework of a case before the turn to measure.
+
+    Errors are ignored here, because ``prepare`` meets them again.
+    """
     key, output = None, bench.output
     try:
         with output or contextlib.nullcontext(), Guard(), ignored_deprecations():
@@ -363,7 +377,7 @@ def start_ahead(case: Case, bench: Bench) -> None:
             key = _start_key(backend, case)
             if key in bench.started or devices.explain_missing(case.device):
                 return
-            bench.announce((case,), STARTING)  # its process may end in any call of the backend
+            bench.announce((case,), STARTING)  # The process may end in any call of the backend.
             if _cannot(backend, case, bench) is None:
                 bench.start(backend, case)
     except Exception:
@@ -371,12 +385,12 @@ def start_ahead(case: Case, bench: Bench) -> None:
             bench.started.pop(key, None)
     finally:
         if output is not None:
-            output.take()  # or the first case that is prepared had printed it
+            output.take()  # Otherwise it would look as if the first prepared case had printed it.
 
 
 @contextlib.contextmanager
 def ignored_deprecations() -> Iterator[None]:
-    """Ignore warnings of future changes of a framework, which say nothing about a case."""
+    """Ignore warnings about future changes of a framework, which say nothing about a case."""
     with warnings.catch_warnings():
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)
@@ -386,18 +400,19 @@ def ignored_deprecations() -> Iterator[None]:
 def prepare(
     case: Case, seed: int, bench: Bench, judged: int | None = None, other_weights: bool = False
 ) -> Prepared | Unmeasured:
-    """Build a case, time its first call, and judge it by the gate.
+    """Build a case, time its first call, and pass it through the gate.
 
     The gate calls the same functions, so tracing and compiling are timed before it. Their times
-    count only if the gate is passed. judged: seed of the inputs of timed calls that are judged;
-    None draws one. other_weights: whether the case is timed with other weights than it is judged
-    with before.
+    count only if the case passes the gate.
+
+    judged: the seed of the inputs of timed calls that are judged; None draws one. other_weights:
+    whether to time the case with other weights than those with which the gate judged it.
     """
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, missing)
     begun = bench.clock.now()
     take = Printed if bench.output is None else bench.output.take
-    take()  # what was printed before
+    take()  # This discards what was printed before.
     guard = Guard(bench.interrupts)
     stages = ["lookup"]
     found: Prepared | Unmeasured
@@ -410,21 +425,21 @@ def prepare(
     except (UnavailableError, UnsupportedError) as error:
         found = refused(error)
     except Exception as error:
-        # Whatever a backend raises is its case's result, even SystemExit and KeyboardInterrupt: the
-        # guard lets a real Ctrl-C through.
+        # Whatever a backend raises is the result of its case, even SystemExit and
+        # KeyboardInterrupt. The guard lets a real Ctrl-C through.
         found = failed(error, stages[-1])
     printed = take()
     if isinstance(found, Prepared):
         if printed.size > MUCH_PRINTED:
-            guard.note(f"it printed {printed.size / 1e6:.0f} MB before it was timed")
+            guard.note(f"the backend printed {printed.size / 1e6:.0f} MB before it was timed")
         return replace(found, guard=guard, took=bench.clock.now() - begun)
     if found.outcome == FAILED and printed.text.strip():
-        return replace(found, details=f"{found.details}\nIt printed:\n{printed.text}")
+        return replace(found, details=f"{found.details}\nThe backend printed:\n{printed.text}")
     return found
 
 
 def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
-    """Return why a backend cannot measure a case here, None if it can."""
+    """Return why a backend cannot measure a case here, or None if it can."""
     available = backend.availability(case.device)
     if not available:
         reason = _text("reason for being unavailable", available.reason)
@@ -444,7 +459,10 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
 def _evidence(
     model: Model, case: Case, shared: equivalence.SharedFolder | None
 ) -> dict[str, object]:
-    """Return what a case runs, looked up once per session. Raises TypeError and ValueError."""
+    """Return evidence of what a case runs, which a session looks up once.
+
+    Raises TypeError and ValueError for evidence that cannot be recorded.
+    """
     # Processes with the same environment variables run the same kernels.
     variables = {name: each for name, each in os.environ.items() if not name.startswith("PYTEST_")}
     facts = json.dumps([case.id, sorted(variables.items())])
@@ -454,16 +472,19 @@ def _evidence(
     evidence = model.evidence(case.workload)
     if not isinstance(evidence, Mapping):
         raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
-    text = json.dumps(dict(evidence))  # raises for what is not plain data
+    text = json.dumps(dict(evidence))  # This raises an error for anything but plain data.
     if len(text) > MOST_EVIDENCE:
-        raise ValueError(f"its evidence is {len(text)} letters long; at most {MOST_EVIDENCE} fit")
+        raise ValueError(f"its evidence has {len(text)} characters; expected up to {MOST_EVIDENCE}")
     if shared is not None:
         shared.keep(key, text.encode())
     return dict(evidence)
 
 
 def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared | Unmeasured:
-    """Prepare within a guard. stages: descriptions of what has been begun."""
+    """Prepare a case within a guard.
+
+    stages: collects the names of the stages that have begun.
+    """
     now = bench.clock.now
     backend = get_backend(case.backend)
     if (why_not := _cannot(backend, case, bench)) is not None:
@@ -503,17 +524,17 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
 
 
 OTHER_WEIGHTS = 1_000_003
-"""Added to the seed of the weights with which every second model of a group is timed."""
+"""This is added to the seed of the weights with which every second model of a group is timed."""
 
 
 def _with_secret_inputs(
     case: Case, seed: int, prepared: Prepared, judged: int | None, other_weights: bool
 ) -> Prepared:
-    """Return the case with inputs that its backend has not drawn, and with its own weights.
+    """Return the case with inputs that its backend has not drawn, and with weights of its own.
 
-    Weights that backends keep in a place that models share are then those of another model. Two
-    sets of weights for all models suffice: the reference computes twice as many answers for timed
-    calls, and as many as before for the gate.
+    If backends keep weights in a place that models share, a model then computes with another
+    model's weights and is found out. Two sets of weights are enough for all models: the reference
+    then computes twice as many answers for timed calls, and no more for the gate.
     """
     model, step = prepared.model, prepared.step
     if other_weights and step.results is not None:
@@ -534,11 +555,12 @@ def _text(what: str, value: object) -> str:
 def measure_group(
     cases: Sequence[Case], plan: timing.TimingPlan, seed: int = 0, bench: Bench | None = None
 ) -> dict[str, Result]:
-    """Measure cases that do the same work on the same device, and return results by case id.
+    """Measure cases that do the same work on the same device. Return the results by case id.
 
-    Each is built, called once and judged before any is timed; those that pass are then timed in
-    alternating blocks. seed: of the weights and of the gate's inputs. Every second case is timed
-    with other weights.
+    Each case is built, called once and judged before any case is timed. The cases that pass are
+    then timed in alternating blocks. Every second case is timed with other weights.
+
+    seed: the seed of the weights and of the gate's inputs.
     """
     bench = bench or Bench()
     judged = secrets.randbits(63) if plan.judged is None else plan.judged
@@ -581,7 +603,7 @@ def measure_group(
                 else stream_calls(series.streamed, bench.stream, period),
             )
             results[case.id] = add_roofs(case, prepared, measured, bench)
-        # Whatever needs no comparison of times comes when all have been taken.
+        # What needs no comparison of times comes after all times have been taken.
         for case in cases:
             if isinstance(found := results[case.id], Measured):
                 found = add_memory_and_energy(case, found, ready[case.id], seed, bench)
@@ -596,14 +618,14 @@ def _timed(
     case: Case,
     judged: int,
 ) -> dict[str, timing.StepSeries | timing.Broken]:
-    """Time the cases, which have the network and the workload of ``case``."""
+    """Time the cases, which all have the network and the workload of ``case``."""
     steps = {name: each.step for name, each in ready.items()}
     guards = {name: each.guard for name, each in ready.items()}
     work = case.workload
     selection = equivalence.select_results(case.spec, work, judged)
     if not work.streaming:
         return timing.measure(steps, plan, bench.clock, guards, selection=selection)
-    # These processes end before the disturbance is read.
+    # These processes must end before the disturbance is read.
     with busy(bench.stream.load):
         return timing.measure_streams(steps, plan, bench.clock, guards, work.period, selection)
 
@@ -611,11 +633,12 @@ def _timed(
 def judge_timed_calls(
     case: Case, prepared: Prepared, series: timing.StepSeries, judged: int, bench: Bench
 ) -> Unmeasured | None:
-    """Return what is wrong with the results of the timed calls, None if they are right.
+    """Return what is wrong with the results of the timed calls, or None if they are right.
 
-    judged: seed of their inputs.
+    The gate has already judged the same function. This finds errors that occur only when it is
+    timed.
 
-    The gate has judged the same function before; this finds what it does only when it is timed.
+    judged: the seed of the inputs.
     """
     if series.last is None:
         return None
@@ -632,10 +655,10 @@ def judge_timed_calls(
 
 
 def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
-    """Add how near a case came to its roofs; it fails if it is faster than is possible.
+    """Add how close a case came to its roofs. A case that is impossibly fast fails.
 
-    Roofs are of exact arithmetic on one device. A backend that quantises may exceed them and has no
-    figures. Nothing is known of several GPUs.
+    Roofs hold for exact arithmetic on one device. A backend that quantizes may exceed them and has
+    no figures. For several GPUs, no roofs are known.
     """
     if bench.roofs is None or case.several_gpus:
         return measured
@@ -658,7 +681,9 @@ def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) 
 
 
 def step_figures(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
-    """Return what a step does: operators that it starts, multiplications, busy processors."""
+    """Return what a step does: the operators it starts, its multiplications, and busy
+    processors.
+    """
     found: dict[str, float | str | None] = {}
     if bench.roofs is not None:
         framework = prepared.model.backend.framework
@@ -667,7 +692,7 @@ def step_figures(case: Case, prepared: Prepared, seconds: float, bench: Bench) -
     if isinstance(operations, int | float):
         found["operations_ran"] = float(operations)
     if case.device == "cpu":
-        # Whatever it raises now costs this figure alone.
+        # An error that the backend raises now costs only this figure.
         with contextlib.suppress(Exception), prepared.guard:
             working = timing.processors_busy(
                 prepared.step, seconds, bench.clock.now, bench.processors
@@ -683,7 +708,7 @@ def add_memory_and_energy(
     """Add the memory and the energy that a case needs."""
     if case.several_gpus or (case.device == "cpu" and bench.resident is None):
         return measured
-    bench.announce((case,))  # its time limit begins again
+    bench.announce((case,))  # The time limit of the case begins again.
     if bench.resident is not None and case.device == "cpu":
         first = sum(prepared.setup[name] for name in ("build_s", "trace_s", "first_call_s"))
         left = None if bench.case_limit is None else bench.case_limit - prepared.took

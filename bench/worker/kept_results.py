@@ -1,12 +1,11 @@
 """Choose the inputs of timed calls, and the results that are kept to be judged.
 
 A backend that is wrong in one call of a hundred is right in most calls. Many calls are therefore
-judged.
-Each block of calls works on inputs that the backend cannot know. Of most blocks the result of one
-call, chosen at random, is kept and judged after the clock has stopped. To bound the memory and the
-reference's time, only some sequences of a large result are kept.
+judged. Each block of calls works on inputs that the backend cannot know. In most blocks, the result
+of one random call is kept and judged after the clock has stopped. Only some sequences of a large
+result are kept, which bounds the memory and the time of the reference.
 
-``docs/equivalence.md`` has the probabilities with which a backend that is seldom wrong is stopped.
+``docs/equivalence.md`` gives the probabilities that a backend which is rarely wrong is caught.
 """
 
 import secrets
@@ -25,8 +24,8 @@ from lstm_impl.workload import Inputs, InputSets, Workload
 def by_sequence(results: Results) -> Results:
     """Return the results whose second axis is the batch.
 
-    One sequence's part of them is computed only from that sequence's inputs. A loss and the
-    gradients of weights are left out.
+    The part of a sequence depends only on the inputs of that sequence. A loss and the gradients of
+    weights are left out, because they depend on all sequences.
     """
     return {
         name: array
@@ -36,27 +35,29 @@ def by_sequence(results: Results) -> Results:
 
 
 SLOTS = 32
-"""Most blocks of a process whose results are kept. A backend that is wrong in one call of ten then
-passes a process with probability 0.9^32 = 3%, and one that is wrong in one of a hundred passes six
-processes with probability 0.99^192 = 15%."""
+"""The largest number of blocks in a process whose results are kept. A backend that is wrong in one
+call of ten then passes a process with a probability of 0.9^32 = 3%. One that is wrong in one of a
+hundred passes six processes with a probability of 0.99^192 = 15%.
+"""
 
 FEWEST_KEPT = 8
-"""Results that are kept of each step, however few blocks there are."""
+"""The number of results that are kept of each step, however few blocks there are."""
 
 SLOT_NUMBERS = 100
-"""Numbers of sets of inputs that belong to a slot: a stream needs several consecutive ones."""
+"""How many sets of inputs belong to a slot. A stream needs several consecutive ones."""
 
 LAST_NUMBERS = range(SLOT_NUMBERS)
-"""Numbers of the sets for the calls after the last block: slots are counted from 1."""
+"""The numbers of the sets for the calls after the last block. Slots are counted from 1."""
 
 FIRST_OWN_NUMBER = 2**20
-"""Sets from this number on are drawn by each process for itself; those below are shared by the
-processes of a session, which then share the reference's answers."""
+"""Each process draws the sets from this number on for itself. The sets below are shared by the
+processes of a session, which can then share the reference's answers.
+"""
 
 
 @dataclass(frozen=True)
 class JudgedCalls:
-    """Results of consecutive calls that are judged, and the numbers of their inputs."""
+    """The results of consecutive calls that are judged, and the numbers of their inputs."""
 
     inputs: tuple[int, ...]
     results: tuple[Results, ...]
@@ -66,9 +67,9 @@ class JudgedCalls:
 class Selection:
     """How many results of timed calls are kept, and which part of each.
 
-    slots: most results. complete: how many of the first results are kept completely. batch, rows:
-    of the other results this number of sequences of the batch is kept, other ones for each slot.
-    seed: chooses them.
+    slots: the largest number of results. complete: how many of the first results are kept
+    completely. batch, rows: of every other result, this number of sequences of the batch is kept;
+    each slot keeps different ones. seed: determines which.
     """
 
     slots: int = SLOTS
@@ -78,11 +79,11 @@ class Selection:
     seed: int = 0
 
     def numbers(self, slot: int) -> tuple[int, ...]:
-        """Return the numbers of the sets of inputs of a slot, which are counted from 1."""
+        """Return the numbers of the sets of inputs of a slot. Slots are counted from 1."""
         return tuple(range(slot * SLOT_NUMBERS, (slot + 1) * SLOT_NUMBERS))
 
     def is_complete(self, slot: int) -> bool:
-        """Whether a result is kept completely."""
+        """Return whether the result of a slot is kept completely."""
         return slot <= self.complete
 
     def sequences(self, slot: int) -> npt.NDArray[np.intp]:
@@ -91,12 +92,12 @@ class Selection:
         return np.sort(rng.choice(self.batch, self.rows, replace=False))
 
     def part(self, slot: int, results: Results) -> Results:
-        """Return what is kept of a result."""
+        """Return the part of a result that is kept."""
         if self.is_complete(slot):
             return results
         rows = self.sequences(slot)
         named = {name: np.asarray(array) for name, array in by_sequence(results).items()}
-        # An array of another shape is kept as it is: the judge refuses it.
+        # An array of another shape is kept as it is, and the judge refuses it.
         return {
             name: array[:, rows] if array.shape[1:2] == (self.batch,) else array
             for name, array in named.items()
@@ -109,9 +110,9 @@ class InputsOverwrittenError(RuntimeError):
 
 @dataclass
 class TimedInputs:
-    """The sets of inputs of timed calls, which the backend does not draw itself.
+    """The sets of inputs of timed calls. The backend does not draw them itself.
 
-    spec, workload: of the case. judged: seed of the sets whose results are judged.
+    spec, workload: those of the case. judged: the seed of the sets whose results are judged.
     """
 
     spec: LSTMSpec
@@ -124,7 +125,7 @@ class TimedInputs:
         self._own = InputSets(self.spec, self.workload, secrets.randbits(63))
 
     def __call__(self, number: int) -> Inputs:
-        """Return the set of this number."""
+        """Return the set with this number."""
         if number < FIRST_OWN_NUMBER:
             return self._shared(number)
         return self._own(number - FIRST_OWN_NUMBER)
@@ -147,7 +148,7 @@ class TimedInputs:
                 if names:
                     raise InputsOverwrittenError(
                         f"a call wrote into its inputs: {', '.join(names)} changed while it ran; "
-                        "a backend must leave its inputs as they are"
+                        "a backend must not change its inputs"
                     )
 
         return replace(step, use=use, check_inputs=check)

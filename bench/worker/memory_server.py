@@ -1,7 +1,8 @@
-"""Measure the memory of cases on the CPU, in a process of their own.
+"""Measure the memory of cases on the CPU, each in a process of its own.
 
-``python -m bench.worker.memory_server`` imports one framework and forks a child for each case: a
-fork takes milliseconds, an import seconds. ``resources`` starts it. Linux only: it reads ``/proc``.
+``python -m bench.worker.memory_server`` imports one framework and forks a child for each case,
+because a fork takes milliseconds and an import takes seconds. ``resources`` starts this process. It
+works only on Linux, since it reads ``/proc``.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ if TYPE_CHECKING:
     from lstm_impl import Backend
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # written to clear_refs, it sets VmHWM to VmRSS (man 5 proc)
+RESET_PEAK = "5"  # Written to clear_refs, this sets VmHWM to VmRSS (man 5 proc).
 
 
 class Resident:
-    """Growth of this process's memory in bytes, without pages of files.
+    """Measures how much the memory of this process has grown, in bytes.
 
-    Those are program code, which processes share and the kernel may drop. It is read when it first
-    runs (20 MB for a small case of PyTorch, 130 MB where XLA compiles): no need of the case.
+    Pages of files do not count. They are program code, which processes share and the kernel may
+    drop. The code is read when it first runs (20 MB for a small case of PyTorch, 130 MB if XLA
+    compiles), and is not memory that the case needs.
     """
 
     def __init__(self) -> None:
@@ -42,17 +44,20 @@ class Resident:
         self.start = status["RssAnon"] + status["RssShmem"]
 
     def release(self) -> None:
-        """Return freed pages to the system, where their reuse shows as growth; begin a new peak."""
+        """Return freed pages to the system and begin a new peak. Reused pages then count as
+        growth.
+        """
         gc.collect()
-        with contextlib.suppress(AttributeError, OSError):  # only glibc has it
+        with contextlib.suppress(AttributeError, OSError):  # Only glibc has this function.
             ctypes.CDLL(None).malloc_trim(0)
         CLEAR.write_text(RESET_PEAK)
 
     def peak(self) -> int:
-        """Return the largest growth since the start, of those since the last ``release``.
+        """Return the largest growth since the last ``release``, relative to the start.
 
-        The kernel has one peak for all pages. Those of files are subtracted as they are now, so the
-        figure may be too small by what was read after the peak (some MB in a first call).
+        The kernel has one peak for all pages. The current pages of files are subtracted from it, so
+        the figure may be too small by the pages that were read after the peak (some MB in a first
+        call).
         """
         status = _status()
         return max(0, status["VmHWM"] - status["RssFile"] - self.start)
@@ -68,9 +73,10 @@ def _status() -> dict[str, int]:
 
 
 def start(backend: Backend, case: Case, threads: int | None) -> None:
-    """Compute one step of one unit, so that what a framework starts is not counted as a case's.
+    """Compute one step of a layer with one unit, so that what a framework starts is charged to no
+    case.
 
-    The batch is the case's, of which each replica needs a part.
+    The batch is that of the case, because each replica needs a part of it.
     """
     from lstm_impl import LSTMSpec, LSTMWeights, Workload
 
@@ -85,7 +91,7 @@ def start(backend: Backend, case: Case, threads: int | None) -> None:
 
 
 def measure(request: Mapping[str, object]) -> dict[str, object]:
-    """Return a case's ``peak_bytes`` and ``steady_bytes``, after ``start``. Raises its errors."""
+    """Return ``peak_bytes`` and ``steady_bytes`` of a case. Errors of the backend are raised."""
     from bench.case.cases import Case
     from lstm_impl import LSTMWeights, get_backend
 
@@ -100,7 +106,7 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     model = backend.build(case.spec, weights, case.device, batch_major=work.batch_major)
     peaks = [resident.peak()]
     step = model.prepare(work)
-    # The inputs count; drawing them takes several times their size, which is not the case's.
+    # The inputs count. Drawing them takes several times their size, which the case does not need.
     resident.release()
     step.trace()
     for _ in range(2):
@@ -111,19 +117,19 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     step.run()
     step.synchronize()
     steady = resident.peak()
-    # A later step may hold a page more than the first.
+    # A later step may hold a page more than the first step.
     return {"peak_bytes": max(*peaks, steady), "steady_bytes": steady}
 
 
 def server_name(backend: Backend) -> str:
-    """Return the name of the server of a backend: its framework and its own early modules."""
+    """Return the name of the server of a backend: its framework and its early modules."""
     return "+".join((backend.framework, *backend.early_modules))
 
 
 def serve(name: str, connection: Connection) -> None:
     """Import the modules of a server, report it, and answer requests until the connection ends.
 
-    The modules are imported before any case, so that they are not counted as a case's. One that is
+    The modules are imported before any case, so that no case is charged with them. A module that is
     not installed is skipped.
     """
     from lstm_impl.frameworks import get_framework
@@ -155,7 +161,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 def _measure_in_fork(request: Mapping[str, object], requests: Connection) -> dict[str, object]:
-    """Return what a forked child measures, or with ``how`` why it measured nothing."""
+    """Return what a forked child measures, or under ``how`` why it measured nothing."""
     limit = request["limit"]
     assert isinstance(limit, int | float)
     ours, theirs = _FORK.Pipe(duplex=False)
@@ -182,12 +188,13 @@ def _run_child(
     requests.close()
     try:
         die_with(server)
-        # If memory runs out, the kernel should end this process and not the one that times.
+        # If memory runs out, the kernel should end this process and not the one that measures
+        # times.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         found = measure(request)
     except BaseException as error:
-        # Nothing may leave a fork: the server's loop is above it.
+        # No exception may leave the fork, because the server's loop is its caller.
         found = {"how": "raised", "error": f"{type(error).__name__}: {one_line(error)}"}
     with contextlib.suppress(OSError):
         answers.send(found)
@@ -195,10 +202,13 @@ def _run_child(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve a connection. arguments: the parent's pid, ``server_name``, the file descriptor."""
+    """Serve a connection.
+
+    arguments: the process id of the parent, a ``server_name`` and a file descriptor.
+    """
     parent, name, descriptor = arguments
     die_with(int(parent))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process.
     with Connection(int(descriptor)) as connection:
         serve(name, connection)
 

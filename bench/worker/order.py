@@ -1,14 +1,14 @@
-"""Write and read the work order of a worker process, and what a worker reports of an error.
+"""Write and read the work order of a worker process, and the errors that a worker reports.
 
-A work order is one JSON object. It holds all that ``python -m bench.worker`` needs:
+A work order is one JSON object. It holds everything that ``python -m bench.worker`` needs:
 
 - ``options``: the chosen ``MeasurementOptions``, by their names;
 - ``environment``: the variables that the process must have, with their values;
-- ``suite``: the name of the suite, its cases, and the seconds of measuring of each group. Without
-  it, the worker reads the suite that ``options.suite`` names.
+- ``suite``: the name of the suite, its cases, and the measuring time of each group in seconds.
+  Without it, the worker reads the suite that ``options.suite`` names.
 
-The worker reads its order before it imports NumPy, since the order may set the number of threads.
-So this module imports neither NumPy nor what needs NumPy.
+The worker reads its order before it imports NumPy, because the order may set the number of threads.
+This module therefore imports neither NumPy nor anything that needs NumPy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 CANNOT_WRITE, CANNOT_MEASURE = "cannot_write", "cannot_measure"
-"""Kinds of errors that end a worker: results cannot be written, or nothing can be measured."""
+"""The kinds of errors that end a worker: results cannot be written, or nothing can be measured."""
 
 _ERROR = "worker_error"
 """The key of the kind in the line that reports an error."""
@@ -40,7 +40,8 @@ _ERROR = "worker_error"
 class SuitePart:
     """The part of a suite that a worker measures.
 
-    cases: as ``Case.to_dict`` returns them. seconds: of measuring for each case, by ``Case.group``.
+    cases: as ``Case.to_dict`` returns them. seconds: the measuring time of each case, by
+    ``Case.group``.
     """
 
     name: str
@@ -49,7 +50,7 @@ class SuitePart:
 
     @classmethod
     def from_field(cls, data: Field) -> SuitePart:
-        """Return the part in a work order. Raises ResultError."""
+        """Return the part of a suite in a work order. Raise ResultError."""
         seconds = data["seconds"]
         return cls(
             data["name"].label(),
@@ -66,7 +67,7 @@ class SuitePart:
 class WorkOrder:
     """What one worker process measures, and how.
 
-    part: None for the suite that ``options.suite`` names.
+    part: None means the suite that ``options.suite`` names.
     """
 
     options: MeasurementOptions
@@ -75,7 +76,7 @@ class WorkOrder:
 
     @classmethod
     def read(cls, path: Path) -> WorkOrder:
-        """Read a work order from a file. Raises ResultError, naming the file and the field."""
+        """Read a work order from a file. Raise a ResultError that names the file and the field."""
         try:
             data = Field(path, "", parse_json(path, regular_bytes(path)))
             if data["schema"].integer(1) > SCHEMA:
@@ -91,7 +92,7 @@ class WorkOrder:
             raise file_error(path, "is nested too deeply to be a work order") from None
 
     def to_json(self) -> bytes:
-        """Return the contents of the order's file."""
+        """Return the content of the order's file."""
         order = {
             "schema": SCHEMA,
             "options": self.options.to_dict(),
@@ -101,11 +102,11 @@ class WorkOrder:
         return json.dumps(order).encode()
 
     def load_suite(self, path: Path) -> Suite:
-        """Return the suite with the cases of the order. path: of the order, for errors.
+        """Return the suite with the cases of the order.
 
-        Raises SuiteError, ResultError.
+        path: the file of the order, for errors. Raises SuiteError and ResultError.
         """
-        # Not at the top: these import NumPy, which must not be imported before threads are set.
+        # Importing these at the top would import NumPy, which must wait until threads are set.
         from bench.case.cases import Case
         from bench.case.loading import Suite
         from bench.worker.recorder import load_suite

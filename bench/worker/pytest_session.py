@@ -1,7 +1,7 @@
 """Measure a suite under pytest, with one item for each case.
 
-This is a thin front end of ``recorder``: each item asks the recorder for its case, which it then
-shows to pytest-benchmark, whose table, files and comparisons use it as usual.
+This is a thin front end of ``recorder``. Each item requests its case from the recorder and passes
+it to pytest-benchmark, whose table, files and comparisons then work as usual.
 """
 
 import math
@@ -32,7 +32,10 @@ from bench.worker.recorder import Recorder, hold_machine, load_suite, result_fol
 
 
 def header(suite: Suite, options: MeasurementOptions, folder: Path) -> list[str]:
-    """Return what is measured, where, and for how long at most. folder: of the result file."""
+    """Return lines that say what is measured, where, and for how long at most.
+
+    folder: the folder of the result file.
+    """
     counts = Counter(case.device for case in suite.cases)
     missing = {name: reason for name in counts if (reason := devices.explain_missing(name))}
     where = " and ".join(f"{count(cases, 'case')} on {name}" for name, cases in counts.items())
@@ -43,16 +46,16 @@ def header(suite: Suite, options: MeasurementOptions, folder: Path) -> list[str]
     return [
         f"lstm: suite {suite.name}: {where} ({backends})",
         *(f"lstm: {reason_line(reason)}" for reason in missing.values()),
-        f"lstm: at most {most} of measuring, and what building and checking takes; "
+        f"lstm: measuring takes at most {most}, plus the time for building and checking; "
         f"results go to {relative_to_here(folder)}",
     ]
 
 
 def summary(recorder: Recorder) -> Iterator[str]:
-    """Count the results, with the reasons why some are not reliable or missing."""
+    """Yield the numbers of results, and the reasons why some are unreliable or missing."""
     measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
     unreliable = [result for result in measured if result.reasons]
-    # Reasons of ``OF_TIME`` make a time unreliable, others make the case INVALID.
+    # A reason in ``OF_TIME`` makes only a time unreliable. Any other reason makes the case INVALID.
     invalid = sum(any(e.code not in OF_TIME for e in result.reasons) for result in unreliable)
     parts = [f"{invalid} of them INVALID"] * bool(invalid)
     parts += [f"{len(unreliable) - invalid} with an unreliable time"] * (len(unreliable) > invalid)
@@ -67,21 +70,21 @@ def summary(recorder: Recorder) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Clean text of backends and suites for a terminal, which acts on escape codes."""
+    """Clean the text of backends and suites for a terminal, which acts on escape codes."""
     return "\n".join(printable(line, 10_000) for line in text.split("\n"))
 
 
 def relative_to_here(path: Path) -> str:
-    """Return a path as a user would type it here."""
+    """Return a path as a user would type it in the current folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-FIXTURE = "lstm_case"  # gives an item its case
+FIXTURE = "lstm_case"  # The fixture that gives an item its case.
 _MOST_LEFT = 3
 
 
 class Measuring:
-    """Hooks of pytest while a suite is measured."""
+    """The hooks of pytest while a suite is measured."""
 
     def __init__(self, config: pytest.Config, options: MeasurementOptions) -> None:
         folder = config.invocation_params.dir
@@ -114,13 +117,14 @@ class Measuring:
         parameters = []
         for case in self.cases.values():
             marks = pytest.mark.benchmark(group=case.group)
-            # The parameter is the id, which is plain: a Case would be stored as UNSERIALIZABLE.
+            # The parameter is the id, which is plain text. A Case would be stored as
+            # UNSERIALIZABLE.
             parameters.append(pytest.param(case.id, id=case.id, marks=marks))
         metafunc.parametrize(FIXTURE, parameters, indirect=True)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Shuffle groups, and the cases in each, if a seed for it was given."""
+        """Shuffle the groups, and the cases in each group, if a seed for the order was given."""
         if (seed := self.recorder.options.order_seed) is None:
             return
         ours = {id(item): case for item in items if (case := self._case(item)) is not None}
@@ -136,7 +140,7 @@ class Measuring:
 
     @pytest.hookimpl
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Select what is left after -k and --deselect."""
+        """Select the cases that -k and --deselect leave."""
         self.recorder.select([case for item in session.items if (case := self._case(item))])
 
     def _case(self, item: pytest.Item) -> Case | None:
@@ -152,9 +156,9 @@ class Measuring:
         if session.config.option.collectonly or not self.recorder.selected:
             return
         if session.config._benchmarksession.disabled:  # type: ignore[attr-defined]
-            return  # --benchmark-disable: everything runs once and nothing is recorded
+            return  # With --benchmark-disable, everything runs once and nothing is recorded.
 
-        # Held until this process ends.
+        # The lock is held until this process ends.
         suite, busy = self.recorder.suite, self.recorder.options.busy
         try:
             self._lock = hold_machine(suite.name, busy, lambda text: print(text, flush=True))
@@ -162,7 +166,7 @@ class Measuring:
             raise pytest.UsageError(str(error)) from None
         except (HeldError, LockError) as error:
             raise pytest.UsageError(
-                f"{error}; --lstm-busy=wait waits for it, --lstm-busy=force goes on all the same"
+                f"{error}; --lstm-busy=wait waits for it, --lstm-busy=force measures anyway"
             ) from None
         try:
             self.recorder.start()
@@ -171,8 +175,8 @@ class Measuring:
             raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
 
     def publish(self, case: Case, benchmark: Any) -> None:
-        """Measure and record a case, and show its samples or the reason for none."""
-        if benchmark.disabled:  # it is built, called and judged, and not timed
+        """Measure and record a case, and show its samples or the reason why it has none."""
+        if benchmark.disabled:  # The case is built, called and judged, but not timed.
             prepared = prepare(case, self.recorder.seed, Bench())
             if isinstance(prepared, Unmeasured):
                 _report(prepared)
@@ -181,17 +185,17 @@ class Measuring:
             result = self.recorder.measure(case)
         except ResultWriteError as error:
             self._problem = str(error)
-            pytest.exit(f"{plain(str(error))}; what was measured before is kept", returncode=1)
+            pytest.exit(f"{plain(str(error))}; earlier measurements are kept", returncode=1)
         if isinstance(result, Unmeasured):
             _report(result)
         else:
             self._show(case, result, benchmark)
 
     def _show(self, case: Case, measured: Measured, benchmark: Any) -> None:
-        """Give a recorded case to pytest-benchmark, for its own table and files."""
+        """Pass a recorded case to pytest-benchmark, for its own table and files."""
         series = measured.series
         benchmark.extra_info.update(self.recorder.entry(case, measured)["extra_info"])
-        # The fixture's public calls time a function, and these samples are taken already.
+        # The fixture's public calls would time a function, but these samples exist already.
         stats = benchmark._make_stats(series.calls)
         for block in series.blocks:
             stats.update(block)
@@ -200,7 +204,9 @@ class Measuring:
     def pytest_benchmark_group_stats(
         self, benchmarks: list[dict[str, Any]], group_by: str
     ) -> Iterator[None]:
-        """Name rows of the table by their backend; the heading names the rest of the case."""
+        """Name the rows of the table after their backend. The heading names the rest of the
+        case.
+        """
         groups = yield
         if group_by == "group":
             for entry in benchmarks:
@@ -212,7 +218,7 @@ class Measuring:
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self) -> None:
-        """Remember that the run is not complete."""
+        """Remember that the run is incomplete."""
         self._interrupted = True
 
     @pytest.hookimpl(tryfirst=True)
@@ -247,7 +253,7 @@ class Measuring:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what was found, where it is, and what to do next."""
+        """Say what was found, where the results are, and what to do next."""
         if not self.recorder.done and not self._problem and not self._interrupted:
             return
 
@@ -258,7 +264,7 @@ class Measuring:
         for line in summary(self.recorder):
             write(line)
         if self._interrupted:
-            write("stopped early: the file holds what was finished and says that it is not all")
+            write("stopped early: the file holds the finished cases and is marked as incomplete")
         if self._problem:
             write(self._problem, red=True)
         if self.recorder.path is not None:

@@ -1,8 +1,8 @@
 """Measure the selected cases of a suite, and record each finished case in a journal.
 
-The recorder is the only path from cases to a result file. ``python -m bench.worker`` lets it
-measure all cases of a work order. Under pytest, each item asks it for one case. The recorder needs
-no pytest: it takes the statistics of an entry from a module of pytest-benchmark that imports none.
+The recorder is the only path from cases to a result file. ``python -m bench.worker`` uses it to
+measure all cases of a work order. Under pytest, each item requests one case. The recorder does not
+need pytest: the module of pytest-benchmark that computes its statistics does not import pytest.
 """
 
 import contextlib
@@ -64,21 +64,24 @@ _T = TypeVar("_T")
 
 
 def load_suite(options: MeasurementOptions, folder: Path) -> Suite:
-    """Return the suite that the options name, with the cases that they choose.
+    """Return the suite that the options name, with the cases that they select.
 
-    folder: the one from which the user named files. Raises SuiteError.
+    folder: relative paths of the user start here. Raises SuiteError.
     """
     suite = suites.load(options.suite or DEFAULT_SUITE, options.choice, folder)
     return suite if options.cases is None else suites.load_cases(folder / options.cases, suite)
 
 
 def result_folder(options: MeasurementOptions, folder: Path) -> Path:
-    """Return the folder of the result file. folder: as in ``load_suite``. Raises FolderError."""
+    """Return the folder of the result file.
+
+    folder: see ``load_suite``. Raises FolderError.
+    """
     return folder / expanded(options.results or default_folder())
 
 
 def shuffled(items: Iterable[_T], seed: int, group: Callable[[_T], str]) -> list[_T]:
-    """Return the items with their groups in a random order, and those of each group as well."""
+    """Return the items with the groups in random order, and each group's items in random order."""
     order = random.Random(seed)
     groups = list(grouped(items, group).values())
     order.shuffle(groups)
@@ -90,10 +93,11 @@ def shuffled(items: Iterable[_T], seed: int, group: Callable[[_T], str]) -> list
 def hold_machine(name: str, busy: str | None, tell: Callable[[str], None]) -> MachineLock:
     """Return the machine's lock, which this process holds while it measures.
 
-    name: of the suite. busy: the option. With ``force`` the lock may be another run's, as that of
-    the manager that started this process. tell: takes a line about another run that is waited for.
+    name: the name of the suite. busy: the value of the option. With ``force``, another run may hold
+    the lock, such as the manager that started this process. tell: receives a line about a run that
+    this process waits for.
 
-    Raises HeldError, LockError, InputError.
+    Raises HeldError, LockError and InputError.
     """
     held = MachineLock()
     try:
@@ -124,7 +128,7 @@ class Recorder:
     ) -> None:
         """Prepare to measure.
 
-        folder: of the result file. hides_output: whether the process hides what backends print.
+        folder: the folder of the result file. hides_output: whether to hide what backends print.
         """
         self.suite = suite
         self.options = options
@@ -152,18 +156,18 @@ class Recorder:
         self._journal: Journal | None = None
 
     def select(self, cases: Sequence[Case]) -> None:
-        """Select the cases; those of one group are measured together."""
-        # Replicas first: TensorFlow must start with two logical CPUs.
+        """Select the cases to measure. Cases of one group are measured together."""
+        # Replicas come first, because TensorFlow must start with two logical CPUs for them.
         order = sorted(dict.fromkeys(cases), key=lambda case: case.variant != REPLICAS)
         self._selected = grouped(order, lambda case: case.group)
 
     @property
     def selected(self) -> list[Case]:
-        """The selected cases."""
+        """Return the selected cases."""
         return [case for group in self._selected.values() for case in group]
 
     def start(self) -> None:
-        """Begin the journal. Raises ResultWriteError if it cannot be written."""
+        """Begin the journal. Raise ResultWriteError if it cannot be written."""
         delete_partial_files(self.folder)
         before = environment.read(threads=self.options.threads)
         started = datetime.now(UTC)
@@ -189,7 +193,10 @@ class Recorder:
         )
 
     def take_turn(self) -> None:
-        """Start all cases' frameworks, then wait for the turn. Raises ResultWriteError."""
+        """Start the frameworks of all cases, then wait for the turn to measure.
+
+        Raises ResultWriteError.
+        """
         if self.options.turn is None:
             return
         for case in self.selected:
@@ -200,10 +207,13 @@ class Recorder:
             self._bench.roofs.reload()
 
     def result(self, case: Case) -> Result:
-        """Return a case's result; the first request measures its group. Raises ResultWriteError."""
+        """Return the result of a case. The first request measures its whole group.
+
+        Raises ResultWriteError.
+        """
         if case.id not in self._ready:
             group = [each for each in self._selected[case.group] if each.id not in self.done]
-            # Only one group is measured ahead: a crash loses what is not on disk.
+            # Only one group is measured ahead, because a crash loses what is not on disk.
             self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
             plan = self.plan(case.group)
             try:
@@ -211,14 +221,14 @@ class Recorder:
             except ResultWriteError:
                 raise
             except Exception as error:
-                # An error of the suite itself: those of backends are caught. It is recorded, or
-                # every later process would repeat it.
+                # This is an error of the suite itself, since errors of backends are caught. It is
+                # recorded, or every later process would repeat it.
                 broken = failed(error, "suite")
                 self._ready = dict.fromkeys(self._ready, broken)
         return self._ready[case.id]
 
     def measure_all(self) -> None:
-        """Measure all selected cases. Raises ResultWriteError."""
+        """Measure all selected cases. Raise ResultWriteError."""
         for case in self.selected:
             self.measure(case)
 
@@ -246,7 +256,7 @@ class Recorder:
         self._ready.pop(case.id, None)
 
     def entry(self, case: Case, measured: Measured) -> dict[str, Any]:
-        """Return a measured case as pytest-benchmark stores it, with ours in ``extra_info``."""
+        """Return a measured case as pytest-benchmark stores it, with our data in ``extra_info``."""
         plan, name = self.plan(case.group), f"test_case[{case.id}]"
         stats = Stats()
         for sample in measured.series.samples:
@@ -265,7 +275,8 @@ class Recorder:
                 "max_time": plan.seconds,
                 "min_time": SHORTEST_BLOCK,
                 "precision": plan.precision,
-                "confidence": 0.95,  # of the intervals from which the timing decides when to stop
+                # The confidence of the intervals by which timing decides when to stop.
+                "confidence": 0.95,
                 "warmup": True,
             },
             "stats": {
@@ -282,11 +293,12 @@ class Recorder:
         *,
         interrupted: bool = False,
     ) -> Path | None:
-        """End the run and write its file; return None if the run never started.
+        """End the run and write its file. Return None if the run never started.
 
-        machine_info, commit_info: pytest-benchmark's, which are read here if they are None.
+        machine_info, commit_info: what pytest-benchmark records. If they are None, they are read
+        here.
 
-        Raises ResultWriteError, ResultError.
+        Raises ResultWriteError and ResultError.
         """
         self._memory.close()
         if self._bench.output is not None:
@@ -305,7 +317,7 @@ class Recorder:
         machine = read_machine_info() if machine_info is None else machine_info
         commit = get_commit_info() if commit_info is None else commit_info
         self.path = records.journal_to_json(journal.path, machine, commit)
-        with contextlib.suppress(OSError):  # a journal next to its file is harmless
+        with contextlib.suppress(OSError):  # A journal next to its result file does no harm.
             journal.path.unlink()
         return self.path
 
@@ -313,10 +325,10 @@ class Recorder:
         """Return how a group is measured."""
         options = self.options
         seconds = options.budget or self.suite.seconds[group]
-        # Each group has its own seed, and so another order of backends.
+        # Each group has its own seed, and therefore another order of backends.
         seed = random.Random(f"{self.seed}/{group}").getrandbits(32)
         judged = None
-        if options.session is not None:  # replicates share the reference's answers
+        if options.session is not None:  # Replicates share the reference's answers.
             judged = random.Random(f"{options.session}/{group}/judged").getrandbits(63)
         share = 1.0 if options.share is None else options.share
         precision = TimingPlan.precision if options.precision is None else options.precision
@@ -334,20 +346,22 @@ class Recorder:
 def take_turn(descriptor: int) -> None:
     """Wait until no other process of the session starts or measures, and keep the lock.
 
-    descriptor: of a file on which the manager took a shared lock for this process before it
-    started, so that none measures while it starts.
+    descriptor: an open file. Before this process started, the manager took a shared lock on it for
+    this process, so that no other process measures while this one starts.
     """
-    # If a backend has closed it, processes that measure at the same time are recorded as busy.
+    # If a backend has closed the file, processes that measure at the same time are recorded as
+    # busy.
     with contextlib.suppress(OSError):
-        os.set_inheritable(descriptor, False)  # what a backend starts must not keep it
+        # Processes that a backend starts must not keep the lock.
+        os.set_inheritable(descriptor, False)
         lock(descriptor, wait=True)
 
 
 @contextlib.contextmanager
 def recording(recorder: Recorder) -> Iterator[None]:
-    """Finish the recorder's file at the end of the block, also after an interruption.
+    """Finish the recorder's file at the end of the block, even after an interruption.
 
-    Raises ResultWriteError, ResultError.
+    Raises ResultWriteError and ResultError.
     """
     try:
         yield
@@ -355,7 +369,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         recorder.finish(interrupted=True)
         raise
     except BaseException:
-        # The reason why the block ended is what matters; the journal has what was measured.
+        # The error that ended the block matters more. The journal holds what was measured.
         with contextlib.suppress(ResultWriteError, ResultError):
             recorder.finish()
         raise
@@ -363,7 +377,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 
 def read_machine_info() -> dict[str, object]:
-    """Return what pytest-benchmark records of a machine, read without importing pytest."""
+    """Return what pytest-benchmark records about a machine, read without importing pytest."""
     return {
         "node": platform.node(),
         "processor": platform.processor(),

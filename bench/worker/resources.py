@@ -1,12 +1,13 @@
 """Measure the peak memory of a case, and the energy of a step on a GPU.
 
-On a GPU the framework's allocator counts memory, in the process that times. On a CPU no allocator
-does, and a process keeps the pages of what it computed before; so each case runs once more in a
-fresh process (``memory_server``) while nothing is timed. An error here costs the figure and never
-the case. ``docs/memory.md`` explains the figures.
+On a GPU, the framework's allocator counts memory in the process that measures times. On a CPU, no
+allocator counts, and a process keeps the pages of what it computed before. Each case therefore runs
+once more in a fresh process (``memory_server``) while nothing is timed. An error here costs the
+figure, but never the case. ``docs/memory.md`` explains the figures.
 
-Energy is read from the counter of the board that NVIDIA's driver keeps (NVML, on Volta and later)
-in ticks of 20 to 100 ms. So each case runs for two seconds more by itself, after the timing.
+Energy comes from a counter of the board, which NVIDIA's driver keeps (NVML, on Volta and later). It
+advances in ticks of 20 to 100 ms. After the timing, each case therefore runs for two more seconds
+by itself.
 """
 
 import atexit
@@ -34,19 +35,23 @@ from bench.worker.memory_server import server_name
 from lstm_impl import Backend, Step, get_backend
 
 START_LIMIT = 60.0
-"""Seconds for importing a framework: 10 times what TensorFlow takes on two slow cores."""
+"""The time limit for importing a framework, in seconds: 10 times what TensorFlow takes on two slow
+cores.
+"""
 
 LONGEST = 300.0
-"""Most seconds for one case."""
+"""The time limit for one case, in seconds."""
 
 SLACK = 10.0
-"""Seconds for a fork and the first step of one unit on a busy machine."""
+"""The time for a fork and the first step of one unit on a busy machine, in seconds."""
 
 SHORTEST = 1.0
-"""Least seconds to start with: Python alone needs half of them."""
+"""With less time left than this, in seconds, no case is started. Python alone needs half of it."""
 
 GRACE = 5.0
-"""Seconds to wait for an answer beyond its limit: killing a child that holds some GB takes one."""
+"""How long to wait for an answer beyond its limit, in seconds. Killing a child that holds some GB
+takes one second.
+"""
 
 
 MEMORY, ENERGY = ("peak_bytes", "steady_bytes"), ("joules",)
@@ -57,11 +62,11 @@ class NotKnownError(ReasonedError):
 
 
 def unknown(error: Exception, names: Iterable[str] = MEMORY) -> Figures:
-    """Return figures that are not known: ``how`` is the code of the reason, next to its values."""
+    """Return figures that are unknown. ``how`` is the code of the reason, next to its values."""
     reason = Reason("raised", {"error": one_line(error)})
     if isinstance(error, NotKnownError):
         reason = error.reason
-    # Figures are numbers and texts.
+    # A figure must be a number or a text.
     values: dict[str, Any] = {
         key: int(value) if isinstance(value, bool) else value
         for key, value in reason.values.items()
@@ -73,9 +78,9 @@ def unknown(error: Exception, names: Iterable[str] = MEMORY) -> Figures:
 
 
 class Server:
-    """A process that measures cases with one framework. Raises NotKnownError if it starts late.
+    """A process that measures cases with one framework.
 
-    name: as ``server_name`` returns it.
+    name: as ``server_name`` returns it. Raises NotKnownError if the process does not start in time.
     """
 
     def __init__(self, name: str, limit: float = START_LIMIT) -> None:
@@ -98,7 +103,7 @@ class Server:
                 env=environ,
                 pass_fds=(theirs.fileno(),),
             )
-        except OSError as error:  # no memory, or too many processes
+        except OSError as error:  # There is no memory, or there are too many processes.
             self._connection.close()
             raise NotKnownError("server_not_started", error=error.strerror) from error
         finally:
@@ -106,7 +111,10 @@ class Server:
         self._receive(limit, "server_not_ready")
 
     def ask(self, request: Mapping[str, object], limit: float) -> Figures:
-        """Return the answer. Raises NotKnownError; a server that answers late is ended."""
+        """Return the answer to a request.
+
+        Raises NotKnownError. A server that answers too late is ended.
+        """
         try:
             self._connection.send({**request, "limit": limit})
         except OSError as error:
@@ -116,13 +124,13 @@ class Server:
 
     def close(self) -> None:
         """End the process and its child at once."""
-        self.process.kill()  # the kernel then ends its child
+        self.process.kill()  # The kernel then ends the child as well.
         self._connection.close()
         self.process.wait()
 
     @property
     def closed(self) -> bool:
-        """Whether the process has been ended."""
+        """Return whether the process has been ended."""
         return self._connection.closed
 
     def _receive(self, limit: float, late: str) -> Figures:
@@ -133,7 +141,7 @@ class Server:
         except (EOFError, OSError) as error:
             self.close()
             raise NotKnownError("server_ended") from error
-        except BaseException:  # such as Ctrl-C: it must not go on computing
+        except BaseException:  # For instance Ctrl-C. The process must not continue to compute.
             self.close()
             raise
         if "how" in found:
@@ -142,9 +150,11 @@ class Server:
 
 
 class ProcessMemory(Closing):
-    """Measures cases on the CPU, with a server for each framework.
+    """Measures the memory of cases on the CPU, with a server for each framework.
 
-    threads: of each backend, None for its own choice. Servers are ended when Python ends.
+    Servers end together with Python.
+
+    threads: the number of threads of each backend; None leaves the choice to the backend.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -154,15 +164,15 @@ class ProcessMemory(Closing):
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End the servers; a later case starts new ones."""
+        """End the servers. A later case starts new ones."""
         for server in self._servers.values():
             server.close()
         self._servers = {}
 
     def measure(self, case: Case, seed: int, limit: float) -> Figures:
-        """Return the memory of a case, found within ``limit`` seconds, and the seconds it took.
+        """Return the memory of a case, measured within ``limit`` seconds, and the seconds it took.
 
-        Never raises for what goes wrong: the figures then give the reason.
+        This never raises an error. If something goes wrong, the figures give the reason.
         """
         begun = time.monotonic()
         try:
@@ -187,7 +197,7 @@ class ProcessMemory(Closing):
             try:
                 self._servers[name] = Server(name, min(START_LIMIT, limit))
             except NotKnownError as error:
-                self._broken[name] = error  # it would fail again
+                self._broken[name] = error  # The server would fail again.
                 raise
         request = {"case": case.to_dict(), "seed": seed, "threads": self._threads}
         return self._servers[name].ask(request, max(SHORTEST, end - time.monotonic()))
@@ -196,11 +206,11 @@ class ProcessMemory(Closing):
 def time_limit(first_use: float, left: float | None) -> float:
     """Return the seconds that measuring the memory of a case may take.
 
-    first_use: seconds of building, tracing and the first call, which are repeated here with two
-    more calls. left: seconds until ``bench.run`` ends the process, None without a limit.
+    first_use: the seconds of building, tracing and the first call, which are repeated here with two
+    more calls. left: the seconds until ``bench.run`` ends the process, or None without a limit.
     """
     wanted = min(LONGEST, START_LIMIT + SLACK + 3 * first_use)
-    # The answer must come before then, or the finished cases of the group are lost.
+    # The answer must come before the process is ended, or the finished cases of the group are lost.
     return wanted if left is None else min(wanted, 0.8 * left - GRACE)
 
 
@@ -211,8 +221,8 @@ def time_limit(first_use: float, left: float | None) -> float:
 class Allocator:
     """What a framework's allocator says about one GPU.
 
-    read: bytes in use now, and the most since the last reset or since the process began. reset:
-    begin a new peak from what is in use; None if it cannot.
+    read: returns the bytes in use now, and the peak since the last reset or since the process
+    began. reset: begins a new peak from what is in use; None if the allocator cannot.
     """
 
     name: str
@@ -244,7 +254,7 @@ def _of_jax(jax: Any, index: int) -> Allocator:
 
     def read() -> tuple[int, int]:
         stats: Mapping[str, int] | None = device.memory_stats()
-        if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nothing counts
+        if stats is None:  # With XLA_PYTHON_CLIENT_ALLOCATOR=platform, nothing counts.
             raise NotKnownError("not_counted")
         return int(stats["bytes_in_use"]), int(stats["peak_bytes_in_use"])
 
@@ -252,7 +262,7 @@ def _of_jax(jax: Any, index: int) -> Allocator:
 
 
 _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
-    # framework: its module
+    # Each framework, with its module.
     "tensorflow": ("tensorflow", _of_tensorflow),
     "torch": ("torch", _of_torch),
     "jax": ("jax", _of_jax),
@@ -263,10 +273,12 @@ _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
 def gauge(
     backend: Backend, device: str, modules: Mapping[str, Any] | None = None
 ) -> Callable[[Step], Figures] | None:
-    """Begin to watch the allocator of a GPU, before a case is built; None on a CPU.
+    """Begin to observe the allocator of a GPU, before a case is built. Return None on a CPU.
 
-    The function returned gives the figures after the first call, and makes one more. Neither raises
-    an error of the allocator. modules: those that are imported, by name.
+    The returned function makes one more call after the first call, and returns the figures. Neither
+    function raises an error of the allocator.
+
+    modules: the imported modules, by name.
     """
     if devices.kind(device) == "cpu":
         return None
@@ -276,7 +288,7 @@ def gauge(
         if kind is None or module not in loaded:
             raise NotKnownError("framework_silent", framework=backend.framework)
         allocator = kind(loaded[module], devices.gpu_index(device))
-        gc.collect()  # or memory of an earlier case would be freed meanwhile
+        gc.collect()  # Otherwise memory of an earlier case would be freed in the meantime.
         if allocator.reset is not None:
             allocator.reset()
         in_use, before = allocator.read()
@@ -288,7 +300,7 @@ def gauge(
         try:
             _, peak = allocator.read()
             how = {"how": "allocator", "allocator": allocator.name}
-            if allocator.reset is None:  # so that there is no peak of a later step
+            if allocator.reset is None:  # There is then no peak of a later step.
                 if peak <= before:
                     raise NotKnownError("earlier_peak", allocator=allocator.name)
                 return {"peak_bytes": peak - in_use, "steady_bytes": None, **how}
@@ -306,11 +318,12 @@ def gauge(
 
 
 SPAN = 2.0
-"""Seconds of steps at least: 20 ticks of the slowest counter, of which one at most is wrongly
-counted."""
+"""Steps run for at least this many seconds. That covers 20 ticks of the slowest counter, of which
+at most one is counted wrongly.
+"""
 
 CHUNK = 0.01
-"""Seconds of steps, at least one, between two waits."""
+"""The seconds of steps between two waits. At least one step runs."""
 
 
 def energy(
@@ -323,8 +336,9 @@ def energy(
 ) -> Figures:
     """Return the joules of one step on a GPU.
 
-    step: has been called before. seconds: its time. load: gives NVML. Never raises for what goes
-    wrong: the figures then give the reason.
+    This never raises an error. If something goes wrong, the figures give the reason.
+
+    step: a step that has been called before. seconds: its time. load: returns NVML.
     """
     calls, count = max(1, math.ceil(CHUNK / seconds)), 0
     try:
@@ -342,6 +356,6 @@ def energy(
         if used <= 0:
             raise NotKnownError("counter_stood")
     except Exception as error:
-        # The driver or the step may raise anything; the case keeps its time.
+        # The driver or the step may raise anything. The case keeps its time.
         return unknown(error, ENERGY)
     return {"joules": used / 1e3 / count, "how": "nvml_energy_counter"}

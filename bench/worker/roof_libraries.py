@@ -1,9 +1,10 @@
-"""Measure roofs with matrix products, moved bytes and empty loops of each library.
+"""Measure roofs with matrix products, memory traffic and empty loops of each library.
 
-Each framework computes with its own library, so each has its own products here; NumPy measures the
-bandwidth of a CPU's memory, any framework that of a GPU's. An LSTM's loop starts some twenty small
-operators at each timestep; the launch roof is the time of a loop of operators on small arrays, as
-the backend starts them: by TensorFlow's executor, by XLA or from Python.
+Each framework computes with its own library, so each library measures its own products here. NumPy
+measures the bandwidth of a CPU's memory, and any framework that of a GPU. An LSTM's loop starts
+about twenty small operators at each timestep. The launch roof is the time of a loop of operators on
+small arrays that are started in the same way as the backend's: by TensorFlow's executor, by XLA or
+from Python.
 """
 
 import contextlib
@@ -22,25 +23,29 @@ from bench.worker import estimate
 from lstm_impl.spec import FloatArray
 
 Sizes: TypeAlias = tuple[int, int, int]
-"""Sizes m, k and n of a product ``[m, k] x [k, n]``."""
+"""The sizes m, k and n of a product ``[m, k] x [k, n]``."""
 
 UNROLLED = 8
-"""Products in one pass of a compiled loop, so that the loop's own work is negligible."""
+"""The number of products in one pass of a compiled loop, so that the loop's own work is
+negligible.
+"""
 
 LARGE = 2**24
-"""Multiplications of a product that is long enough (0.1 ms) to be alone in a pass."""
+"""A product with this many multiplications takes long enough (0.1 ms) to be alone in a pass."""
 
 SHORTEST, SHORTEST_OF_THREADS = 2e-4, 2e-3
-"""Seconds of a block: a thousand times as long as reading the clock, and short enough to fit
-between two interruptions on a busy machine. Starting threads takes tens of microseconds in each
-block."""
+"""The least seconds of a block, and of a block that starts threads. A block takes a thousand times
+as long as reading the clock, but is short enough to fit between two interruptions on a busy
+machine. Starting threads takes tens of microseconds in each block.
+"""
 
 
 @dataclass(frozen=True)
 class RoofWork:
-    """Work to time. run(count): does it ``count`` times and waits.
+    """Work to be timed.
 
-    amount: products, bytes or operators each time. by: the library. shortest: seconds of a block.
+    run: ``run(count)`` does the work ``count`` times and waits. amount: the products, bytes or
+    operators of one time. by: the library. shortest: the least seconds of a block.
     """
 
     run: Callable[[int], None]
@@ -54,7 +59,7 @@ def repeated(
     wait: Callable[[], object] = lambda: None,
     within: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Callable[[int], None]:
-    """Return a function that makes calls and one wait within a context."""
+    """Return a function that makes calls and then waits once, within a context."""
 
     def run(count: int) -> None:
         with within():
@@ -68,9 +73,11 @@ def repeated(
 class Library:
     """A library that computes on a device.
 
-    frameworks: those whose products are this library's. precision: ``float64``, ``float32``,
-    ``tf32``, ``float16`` or ``bfloat16``. A method returns an empty sequence, or raises whatever
-    the library raises, for what the library cannot do.
+    Its methods return an empty sequence, or raise whatever the library raises, for what it cannot
+    do.
+
+    frameworks: the frameworks that compute with this library. precision: ``float64``, ``float32``,
+    ``tf32``, ``float16`` or ``bfloat16``.
     """
 
     name: str
@@ -83,53 +90,64 @@ class Library:
         self._threads = threads
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Return products one after another."""
+        """Return matrix products that run one after another."""
         return ()
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """Return reads of ``size`` bytes, or copies of them."""
+        """Return reads of ``size`` bytes, or copies of this many bytes."""
         return ()
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """Return an empty loop of operators started ``by`` what a backend's evidence names."""
+        """Return an empty loop of operators.
+
+        by: what starts the operators, as the evidence of a backend names it.
+        """
         return ()
 
 
 def factors(sizes: Sizes) -> tuple[FloatArray, FloatArray]:
-    """Return matrices whose product, fed back into the first, neither grows nor gets denormal."""
+    """Return two matrices whose product, fed back as the first, neither grows nor becomes
+    denormal.
+    """
     m, k, n = sizes
-    # Repeating few random numbers is fast; their number is a prime, so that rows differ.
+    # Repeating a few random numbers is fast. Their number is a prime, so that the rows differ.
     numbers = np.random.default_rng(0).uniform(-1, 1, 4099).astype(np.float32)
     return np.resize(numbers, (m, k)), np.resize(numbers / np.float32(k), (k, n))
 
 
 ARRAY = 128 * 2**20
-"""Bytes of each array that measures bandwidth: larger than the last cache of all but some servers,
-whose roof is then too high; arrays for those would take gigabytes."""
+"""The bytes of each array that measures bandwidth. It is larger than the last cache, except on some
+servers, whose roof is then too high. Arrays for these servers would take gigabytes.
+"""
 
 MEMORY_SHARE = 1 / 16
-"""Part of the free memory that one of them may take."""
+"""The part of the free memory that such an array may take."""
 
 
 def array_bytes(device: str) -> int:
-    """Return the bytes of such an array, less if memory is short."""
+    """Return the bytes of such an array, fewer if memory is short."""
     free = estimate.free(device).host_bytes if device == "cpu" else None
     return ARRAY if free is None else min(ARRAY, int(free * MEMORY_SHARE))
 
 
 OPERATORS = 16
-"""Operators in one pass of an empty loop: about as many as in an LSTM's."""
+"""The number of operators in one pass of an empty loop: about as many as in the loop of an LSTM."""
 
 PASSES = 1000
-"""Passes in one call: calling a graph takes as long as some hundred of its operators."""
+"""The number of passes in one call. Calling a graph takes as long as some hundred of its
+operators.
+"""
 
 NUMBERS = 1024
-"""Numbers that an operator of XLA computes, in 0.1 µs: a loop over less than a kilobyte becomes one
-kernel, which starts nothing."""
+"""How many numbers an operator of XLA computes, in 0.1 µs. A loop over less than a kilobyte would
+become a single kernel, which starts nothing.
+"""
 
 
 def _kernels(text: str) -> int:
-    """Return how many kernels a compiled loop starts. Raises RuntimeError if its text hides it."""
+    """Return how many kernels a compiled loop starts. Raise RuntimeError if its text does not show
+    it.
+    """
     from lstm_impl.backends.hlo import launches
 
     found = launches(text)
@@ -139,7 +157,7 @@ def _kernels(text: str) -> int:
 
 
 class TensorFlowLibrary(Library):
-    """TensorFlow's operators, and XLA's loops."""
+    """Measures TensorFlow's operators and XLA's loops."""
 
     name = "TensorFlow"
     frameworks = ("tensorflow",)
@@ -150,7 +168,7 @@ class TensorFlowLibrary(Library):
 
         self.version = str(tf.__version__)
         self._tf: Any = tf
-        # Otherwise TensorFlow silently computes on the CPU.
+        # Otherwise TensorFlow would silently compute on the CPU.
         if self._gpu and len(tf.config.list_logical_devices("GPU")) <= self._index:
             raise RuntimeError(f"TensorFlow does not see {device}")
         self._here = partial(tf.device, f"/{'GPU' if self._gpu else 'CPU'}:{self._index}")
@@ -166,11 +184,13 @@ class TensorFlowLibrary(Library):
             with self._here():
                 yield
         finally:
-            if self._gpu:  # a setting of the process that models rely on
+            if self._gpu:  # It is a setting of the process that models rely on.
                 config.enable_tensor_float_32_execution(before)
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Return operators called one by one; on a GPU, where calls take long, also XLA's loop."""
+        """Return operators that are called one by one. On a GPU, where calls take long, add XLA's
+        loop.
+        """
         left, right = self._factors(sizes, precision)
         call = partial(self._tf.matmul, left, right)
         works = [RoofWork(repeated(call, self._wait, partial(self._at, precision)), 1, self.name)]
@@ -182,7 +202,7 @@ class TensorFlowLibrary(Library):
             return [tf.cast(tf.constant(each), dtype) for each in factors(sizes)]
 
     def compiled(self, sizes: Sizes, precision: str) -> RoofWork:
-        """Return a loop that XLA compiles in half a second."""
+        """Return a loop of products, which XLA compiles in half a second."""
         tf, unrolled = self._tf, 1 if np.prod(sizes) > LARGE else UNROLLED
         left, right = self._factors(sizes, precision)
         out = tf.matmul(left, right)
@@ -207,7 +227,7 @@ class TensorFlowLibrary(Library):
         return RoofWork(run, unrolled, "TensorFlow with XLA")
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """Return additions to an array on a GPU; NumPy measures a CPU's memory."""
+        """Return additions to an array on a GPU. NumPy measures the memory of a CPU."""
         if not self._gpu:
             return ()
         with self._here():
@@ -216,7 +236,7 @@ class TensorFlowLibrary(Library):
         return (RoofWork(repeated(add, self._wait, self._here), 2 * size, by),)
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """Return a loop in its executor, or one that XLA compiles."""
+        """Return a loop in TensorFlow's executor, or a loop that XLA compiles."""
         tf, compiled = self._tf, by == "xla"
         if by not in ("tensorflow", "xla"):
             return ()
@@ -243,7 +263,7 @@ class TensorFlowLibrary(Library):
 
 
 class TorchLibrary(Library):
-    """PyTorch's operators."""
+    """Measures PyTorch's operators."""
 
     name = "PyTorch"
     frameworks = ("torch",)
@@ -265,12 +285,14 @@ class TorchLibrary(Library):
         if self._gpu:
             from lstm_impl.backends.torch.model import set_products
 
-            set_products(precision, self._device)  # PyTorch's models set it again for each call
+            set_products(precision, self._device)  # PyTorch's models set it again for each call.
         with self._torch.inference_mode():
             yield
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Return operators called one by one: its BLAS's, and on a CPU those of oneDNN."""
+        """Return operators that are called one by one, from PyTorch's BLAS and on a CPU also from
+        oneDNN.
+        """
         torch, within = self._torch, partial(self._at, precision)
         dtype = getattr(torch, "float32" if precision == "tf32" else precision)
         left, right = (torch.tensor(each).to(self._device, dtype) for each in factors(sizes))
@@ -278,8 +300,8 @@ class TorchLibrary(Library):
         works = [RoofWork(repeated(call, self._wait, within), 1, self.name)]
         if not self._gpu:
             with contextlib.suppress(Exception), within():
-                # PyTorch's compiler uses this operator for a linear layer. It may be missing, or
-                # not know the precision.
+                # PyTorch's compiler uses this operator for a linear layer. The operator may be
+                # missing, or may not know the precision.
                 onednn = torch.ops.mkldnn
                 columns = onednn._reorder_linear_weight(right.t().contiguous(), len(left))
                 call = partial(onednn._linear_pointwise, left, columns, None, "none", [], "")
@@ -296,7 +318,7 @@ class TorchLibrary(Library):
         return (RoofWork(repeated(copy, self._wait), 2 * size, "copy of an array by PyTorch"),)
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """Return operators called from Python."""
+        """Return operators that are called from Python."""
         if by != "python":
             return ()
         call = partial(self._torch.tanh, self._torch.full((1,), 0.5, device=self._device))
@@ -305,7 +327,7 @@ class TorchLibrary(Library):
 
 
 class JaxLibrary(Library):
-    """JAX's operators; TensorFlow measures XLA's loops of products."""
+    """Measures JAX's operators. TensorFlow measures the loops of products that XLA compiles."""
 
     name = "JAX"
     frameworks = ("jax", "flax")
@@ -319,7 +341,7 @@ class JaxLibrary(Library):
         self._device = jax.devices("gpu" if self._gpu else "cpu")[self._index]
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Return operators called one by one."""
+        """Return operators that are called one by one."""
         from lstm_impl.backends.jax.model import wide
 
         jax, dtype, exact = self._jax, precision, None
@@ -333,7 +355,8 @@ class JaxLibrary(Library):
                 for each in factors(sizes)
             )
 
-        def call() -> None:  # waits each time: JAX may run independent products at once
+        # The call waits each time, because JAX may run independent products at once.
+        def call() -> None:
             jax.block_until_ready(product(left, right))
 
         return [RoofWork(repeated(call, within=partial(wide, precision)), 1, "JAX")]
@@ -348,7 +371,7 @@ class JaxLibrary(Library):
         return (RoofWork(self._calls(add), 2 * size, "adding to an array by JAX"),)
 
     def _calls(self, call: Callable[[], object]) -> Callable[[int], None]:
-        """Return a function that makes calls and waits for the last."""
+        """Return a function that makes calls and waits for the last one."""
 
         def run(count: int) -> None:
             for _ in range(count):
@@ -372,7 +395,10 @@ class JaxLibrary(Library):
 
 
 class OnnxRuntimeLibrary(Library):
-    """ONNX Runtime's MatMul. threads: of each session."""
+    """Measures ONNX Runtime's MatMul.
+
+    threads: the number of threads of each session.
+    """
 
     name = "ONNX Runtime"
     frameworks = ("onnxruntime",)
@@ -388,7 +414,7 @@ class OnnxRuntimeLibrary(Library):
         self._place = ("cuda" if self._gpu else "cpu", self._index)
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Return one product a call, with constant weights that it may reorder."""
+        """Return one product per call, with constant weights that ONNX Runtime may reorder."""
         from lstm_impl.backends.onnx import graph as onnx_graph
 
         if precision == "bfloat16":
@@ -414,7 +440,8 @@ class OnnxRuntimeLibrary(Library):
             [value("out", shape=(sizes[0], sizes[2]))],
             [self._onnx.numpy_helper.from_array(right, "right")],
         )
-        # As old as the backend's own graph: for every ONNX Runtime that it runs on.
+        # The version is as old as that of the backend's own graph, so every ONNX Runtime that runs
+        # the backend runs this product, too.
         opset = helper.make_opsetid("", onnx_graph.OPSET)
         model = helper.make_model(graph, opset_imports=[opset])
         model.ir_version = onnx_graph.IR_VERSION
@@ -433,20 +460,26 @@ class OnnxRuntimeLibrary(Library):
 
 
 SMALL_STACK = 32 * 1024
-"""Bytes of the results of one call of NumPy: they stay in the first cache, like a timestep's."""
+"""The bytes of the results of one call of NumPy. Like those of a timestep, they stay in the
+first-level cache.
+"""
 
 MOST_STACKED = 64
-"""Most products in one call: the call, half a microsecond, is then a hundredth of each."""
+"""The largest number of products in one call. The call itself takes half a microsecond, a hundredth
+of each product.
+"""
 
 FEWEST_COLUMNS = 8
-"""Fewest columns of a thread: fewer do not fill the vectors of a processor."""
+"""The least number of columns of a thread. Fewer do not fill the vectors of a processor."""
 
 FEWEST_BYTES = 64 * 1024
-"""Fewest bytes of a thread's part of a copy: less is copied before several threads have started."""
+"""The least number of bytes in a thread's part of a copy. Fewer are copied before several threads
+have started.
+"""
 
 
 class NumPyLibrary(Library):
-    """NumPy, which calls a BLAS for each product."""
+    """Measures NumPy, which calls a BLAS for each product."""
 
     name = "NumPy"
     version = np.__version__
@@ -457,13 +490,16 @@ class NumPyLibrary(Library):
         self._blas = ThreadpoolController().select(user_api="blas")
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Return products on the BLAS's threads, on one, and on threads with their own columns.
+        """Return products on the BLAS's threads, on one thread, and on threads with columns of
+        their own.
 
-        The threads of a BLAS wait for one another at each product, longer than a small product
-        takes. With its own columns each thread's part of the weights stays in its second cache.
+        The threads of a BLAS wait for one another at each product, for longer than a small product
+        takes. If each thread has columns of its own, its part of the weights stays in its
+        second-level cache.
         """
         if precision not in ("float32", "float64"):
-            return ()  # NumPy multiplies halves without a BLAS, many times slower
+            # NumPy multiplies half-precision numbers without a BLAS, which is many times slower.
+            return ()
         works = [self._product(sizes, precision, 0)]
         if self._blas.lib_controllers and self._threads > 1:
             parts = min(self._threads, sizes[2] // FEWEST_COLUMNS)
@@ -474,9 +510,10 @@ class NumPyLibrary(Library):
         return works
 
     def _product(self, sizes: Sizes, precision: str, parts: int) -> RoofWork:
-        """Return as many products a call as fit into the first cache.
+        """Return as many products per call as fit into the first-level cache.
 
-        parts: threads, each with its columns of all products; 0 leaves threads to the BLAS.
+        parts: the number of threads, each with its own columns of all products; 0 leaves threads to
+        the BLAS.
         """
         left, right = (factor.astype(precision) for factor in factors(sizes))
         stack = max(1, min(MOST_STACKED, SMALL_STACK // (sizes[0] * sizes[2] * 8)))
@@ -500,9 +537,10 @@ class NumPyLibrary(Library):
         return RoofWork(run, stack, f"{self.name} on {where}", shortest)
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """Return copies, and reads alone, since a copy may first read what it overwrites.
+        """Return copies, and reads alone, because a copy may first read what it overwrites.
 
-        Both on one thread and on all: one processor may not use all channels of the memory.
+        Both run on one thread and on all threads, because one processor may not use all channels of
+        the memory.
         """
         count = max(1, size // 4)
         source, target = np.ones(count, np.float32), np.ones(count, np.float32)
@@ -523,7 +561,10 @@ class NumPyLibrary(Library):
 
 
 def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
-    """Return a function that runs all tasks in parallel. count: how often each task runs."""
+    """Return a function that runs all tasks in parallel.
+
+    Its argument is how often each task runs.
+    """
     if len(tasks) == 1:
         return tasks[0]
     pool = ThreadPoolExecutor(len(tasks))
@@ -538,16 +579,16 @@ def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]
 LIBRARIES: tuple[type[Library], ...] = (
     *(NumPyLibrary, TensorFlowLibrary, TorchLibrary, JaxLibrary, OnnxRuntimeLibrary),
 )
-"""Other frameworks have no products here."""
+"""The libraries that can measure products. Other frameworks have none here."""
 
 
 def libraries(device: str, frameworks: Collection[str], threads: int = 1) -> list[Library]:
-    """Return those for ``device`` in a process that uses these frameworks there."""
+    """Return the libraries for ``device`` in a process that uses these frameworks there."""
     found: list[Library] = []
     for make in LIBRARIES:
         everywhere = make is NumPyLibrary and device == "cpu"
         if everywhere or not set(make.frameworks).isdisjoint(frameworks):
-            # A library that cannot use the device has no roof for it, whatever it raises.
+            # If a library cannot use the device, whatever error it raises, it has no roof there.
             with contextlib.suppress(Exception):
                 found.append(make(device, threads))
     return found

@@ -1,10 +1,11 @@
-"""Measure the roofs of a device, and how near to them a case comes.
+"""Measure the roofs of a device, and how close a case comes to them.
 
-A roof is the best seen on this machine: the rate of matrix products, the bandwidth of memory, the
-chain of products that wait for one another, and the launch of operators. A roof is only as good as
-the libraries that measured it, so a case above it is no error: far above the rate of products it is
-INVALID, and it fails only beyond any uncertainty. A file in the user's cache folder keeps what each
-library reached in any process. ``docs/roofs.md`` explains roofs to users.
+A roof is the best that was seen on this machine: the rate of matrix products, the bandwidth of the
+memory, the chain of products that wait for one another, and the launch of operators. A roof is only
+as good as the libraries that measured it, so a case above a roof is not an error by itself. A case
+far above the rate of products is INVALID, and a case beyond any uncertainty fails. A file in the
+user's cache folder keeps what each library reached in any process. ``docs/roofs.md`` explains roofs
+to users.
 """
 
 from __future__ import annotations
@@ -40,25 +41,31 @@ from lstm_impl.tuning.machine import count_usable_cpus
 from lstm_impl.workload import Workload
 
 WELL_ABOVE = 1.5
-"""Times a roof above which a case is INVALID. The best products of two libraries differ by more on
-one CPU, but the roof includes each library's own; a clock changes by 10 or 20%."""
+"""A case is INVALID if it exceeds a roof by this factor. The best products of two libraries differ
+by more than that on one CPU, but the roof includes each library's own products. A clock changes by
+10% or 20%.
+"""
 
 IMPOSSIBLE = 3.0
-"""Times the best rate of products of all libraries: no kernel is so much better, but a step that
-does half of its work or none is."""
+"""A case fails if it exceeds the best rate of products of all libraries by this factor. No kernel
+is so much better, but a step that does half of its work or none would be.
+"""
 
 UNMEASURED = 10.0
-"""Times as much for a framework whose own products are not among those that were measured: a good
-library may be several times as fast as another one, but not thirty times as fast as the best."""
+"""The factor is this many times as large for a framework whose own products were not measured. A
+good library may be several times as fast as another one, but not thirty times as fast as the best
+one.
+"""
 
 COARSER = 32.0
-"""Times as much for a backend that quantises: in one cycle AMX makes 32 times as many products of
-int8 as AVX-512 makes of float32."""
+"""The factor is this many times as large for a backend that quantizes. In one cycle, AMX makes 32
+times as many int8 products as AVX-512 makes float32 products.
+"""
 
 WORDS = {"matmul": "matrix-product rate", "bandwidth": "memory bandwidth"}
 
 THIS_PROCESS = "this process"
-"""Origin of a roof that no other process on this machine has exceeded."""
+"""The origin of a roof that no other process on this machine has exceeded."""
 
 
 class AccountingError(ReasonedError):
@@ -67,7 +74,7 @@ class AccountingError(ReasonedError):
 
 @dataclass(frozen=True)
 class Roof:
-    """The fewest seconds of one unit (an operation, a byte, a product), and which library took
+    """The fewest seconds of one unit (an operation, a byte or a product), and the library that took
     them.
 
     origin: ``THIS_PROCESS``, or the day on which another process measured it.
@@ -85,9 +92,9 @@ _seconds = attrgetter("seconds")
 def above_roofs(figures: Figures) -> list[Reason]:
     """Return why a case with these figures is INVALID: it is well above a roof.
 
-    Never for the chain, which a kernel that keeps the weights may exceed; for the rate of products
-    only if it includes those of every framework in the process; for the bandwidth only if the
-    case's data is larger than the arrays that measured it.
+    The chain never makes a case INVALID, since a kernel that keeps the weights may exceed it. The
+    rate of products does so only if it includes the products of every framework in the process. The
+    bandwidth does so only if the data of the case is larger than the arrays that measured it.
     """
     size, array = figures.get("bytes"), figures.get("array_bytes")
     past_caches = isinstance(size, float) and isinstance(array, float) and size > array
@@ -101,10 +108,11 @@ def above_roofs(figures: Figures) -> list[Reason]:
 
 def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
     """Return how many products of each size must wait for one another in one step.
-    With G gates each timestep takes one product, ``[batch, hidden] x [hidden, G * hidden]``. A
-    training step takes another one backward, ``[batch, G * hidden] x [G * hidden, hidden]``.
-    Directions can run in parallel. So can layers, each one timestep behind the one below
-    (Appleyard, Kočiský and Blunsom 2016), unless there are two directions: the next layer then
+
+    With G gates, each timestep computes one product, ``[batch, hidden] x [hidden, G * hidden]``. A
+    training step computes another one backward, ``[batch, G * hidden] x [G * hidden, hidden]``.
+    Directions can run in parallel. So can layers, each one timestep behind the layer below
+    (Appleyard, Kočiský and Blunsom 2016). With two directions they cannot, because the next layer
     waits for both ends. A product counts for the part of its rows that is valid.
     """
     layers = spec.num_layers
@@ -119,7 +127,9 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
 
 
 def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
-    """Return the precisions of a case's products; a CPU often computes halves in float32."""
+    """Return the precisions of a case's products. A CPU often computes half precision in
+    float32.
+    """
     compute = spec.precision.compute
     if device == "cpu":
         return (compute, "float32") if compute in ("float16", "bfloat16") else (compute,)
@@ -127,36 +137,38 @@ def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
 
 
 VARIABLE = "LSTM_ROOFS"
-"""Environment variable with the path of the file, or ``off``."""
+"""The environment variable with the path of the file, or ``off``."""
 
 SWITCH = "LSTM_CACHE"
-"""Environment variable that switches the file off, too, if it is ``off``."""
+"""The environment variable that also switches the file off if it is ``off``."""
 
 NAME = "roofs.json"
 
 SCHEMA = 1
 
 DAYS = 30
-"""Age at which a roof no longer counts: firmware and clocks change."""
+"""The age in days from which a roof no longer counts, because firmware and clocks change."""
 
 ENOUGH = 3
-"""Processes that measure a roof with a library before others use what they found: one alone may
-have had a busy moment."""
+"""After this many processes have measured a roof with a library, other processes use what they
+found. A single process may have had a busy moment.
+"""
 
 LARGEST = 4 * 2**20
-"""Bytes of the file at most. Ten thousand roofs take two MiB."""
+"""The largest file, in bytes. Ten thousand roofs take two MiB."""
 
 Key: TypeAlias = tuple[object, ...]
 
 Place: TypeAlias = tuple[str, str, str]
-"""In the file: a machine, a roof and a library."""
+"""A machine, a roof and a library in the file."""
 
 
 @dataclass(frozen=True)
 class LibraryRoof:
-    """The fewest seconds of a unit (an operation, a byte, a product) that one library reached.
+    """The fewest seconds of a unit (an operation, a byte or a product) that one library reached.
 
-    by: a description. processes: that have measured it. when: seconds since 1970 of the best.
+    by: a description. processes: how many processes have measured it. when: the time of the best
+    measurement, in seconds since 1970.
     """
 
     machine: str
@@ -169,10 +181,11 @@ class LibraryRoof:
 
 
 class RoofFile:
-    """The file, if ``path`` names one, and what this process adds.
+    """The file of roofs, and what this process adds to it.
 
-    today: seconds since 1970. session: a file with what the processes of this session measured,
-    each roof once. It is the only file if ``path`` is None.
+    path: the file, or None without one. today: returns the current time in seconds since 1970.
+    session: a file with what the processes of this session measured, which measure each roof once.
+    It is the only file if ``path`` is None.
     """
 
     def __init__(
@@ -184,12 +197,12 @@ class RoofFile:
         self._path = session if path is None else path
         self._session = session
         self._today = today
-        self._here: dict[Place, LibraryRoof] = {}  # what this process measured
+        self._here: dict[Place, LibraryRoof] = {}  # What this process measured.
         self._saved: dict[Place, LibraryRoof] = {}
         self.reload()
 
     def reload(self) -> None:
-        """Read what other processes have written since this one began."""
+        """Read what other processes have written since this process began."""
         self._seen = {
             place: each
             for place, each in self._read(self._path).items()
@@ -198,7 +211,7 @@ class RoofFile:
         self._of_session = self._read(self._session)
 
     def best(self, machine: str, roof: str) -> Roof:
-        """Return the fastest of any process with any library, or ``NO_ROOF``."""
+        """Return the fastest result of any process with any library, or ``NO_ROOF``."""
         place = (machine, roof)
         here, seen = (
             min((e for key, e in of.items() if key[:2] == place), key=_seconds, default=None)
@@ -210,29 +223,30 @@ class RoofFile:
         return NO_ROOF if here is None else Roof(here.seconds, here.by)
 
     def includes(self, place: Place) -> bool:
-        """Whether a roof includes what a library reaches."""
+        """Return whether a roof includes what a library reaches."""
         return place in self._here or self.is_settled(place)
 
     def is_settled(self, place: Place) -> bool:
-        """Whether enough processes have measured a roof with this library, or one of this session.
+        """Return whether a roof needs no more measurements with this library.
 
-        A roof that one process of the session measured at a busy moment is too low. The cases that
-        exceed it are then the reason to measure it again for longer.
+        That is so if enough processes have measured it, or one process of this session. A roof that
+        a process of the session measured at a busy moment is too low. Cases that exceed it are then
+        the reason to measure it again for longer.
         """
         found = self._seen.get(place)
         return place in self._of_session or (found is not None and found.processes >= ENOUGH)
 
     def add(self, place: Place, seconds: float, by: str) -> None:
-        """Add what this process has just measured; ``save`` writes it."""
+        """Add what this process has just measured. ``save`` writes it."""
         before = self._here.get(place)
         if 0 < seconds < math.inf and (before is None or seconds < before.seconds):
             self._here[place] = LibraryRoof(*place, seconds, by, 1, self._today())
 
     def save(self) -> None:
-        """Write what is new, with what other processes wrote meanwhile.
+        """Write what is new, together with what other processes wrote in the meantime.
 
-        Of two processes that write at the same instant one's news may be lost; the next process
-        measures them again.
+        If two processes write at the same instant, the news of one may be lost. The next process
+        measures it again.
         """
         new = {place: e for place, e in self._here.items() if self._saved.get(place) is not e}
         if not new or self._path is None:
@@ -252,7 +266,7 @@ class RoofFile:
             _write(self._session, self._of_session)
 
     def _read(self, path: Path | None) -> dict[Place, LibraryRoof]:
-        """Return what a file holds; nothing if anything in it is damaged."""
+        """Return the content of a file, or nothing if any part of it is damaged."""
         if path is None:
             return {}
         try:
@@ -273,58 +287,61 @@ class RoofFile:
 
 
 def _write(path: Path, roofs: Mapping[Place, LibraryRoof]) -> None:
-    """Write roofs into a file, if it can be written."""
+    """Write roofs to a file, if it can be written."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, {"schema": SCHEMA, "seen": [asdict(each) for each in roofs.values()]})
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the path of the file; None if it is off, or the user has no home."""
+    """Return the path of the file, or None if it is switched off or the user has no home folder."""
     named = environ.get(VARIABLE, "")
     if "off" in (named, environ.get(SWITCH)):
         return None
     try:
         path = Path(named) if named else user_cache_path("lstm-benchmark-suite") / NAME
-        # Without a home "~" is not expanded, and would be the name of a folder.
+        # Without a home folder, "~" is not expanded and would be the name of a folder.
         return path.absolute() if named or path.is_absolute() else None
     except (OSError, RuntimeError):
         return None
 
 
 SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01, "launch": 0.02}
-"""Seconds of measuring for each library and size."""
+"""The seconds of measuring for each library and size."""
 
 AGAIN = 3
-"""Times as long if a case seems to be above the roof."""
+"""The factor by which measuring takes longer if a case seems to be above the roof."""
 
 ROUNDS = {"matmul": 3, "bandwidth": 3, "chain": 1, "launch": 0}
-"""Most repetitions in a process if a case seems to be above the roof. A kernel that keeps the
-weights is rightly faster than a chain of products."""
+"""The largest number of repetitions in a process if a case seems to be above the roof. The chain is
+repeated once, because a kernel that keeps the weights is rightly faster than the chain.
+"""
 
 FEWEST_BLOCKS = 3
-"""Fewest blocks: on a busy machine one product of microseconds can take 60 ms."""
+"""The least number of blocks. On a busy machine, one product of microseconds can take 60 ms."""
 
 SQUARES = {"cpu": (64, 256, 512, 1024), "gpu": (1024, 4096, 8192)}
-"""Sizes of the square products whose rate is the roof; a size is tried if the one before takes less
-than ``LONG_PRODUCT``. A BLAS runs the smallest on one thread, which on a busy machine can be faster
-than threads that wait for one another."""
+"""The sizes of the square products whose rate is the roof. A size is tried if the previous one
+takes less than ``LONG_PRODUCT``. A BLAS runs the smallest on one thread, which on a busy machine
+can be faster than threads that wait for one another.
+"""
 
 LONG_PRODUCT = 0.03
-"""Seconds. The next size has at least eight times the work: a quarter of a second."""
+"""In seconds. The next size has at least eight times the work and takes a quarter of a second."""
 
 SMALLEST_COPY = 16 * 1024
-"""Bytes. With fewer, calling the copy takes longer than copying."""
+"""In bytes. With fewer, calling the copy takes longer than copying."""
 
 _RATES = ("matmul", "bandwidth")
-"""Roofs that are recorded as rates; the others as a case's least seconds."""
+"""The roofs that are recorded as rates. The others are recorded as the least seconds of a case."""
 
 
 def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
     """Return the seconds of one unit in the fastest block.
 
-    Repetitions are doubled until a block is long enough; then come as many blocks as fit into
-    ``seconds``, at least ``FEWEST_BLOCKS``. The first repetition, which compiles, does not count.
+    The number of repetitions is doubled until a block is long enough. Then as many blocks run as
+    fit into ``seconds``, at least ``FEWEST_BLOCKS``. The first repetition, which compiles, does not
+    count.
     """
     work.run(1)
     count, blocks, best, end = 1, 0, math.inf, now() + seconds
@@ -342,11 +359,11 @@ def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
 
 
 class Roofs:
-    """The roofs of this machine, each measured when it is first requested, if it is not known.
+    """The roofs of this machine. Each roof that is not known is measured at its first request.
 
-    libraries: those for a device, the frameworks that the process uses there, and the threads.
-    array_bytes: size of the arrays that measure the bandwidth of a device. seen: what other
-    processes measured.
+    libraries: returns the libraries for a device, the frameworks that the process uses there, and
+    the threads. array_bytes: returns the size of the arrays that measure the bandwidth of a device.
+    seen: what other processes measured.
     """
 
     def __init__(
@@ -368,7 +385,7 @@ class Roofs:
 
     @classmethod
     def of_machine(cls, shared: Path | None = None) -> Roofs:
-        """Include this user's other processes, by their file, and those of the session.
+        """Return roofs that include this user's other processes, by their file, and the session's.
 
         shared: the folder that the processes of the session share.
         """
@@ -376,7 +393,7 @@ class Roofs:
         return cls(seen=RoofFile(default_path(), session=session))
 
     def reload(self) -> None:
-        """Read what other processes have measured since this one began."""
+        """Read what other processes have measured since this process began."""
         self._seen.reload()
 
     def figures(
@@ -387,20 +404,21 @@ class Roofs:
         frameworks: Collection[str] = (),
         times: float = 1.0,
     ) -> Figures:
-        """Return what is recorded of a case that takes ``seconds`` a step.
+        """Return what is recorded about a case that takes ``seconds`` per step.
 
-        threads: that may be used; None is all usable processors. frameworks: those that this
-        process has started on the device. times: how many times faster than the roof's products
-        those of the case may be.
+        ``of_matmul`` is the least time under the roof divided by the time of the case.
+        ``matmul_per_s`` is the roof, ``matmul_by`` its library and ``matmul_from`` its origin. The
+        other roofs have the same figures, and a roof that nothing measured has none.
+        ``matmul_without`` names the frameworks whose products are not in the roof. A roof that the
+        case seems to exceed is measured again for longer.
 
-        ``of_matmul`` is the least time under the roof over the case's time, ``matmul_per_s`` the
-        roof, ``matmul_by`` its library and ``matmul_from`` its origin; the other roofs have the
-        same, and a roof that nothing measured has none. ``matmul_without`` names frameworks whose
-        products are not in the roof. A roof that the case seems to exceed is measured again for
-        longer.
+        threads: how many may be used; None means all usable processors. frameworks: those that this
+        process has started on the device. times: by which factor the products of the case may be
+        faster than those of the roof.
 
-        Raises AccountingError if the case is still ``IMPOSSIBLE`` times above the rate of products,
-        or ``UNMEASURED`` times more if that does not include every framework of the process.
+        Raises AccountingError if the case still exceeds the rate of products by ``IMPOSSIBLE``. If
+        the rate does not include every framework of the process, the limit is ``UNMEASURED`` times
+        as high.
         """
         device, processors = case.device, threads or count_usable_cpus()
         operations = estimate.operations(case.spec, case.workload)
@@ -410,7 +428,9 @@ class Roofs:
         precise = precisions(case.spec, device)
         products: list[Key] = [("matmul", device, each, processors) for each in precise]
         moved: list[Key] = [("bandwidth", device, processors, array)]
-        if size < array:  # caches may hold it; measured only if the case is above the memory's roof
+        # Caches may hold the data. This is measured only if the case is above the roof of the
+        # memory.
+        if size < array:
             moved.append(("bandwidth", device, processors, size // 2))
         chained: list[tuple[float, list[Key]]] = [
             (count, [("chain", device, each, sizes, processors) for each in precise])
@@ -445,9 +465,10 @@ class Roofs:
     def launch_figures(
         self, case: Case, framework: str, evidence: Mapping[str, object], seconds: float
     ) -> Figures:
-        """Return the figures of an empty loop of as many operators as a step starts.
+        """Return the figures of an empty loop with as many operators as a step starts.
 
-        None if the evidence does not say how many, or the library has no such loop.
+        Returns no figures if the evidence does not give the number, or the library has no such
+        loop.
         """
         count, by = evidence.get("launches"), evidence.get("launched_by")
         if not isinstance(count, int | float) or not isinstance(by, str) or count <= 0:
@@ -465,7 +486,8 @@ class Roofs:
         libraries: Sequence[Library],
         seconds: float,
     ) -> dict[str, float | str | None]:
-        """Return the figures of one roof, measured again while the case seems to be above it.
+        """Return the figures of one roof, which is measured again while the case seems to exceed
+        it.
 
         parts: numbers of units, each with alternative roofs of which the fastest counts.
         """
@@ -495,14 +517,17 @@ class Roofs:
         *,
         again: bool,
     ) -> bool:
-        """Measure unknown roofs, or all again and longer; return whether any was measured again."""
+        """Measure the unknown roofs, or measure all again and longer.
+
+        Returns whether any roof was measured.
+        """
         keys = [key for _, alternatives in parts for key in alternatives]
         if again:
             keys = [key for key in keys if self._rounds[key] < ROUNDS[str(key[0])]]
             self._rounds.update(keys)
         for key in keys:
             if key[0] == "bandwidth" and key != keys[0] and not again:
-                continue  # of data that caches may hold
+                continue  # This is for data that caches may hold.
             for library in libraries:
                 place = self._place(key, library)
                 if again or not ((key, place[-1]) in self._tried or self._seen.is_settled(place)):
@@ -512,7 +537,7 @@ class Roofs:
         return bool(keys)
 
     def _take(self, key: Key, library: Library, times: int) -> None:
-        """Measure one roof with one library. Raises whatever the library raises."""
+        """Measure one roof with one library. Errors of the library are raised."""
         for works, units, words in _works(key, library):
             taken = [fastest(work, times * SECONDS[str(key[0])], self._now) for work in works]
             for work, seconds in zip(works, taken, strict=True):
@@ -531,7 +556,7 @@ class Roofs:
 
 
 def _works(key: Key, library: Library) -> Iterator[tuple[Sequence[RoofWork], float, str]]:
-    """Yield what measures a roof, with its units in one of the work's, and a description."""
+    """Yield what measures a roof, with the roof's units per unit of work, and a description."""
     name, device, first, *rest = key
     if name == "bandwidth":
         threads, size = int(str(first)), int(str(rest[0]))

@@ -1,8 +1,8 @@
-"""Time steps that are ready to run: clock, blocks, warm-up and stopping.
+"""Time steps that are ready to run: the clock, blocks, warm-up, and when to stop.
 
-The steps of one group are timed in rounds, one block of calls each, in a new random order for each
-round: the speed of a machine drifts by more than the differences that matter, and blocks of the
-same round have seen the same machine. Tests pass a fake clock.
+The steps of one group are timed in rounds. In each round every step runs one block of calls, in a
+new random order. The speed of a machine drifts by more than the differences that matter, but the
+blocks of one round have seen the same machine. Tests pass a fake clock.
 """
 
 from __future__ import annotations
@@ -48,15 +48,16 @@ class TimingError(RuntimeError):
 
 
 class NotWaitedForError(TimingError):
-    """Work continued after the wait that should have ended it, so times are too short."""
+    """Work continued after the wait that should have ended it, so the times are too short."""
 
 
 @dataclass(frozen=True)
 class Clock:
     """A source of time, in seconds.
 
-    now: never goes back. resolution: the smallest step of ``now``. rest: waits until the threads of
-    other steps are idle; None where there are none. sleep: waits that long, or somewhat less.
+    now: returns a time that never decreases. resolution: the smallest step of ``now``. rest: waits
+    until the threads of other steps are idle; None if there are none. sleep: waits for the given
+    time, or somewhat less.
     """
 
     now: Callable[[], float]
@@ -66,13 +67,13 @@ class Clock:
 
     @classmethod
     def system(cls) -> Clock:
-        """Return the performance counter, and rest for the threads of this process."""
+        """Return the performance counter, with a rest for the threads of this process."""
         resolution = time.get_clock_info("perf_counter").resolution
         return cls(time.perf_counter, resolution, Rest())
 
 
 def first_use(step: Step, clock: Clock) -> tuple[float, float]:
-    """Return the seconds to trace ``step``, and of its first call, which compiles."""
+    """Return the seconds of tracing ``step``, and of its first call, which compiles."""
     start = clock.now()
     step.trace()
     traced = clock.now()
@@ -82,12 +83,15 @@ def first_use(step: Step, clock: Clock) -> tuple[float, float]:
 
 
 ENOUGH = 0.1
-"""Seconds of calls: ten units of 10 ms, in which Linux counts the idle time of processors."""
+"""The seconds of calls: ten units of 10 ms, in which Linux counts the idle time of processors."""
 
 
 @dataclass(frozen=True)
 class Processors:
-    """Processor seconds so far: used by this process, and idle on all processors together."""
+    """Count the processor seconds so far.
+
+    used: those that this process used. idle: the idle ones on all processors together.
+    """
 
     used: Callable[[], float] = time.process_time
     idle: Callable[[], float] = lambda: float(psutil.cpu_times().idle)
@@ -98,7 +102,7 @@ def processors_busy(
 ) -> float | None:
     """Return how many processors a step of ``seconds`` keeps busy, on average.
 
-    None if it kept less than one busy because other processes used the rest. Threads that spin
+    Returns None if that is less than one because other processes used the rest. Threads that spin
     while they wait count as busy.
     """
     calls = max(1, math.ceil(ENOUGH / seconds))
@@ -117,11 +121,11 @@ def processors_busy(
 class TimingPlan:
     """How long and how precisely one group is measured.
 
-    seconds: for each member, including warm-up; members share the sum. precision: half-width of the
-    median's 95% interval at which to stop, relative to the median. seed: of the order of members in
-    each round. use_all_time: never stop early. judged: seed of the inputs of those calls whose
-    results are compared with the reference; None draws one. Processes with the same seed share the
-    reference's answers.
+    seconds: the time for each member, including warm-up; the members share the sum. precision: the
+    half-width of the median's 95% interval at which to stop, relative to the median. seed:
+    determines the order of members in each round. use_all_time: whether to never stop early.
+    judged: the seed of the inputs of those calls whose results are compared with the reference;
+    None draws one. Processes with the same seed share the reference's answers.
     """
 
     seconds: float
@@ -132,7 +136,7 @@ class TimingPlan:
 
 
 class Stopped(StrEnum):
-    """Why no more samples were taken."""
+    """The reason why no more samples were taken."""
 
     PRECISE = "precise"
     TIME = "time"
@@ -141,10 +145,10 @@ class Stopped(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class StreamTimes:
-    """Seconds of every call of a stream, in order.
+    """The seconds of every call of a stream, in order.
 
-    latency: from when a call was due until it was done. service: from when it began; the same for
-    back-to-back calls.
+    latency: the seconds from when a call was due until it had ended. service: the seconds from when
+    it began, which is the same for back-to-back calls.
     """
 
     latency: FloatArray
@@ -153,10 +157,10 @@ class StreamTimes:
 
 @dataclass(frozen=True)
 class StreamConditions:
-    """Conditions under which a stream is measured.
+    """The conditions under which a stream is measured.
 
-    load: processes that each keep a processor busy meanwhile. deadline: seconds from when a call is
-    due until it must be done; None for the period, if there is one.
+    load: the number of processes that each keep a processor busy meanwhile. deadline: the seconds
+    from when a call is due until it must have ended; None means the period, if there is one.
     """
 
     load: int = 0
@@ -165,14 +169,14 @@ class StreamConditions:
 
 @dataclass(frozen=True)
 class StepSeries:
-    """Times of one step.
+    """The times of one step.
 
-    blocks: seconds of each block of ``calls`` calls, including its wait. rounds: the round of each
-    block; blocks of two members with the same round are a pair. warmup: seconds per step of the
-    blocks before. steady: whether the two halves of the blocks agree; None if there are too few.
-    synchronize: seconds that an idle wait takes. last: calls after the blocks; None if the step
-    cannot show its results. kept: results of timed calls. untimed: seconds of placing inputs, of
-    untimed calls, and of keeping results.
+    blocks: the seconds of each block of ``calls`` calls, including its wait. rounds: the round of
+    each block; the blocks of two members in the same round are a pair. warmup: the seconds per step
+    of the earlier blocks. steady: whether the two halves of the blocks agree; None if there are too
+    few. synchronize: the seconds that an idle wait takes. last: the calls after the blocks; None if
+    the step cannot show its results. kept: the results of timed calls. untimed: the seconds of
+    placing inputs, of untimed calls, and of keeping results.
     """
 
     calls: int
@@ -189,13 +193,16 @@ class StepSeries:
 
     @property
     def samples(self) -> tuple[float, ...]:
-        """Seconds per step of each block."""
+        """Return the seconds per step of each block."""
         return tuple(block / self.calls for block in self.blocks)
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A step that raised while it was measured, and so has no times. round: of its blocks."""
+    """A step that raised an error while it was measured, and therefore has no times.
+
+    round: the round in which this happened, if it was in one.
+    """
 
     error: Exception
     stage: str
@@ -205,87 +212,132 @@ class Broken:
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
 
 SYNCHRONIZE_SHARE = 0.01
-"""Largest part of a block that the wait at its end may take: less than any comparison can show."""
+"""The wait at the end of a block may take at most this part of the block, which is less than any
+comparison can show.
+"""
 
 RESOLUTIONS_PER_BLOCK = 1000
-"""Least ticks of the clock in a block, so that reading it is wrong by at most 0.1%."""
+"""A block takes at least this many ticks of the clock, so that reading the clock is wrong by at
+most 0.1%.
+"""
 
 SHORTEST_BLOCK = 0.01
-"""Seconds. Refilling caches and waking threads is small in 10 ms, and so are interruptions by the
-operating system (0.1 ms and less)."""
+"""In seconds.
+
+Refilling caches, waking threads and interruptions by the operating system (0.1 ms and less) are
+small compared with 10 ms.
+"""
 
 FEW_ROUNDS = 12
-"""With fewer rounds six processes seldom come to a verdict. If time allows no more, the untimed
-call before a block is left out for calls of ``SHORT_OF_TIME`` seconds and more."""
+"""With fewer rounds, six processes rarely reach a verdict.
+
+If the time allows no more, calls of ``SHORT_OF_TIME`` seconds and more omit the untimed call before
+a block.
+"""
 
 SHORT_OF_TIME = 0.02
-"""Seconds of one call. The first of three then takes 1 to 2% longer than the third, for all
-backends within 1.4% (``lstm_impl.at_rest.LONG_CALL``)."""
+"""The seconds of one call.
+
+The first of three such calls takes 1% to 2% longer than the third, and all backends agree on this
+within 1.4% (``lstm_impl.at_rest.LONG_CALL``).
+"""
 
 MOST_CALLS = 100_000
-"""Most calls in a block: they fill ``SHORTEST_BLOCK`` with steps of 100 ns. No LSTM is faster, so
-either the step does no work or the clock is wrong."""
+"""The largest number of calls in a block.
+
+They fill ``SHORTEST_BLOCK`` with steps of 100 ns. No LSTM is faster, so either the step does no
+work or the clock is wrong.
+"""
 
 CALLS_FOR_ONE = 20
-"""Calls of a block that has an untimed call before it, so that this call costs a twentieth; fewer
-if the time would not hold ``BLOCKS`` such blocks."""
+"""The number of calls in a block with an untimed call before it, so that this call costs a
+twentieth.
+
+If the time does not hold ``BLOCKS`` such blocks, there are fewer calls.
+"""
 
 BLOCKS = 40
-"""Beyond this many samples the interval of the median no longer limits a process's precision."""
+"""With more samples than this, the interval of the median no longer limits the precision of a
+process.
+"""
 
 GROWTH = 10
-"""Largest growth of a block from one trial to the next: the first calls are the slowest, so they
-say little about the number of calls."""
+"""The largest growth of a block from one trial to the next.
+
+The first calls are the slowest, so they say little about the number of calls.
+"""
 
 WARMUP_SHARE = 0.1
-"""Part of the time that warm-up may take; a step that is not steady by then is measured as it is
-and marked by ``StepSeries.steady``. First use and the gate have called it before: in 600 series of
-the reference results, blocks were within 1.5% of the samples' median from the second on."""
+"""The part of the time that warm-up may take.
+
+A step that is not steady by then is measured anyway, and ``StepSeries.steady`` marks it. First use
+and the gate have called the step before. In 600 series of the reference results, blocks were within
+1.5% of the samples' median from the second on.
+"""
 
 MOST_ROUNDS = 2000
-"""Beyond this the interval of a median narrows by less than 2% per hundred rounds, and the result
-file is mostly samples."""
+"""With more rounds than this, the interval of a median narrows by less than 2% per hundred rounds,
+and the result file is mostly samples.
+"""
 
 _UNPREDICTABLE = random.SystemRandom()
 
 LATE_SHARE = 0.1
-"""Largest part of a call's time that its work may continue after the wait: the first copy of a
-result may take this much longer than other copies."""
+"""The work of a call may continue after the wait for at most this part of the call's time.
+
+The first copy of a result may take this much longer than other copies.
+"""
 
 SLOWEST_COPY = 2.0
-"""Largest time of copying a result, relative to a copy of the same arrays that were placed on the
-device in the backend's layout, and waited for: the most seen was 1.7, over eleven backends from 1x1
-to 64x25x512."""
+"""The largest accepted time of copying a result, relative to copying the same arrays after they
+were placed on the device in the backend's layout and waited for.
+
+The largest ratio that was seen is 1.7, over eleven backends from 1x1 to 64x25x512.
+"""
 
 LATE_TRIES = 3
-"""Consecutive series of copies that must be late before a step is refused: a busy machine may delay
-one of them."""
+"""This many consecutive series of copies must be late before a step is refused, because a busy
+machine may delay one of them.
+"""
 
 _CACHED = np.zeros(2**20)
-"""Eight megabytes, more than a core's own caches hold: filling them evicts arrays that were placed,
-as results are not there either that another core wrote."""
+"""Eight megabytes, which is more than a core's own caches hold.
+
+Filling them evicts arrays that were placed: results that another core wrote are not in these caches
+either.
+"""
 
 COPIES = 9
-"""Results in such a series, of which the median counts; one for a call of 10 ms or more, for which
-a disturbance of a copy is small."""
+"""The number of results in such a series, whose median counts.
+
+A call of 10 ms or more has only one, because a disturbance of a copy is small in comparison.
+"""
 
 UPDATES = 3
-"""Consecutive calls that are judged of a step that updates weights: the first uses the given
-weights and no moments, the others what the calls before left."""
+"""The number of consecutive calls that are judged for a step that updates weights.
+
+The first uses the given weights and no moments, the others use what the previous calls left.
+"""
 
 RESTART_SHARE = 0.05
-"""Part of the time that a step which updates weights may spend on judged calls between blocks. The
-weights are known only after a restart, so such a call is not one of a block."""
+"""The part of the time that a step which updates weights may spend on judged calls between blocks.
+
+The weights are known only after a restart, so such a call cannot be part of a block.
+"""
 
 EXTRA_SHARE = 0.1
-"""Part of the time that judged calls after the last block may take if there were few blocks."""
+"""The part of the time that judged calls after the last block may take if there were few blocks."""
 
 CONSECUTIVE = 8
-"""Consecutive calls of a stream that are judged in each block, besides the one that leaves the
-first state."""
+"""The number of consecutive calls of a stream that are judged in each block, besides the call that
+leaves the first state.
+"""
 
 LAST_CONSECUTIVE = 72
-"""The same after the last block: a state that is lost in every 64th call is lost in one of them."""
+"""The same after the last block.
+
+A state that is lost in every 64th call is lost in one of these calls.
+"""
 
 
 def measure(
@@ -298,17 +350,20 @@ def measure(
 ) -> dict[str, StepSeries | Broken]:
     """Time the members of one group in alternating blocks.
 
-    Each step has been called before (``first_use``). One that raises, or still works after its
-    wait, becomes ``Broken`` and the others go on. Rounds are made until every member's interval is
-    as narrow as ``plan.precision`` or the next would end after the time is up; there is at least
-    one. guards: entered around each use of a step, outside the clock. member: times one step.
-    selection: of the results that are kept for the judge.
+    Each step has been called before (``first_use``). A step that raises an error, or still works
+    after its wait, becomes ``Broken``, and the others continue. Rounds continue until every
+    member's interval is as narrow as ``plan.precision``, or until the next round would end after
+    the time is up. There is at least one round.
 
     Every call of a block has new inputs, which are drawn and placed outside the clock. The result
-    of one call of a block, chosen at random, is kept (``StepSeries.kept``). After the samples come
-    a few more calls, of which everything is kept (``StepSeries.last``).
+    of one random call of a block is kept (``StepSeries.kept``). After the samples come a few more
+    calls, which are kept completely (``StepSeries.last``).
+
+    guards: are entered around each use of a step, outside the clock. member: makes the object that
+    times one step. selection: determines which results are kept for the judge.
     """
-    # The first call imports what it needs: a third of a second that is not the group's.
+    # The first call imports what it needs, for a third of a second that should not count as the
+    # group's.
     median_interval([1.0] * FEWEST_SAMPLES)
     group = _Group(
         steps, plan, clock, guards or {}, member or GroupMember, selection or Selection()
@@ -324,7 +379,7 @@ def measure(
 class GroupMember:
     """One step while it is measured.
 
-    keeps_state: whether ``Step.restart`` begins a stream again, and not an optimizer.
+    keeps_state: whether ``Step.restart`` restarts a stream, not an optimizer.
     """
 
     keeps_state: ClassVar[bool] = False
@@ -335,29 +390,31 @@ class GroupMember:
     calls: int = 1
     synchronize: float = 0.0
     shortest: float = 0.0
-    latest: float = 0.0  # seconds of the last block
+    latest: float = 0.0  # The seconds of the last block.
     long_call: float = LONG_CALL
-    untimed: float = 0.0  # seconds outside the clock: placing inputs, and calls before blocks
-    took: float = 0.0  # seconds of the last block, including what is outside the clock
-    spent: float = 0.0  # seconds of warm-up blocks and samples
+    # The seconds outside the clock, for placing inputs and for calls before blocks.
+    untimed: float = 0.0
+    took: float = 0.0  # The seconds of the last block, including what is outside the clock.
+    spent: float = 0.0  # The seconds of warm-up blocks and samples.
     warmup: list[float] = field(default_factory=list)
-    warmed_from: int = 0  # index in ``warmup`` of the first block with this many calls
+    warmed_from: int = 0  # The index in ``warmup`` of the first block with this many calls.
     blocks: list[float] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     broken: Broken | None = None
     last: JudgedCalls | None = None
-    kept: dict[int, JudgedCalls] = field(default_factory=dict)  # by slot
-    offered: int = 0  # blocks whose results could be kept
-    keeping: float = 0.0  # seconds of judged calls between blocks
+    kept: dict[int, JudgedCalls] = field(default_factory=dict)  # By slot.
+    offered: int = 0  # The number of blocks whose results could be kept.
+    keeping: float = 0.0  # The seconds of judged calls between blocks.
     next_inputs: int = FIRST_OWN_NUMBER
 
     def place(
         self, clock: Clock, count: int, judged: Mapping[int, int] = MappingProxyType({})
     ) -> None:
-        """Place new inputs for ``count`` calls, then let other threads come to rest.
+        """Place new inputs for ``count`` calls, then wait until other threads are idle.
 
-        No number is used twice, except with little space. judged: numbers for some of the calls, by
-        their position.
+        No number is used twice, unless there is little space.
+
+        judged: the numbers of the inputs of some calls, by the position of the call.
         """
         if self.step.use is not None:
             numbers = [self.next_inputs + each for each in range(min(count, self.step.max_sets))]
@@ -366,17 +423,21 @@ class GroupMember:
                 numbers[position % len(numbers)] = number
             self.step.use(numbers)
         if clock.rest is not None:
-            # Those of the member before may still spin, and those that placed (PyTorch's for 5 ms).
+            # The threads of the previous member may still spin, and so may threads that placed the
+            # inputs (PyTorch's do for 5 ms).
             clock.rest()
 
     def needs_call_before(self, clock: Clock) -> bool:
-        """Whether an untimed call precedes a block, to refill the caches and wake the threads."""
+        """Return whether a block needs an untimed call before it, to refill caches and wake
+        threads.
+        """
         return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
 
     def time_block(self, clock: Clock, slot: int | None = None) -> tuple[float, object]:
         """Return the seconds of a block, and what one of its calls returned.
 
-        slot: for which the result of a random call is kept; without one it is the last call's.
+        slot: if given, the result of a random call is kept for it; otherwise the result is that of
+        the last call.
         """
         begun, untimed = clock.now(), self.needs_call_before(clock)
         chosen = self._choose_calls(slot, untimed)
@@ -386,7 +447,7 @@ class GroupMember:
             before = self.step.run()
             self.step.synchronize()
         collecting = gc.isenabled()
-        gc.disable()  # a collection inside a block would time the garbage of the process
+        gc.disable()  # A collection inside a block would time the garbage of the process.
         try:
             start = clock.now()
             returned = self.run_block(clock, chosen, before, untimed)
@@ -399,15 +460,15 @@ class GroupMember:
         return self.latest, returned
 
     def _choose_calls(self, slot: int | None, untimed: bool) -> range:
-        """Return which calls are kept, by their position among those with placed inputs.
+        """Return which calls are kept, by their position among the calls with placed inputs.
 
-        Without a slot the last call's result is returned.
+        Without a slot, this is the last call.
         """
         last = self.calls - 1 if slot is None else _UNPREDICTABLE.randrange(self.calls)
         return range(untimed + last, untimed + last + 1)
 
     def _judged_numbers(self, slot: int | None, chosen: range) -> dict[int, int]:
-        """Return the numbers of the inputs of the chosen calls."""
+        """Return the numbers of the inputs of the chosen calls, by position."""
         if slot is None:
             return {}
         return dict(zip(chosen, self.selection.numbers(slot), strict=False))
@@ -415,11 +476,11 @@ class GroupMember:
     def run_block(self, clock: Clock, chosen: range, before: object, untimed: bool) -> object:
         """Make the calls of a block, wait once, and return what the chosen call returned.
 
-        before: what the call before the block returned. untimed: whether there was one, with the
-        first of the placed inputs.
+        before: what the call before the block returned. untimed: whether there was such a call,
+        which used the first of the placed inputs.
         """
         run = self.step.run
-        # There are two loops, since a condition in one would be timed.
+        # There are two loops, because a condition inside one loop would be timed.
         earlier = chosen[0] - untimed
         for _ in range(earlier):
             run()
@@ -434,7 +495,8 @@ class GroupMember:
     def next_slot(self) -> int | None:
         """Return the slot for the next block's result, or None if it is not kept.
 
-        Each block is kept with the same probability, however many come (reservoir sampling).
+        Each block is kept with the same probability, however many blocks follow (reservoir
+        sampling).
         """
         if self.step.results is None or self.step.use is None:
             return None
@@ -458,7 +520,7 @@ class GroupMember:
             self.step.check_inputs(number)
 
     def keep_after_restart(self, slot: int) -> None:
-        """Begin again with the given weights, and keep what one call computes with them."""
+        """Restart with the given weights, and keep what one call computes with them."""
         step = self.step
         assert step.restart is not None
         assert step.use is not None
@@ -469,7 +531,9 @@ class GroupMember:
         self.keep(slot, returned)
 
     def keep_more(self, clock: Clock) -> None:
-        """Make single calls for slots that no block has filled, while they take little time."""
+        """Make single calls for slots that no block has filled, as long as they take little
+        time.
+        """
         step, begun = self.step, clock.now()
         if step.results is None or step.use is None:
             return
@@ -487,16 +551,16 @@ class GroupMember:
             self.keep(slot, returned)
 
     def keep_last_results(self, clock: Clock) -> None:
-        """Keep all that a few more calls compute, one of them a second time on the same inputs.
+        """Keep everything that a few more calls compute, one of them twice on the same inputs.
 
-        A step that updates weights starts again and makes ``UPDATES`` calls.
+        A step that updates weights restarts and makes ``UPDATES`` calls.
         """
         step = self.step
         if step.results is None:
             return
         self.keep_more(clock)
         first, second = LAST_NUMBERS[:2]
-        # Where two sets fit, the first one's arrays are used again without being placed again.
+        # If two sets fit, the arrays of the first are used again without being placed again.
         both = step.use is not None and step.max_sets > 1
         if step.use is not None and both:
             step.use([first, second])
@@ -527,8 +591,8 @@ class GroupMember:
     def check_wait(self, clock: Clock) -> None:
         """Raise NotWaitedForError if work continues after the wait that should end it.
 
-        The first copy of a result then waits for the result, or computes it, and takes longer than
-        a copy of arrays that are there.
+        In this case, the first copy of a result waits for the result or computes it. It then takes
+        longer than a copy of arrays that exist.
         """
         results, place_results = self.step.results, self.step.place_results
         if results is None or place_results is None:
@@ -542,7 +606,7 @@ class GroupMember:
             else:
                 raise NotWaitedForError(
                     f"after {calls} calls of {each:.3g} s and the wait that should end them, the "
-                    f"last result was not there for another {late:.3g} s: it is not waited for"
+                    f"last result arrived {late:.3g} s later: the wait does not wait for the work"
                 )
 
     def _late(
@@ -552,7 +616,7 @@ class GroupMember:
         results: Callable[[Any], Results],
         place_results: Callable[[Results], Callable[[], object]],
     ) -> float:
-        """Return the seconds by which copying the last result of ``calls`` calls takes too long."""
+        """Return by how many seconds copying the last result of ``calls`` calls takes too long."""
         step, late = self.step, []
         short = calls == 1 and self.latest < self.calls * SHORTEST_BLOCK
         before = None
@@ -562,11 +626,12 @@ class GroupMember:
                 returned = step.run()
             step.synchronize()
             if before is not None:
-                results(before)  # so that what copying needs is in the caches
+                results(before)  # This brings what copying needs into the caches.
             start = clock.now()
             arrays = results(returned)
             took = clock.now() - start
-            # Placed again: JAX and Keras copy in a third less time what they have copied before.
+            # The arrays are placed again, because JAX and Keras copy what they have copied before
+            # in two thirds of the time.
             copy = place_results(arrays)
             _CACHED.fill(0.0)
             start = clock.now()
@@ -576,7 +641,10 @@ class GroupMember:
         return statistics.median(late)
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
-        """Find how many calls make a block long enough. seconds: of all blocks."""
+        """Find how many calls make a block long enough.
+
+        seconds: the time for all blocks.
+        """
         self.step.synchronize()
         waits = []
         for _ in range(9):
@@ -603,7 +671,7 @@ class GroupMember:
                 return
             if self.calls >= MOST_CALLS:
                 raise TimingError(
-                    f"{self.calls} calls took {elapsed:g} s together, too short to be timed: "
+                    f"{self.calls} calls took {elapsed:g} s together, which is too short to time: "
                     "the step does no work, or the clock is too coarse"
                 )
             wanted = GROWTH * self.calls
@@ -616,17 +684,17 @@ class GroupMember:
         self.warmup.append(self._block(clock)[0] / self.calls)
 
     def settled(self) -> bool:
-        """Whether the latest blocks have the same speed."""
+        """Return whether the latest blocks have the same speed."""
         return halves_agree(self.warmup[self.warmed_from :][-WARMUP_BLOCKS:]) is True
 
     def lengthen(self) -> None:
-        """Add calls to a block if warm-up has made the step faster than it seemed."""
+        """Add calls to a block if warm-up has made the step faster than it seemed at first."""
         quickest = min(self.warmup)
         if quickest * self.calls < self.shortest:
             self.calls = min(MOST_CALLS, math.ceil(self.shortest / quickest))
 
     def sample(self, clock: Clock, number: int) -> None:
-        """Time one block as a sample of round ``number``, and keep a result of it."""
+        """Time one block as a sample of round ``number``, and keep one of its results."""
         slot = self.next_slot()
         updates = self.step.restart is not None and not self.keeps_state
         elapsed, returned = self._block(clock, None if updates else slot)
@@ -650,11 +718,11 @@ class GroupMember:
 
     @property
     def samples(self) -> list[float]:
-        """Seconds per step of each sample."""
+        """Return the seconds per step of each sample."""
         return [block / self.calls for block in self.blocks]
 
     def precise(self, plan: TimingPlan) -> bool:
-        """Whether its median is precise enough to stop."""
+        """Return whether the median is precise enough to stop."""
         return not plan.use_all_time and relative_half_width(self.samples) <= plan.precision
 
     def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
@@ -680,13 +748,13 @@ def check_unchanged(first: Results, again: Results) -> None:
     for name, array in first.items():
         if not np.array_equal(array, again[name], equal_nan=True):
             raise TimingError(
-                f"{name} of a call changed while the next call ran: it was not there after the "
+                f"{name} of a call changed while the next call ran: it was not complete after the "
                 "wait, or its memory was used again"
             )
 
 
 class _Group:
-    """The members of one group and their time."""
+    """The members of one group, and their time."""
 
     def __init__(
         self,
@@ -718,7 +786,10 @@ class _Group:
         chosen: Callable[[GroupMember], bool] = lambda member: True,
         number: int | None = None,
     ) -> None:
-        """Do ``work`` with each chosen member in a new random order; one that raises is out."""
+        """Do ``work`` with each chosen member, in a new random order.
+
+        A member that raises an error is excluded from then on.
+        """
         members = self._remaining
         self._order.shuffle(members)
         for member in filter(chosen, members):
@@ -726,7 +797,7 @@ class _Group:
                 with member.guard:
                     work(member)
             except Exception as error:
-                # Whatever a backend raises is its own result; the others are still measured.
+                # Whatever a backend raises is its own result. The other members are still measured.
                 member.broken = Broken(error, stage, number)
 
     def _round_fits(self, share: float) -> bool:
@@ -734,10 +805,10 @@ class _Group:
         return self._clock.now() - self._start + next_round <= share * self._seconds
 
     def _takes_part(self, member: GroupMember) -> bool:
-        """Whether a member is in the next round.
+        """Return whether a member takes part in the next round.
 
-        If all of the time is used each member has its own share of it, or one that becomes slow
-        would leave the others few blocks.
+        If all of the time is used, each member has its own share of it. Otherwise a member that
+        becomes slow would leave the others few blocks.
         """
         if not self._plan.use_all_time or not member.rounds:
             return True
@@ -751,7 +822,7 @@ class _Group:
                 member.long_call = SHORT_OF_TIME
 
     def warm_up(self) -> None:
-        """Make rounds until every member is steady, or time is short."""
+        """Run rounds until every member is steady, or time is short."""
         while not all(member.settled() for member in self._remaining):
             if not self._round_fits(WARMUP_SHARE):
                 break
@@ -760,7 +831,7 @@ class _Group:
             member.lengthen()
 
     def take_samples(self) -> Stopped:
-        """Make the rounds whose blocks are the samples, and return why they ended."""
+        """Run the rounds whose blocks are the samples, and return why they ended."""
         for number in range(MOST_ROUNDS):
             sample = methodcaller("sample", self._clock, number)
             self._each("round", sample, self._takes_part, number)
@@ -778,8 +849,8 @@ class _Group:
 # -- streams: every call timed by itself
 #
 # Call i of a stream with a period is due at ``begin + i * period``, and its latency counts from
-# then: a call that waits because the one before was late is late itself. Timing each call from its
-# start would omit that ("coordinated omission": Tene, "How NOT to Measure Latency").
+# then. A call that must wait because the previous call was late is late itself. Timing each call
+# from its own start would hide that ("coordinated omission": Tene, "How NOT to Measure Latency").
 
 
 def timed_calls(
@@ -790,11 +861,13 @@ def timed_calls(
     chosen: range = range(0),
     kept: list[object] | None = None,
 ) -> StreamTimes:
-    """Time each of ``count`` calls by itself.
+    """Time each of ``count`` calls separately.
 
-    Without a period a call begins when the one before is done. Otherwise one is due every period;
-    one that is due during another begins as soon as that is done, and none is left out. What the
-    chosen calls return, counted from 1, is added to ``kept``.
+    Without a period, a call begins when the previous call has ended. With a period, a call is due
+    every period. A call that becomes due during another call begins as soon as that call has ended,
+    and no call is left out.
+
+    chosen: the positions, from 1, of the calls whose results are appended to ``kept``.
     """
     latency: list[float] = []
     service: list[float] = []
@@ -819,7 +892,7 @@ def timed_calls(
 
 @dataclass
 class StreamMember(GroupMember):
-    """A stream while it is measured: a sample is the median latency of a block."""
+    """A stream while it is measured. A sample is the median latency of a block."""
 
     keeps_state: ClassVar[bool] = True
     period: float | None = None
@@ -827,7 +900,7 @@ class StreamMember(GroupMember):
     _latest: StreamTimes | None = None
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
-        """Choose the calls; with a period so that ``BLOCKS`` blocks fit."""
+        """Choose the number of calls. With a period, ``BLOCKS`` blocks must fit into the time."""
         if self.period is None:
             super().calibrate(clock, seconds)
             return
@@ -836,7 +909,7 @@ class StreamMember(GroupMember):
         self.warm_up(clock)
 
     def lengthen(self) -> None:
-        """Add calls if there is no period, which would set the length of a block."""
+        """Add calls if there is no period. A period determines the length of a block."""
         if self.period is None:
             super().lengthen()
 
@@ -845,13 +918,13 @@ class StreamMember(GroupMember):
         return True
 
     def time_block(self, clock: Clock, slot: int | None = None) -> tuple[float, object]:
-        """Return the seconds of a block as if each of its calls had taken their median."""
+        """Return the seconds of a block as if each of its calls had taken their median time."""
         _, returned = super().time_block(clock, slot)
         assert self._latest is not None
         return statistics.median(self._latest.latency) * self.calls, returned
 
     def _choose_calls(self, slot: int | None, untimed: bool) -> range:
-        """Return some consecutive calls; the first one leaves the state for the others."""
+        """Return some consecutive calls. The first one leaves the state for the others."""
         if slot is None:
             return range(0)
         count = min(1 + CONSECUTIVE, self.calls + untimed, self.step.max_sets)
@@ -859,8 +932,8 @@ class StreamMember(GroupMember):
         return range(first, first + count)
 
     def run_block(self, clock: Clock, chosen: range, before: object, untimed: bool) -> object:
-        """Time each call of the block by itself, and return what the chosen ones returned."""
-        # The untimed call is number 0.
+        """Time each call of the block separately, and return what the chosen calls returned."""
+        # The untimed call has number 0.
         kept = [before] if 0 in chosen else []
         self._latest = timed_calls(self.step, self.calls, self.period, clock, chosen, kept)
         return kept
@@ -884,7 +957,9 @@ class StreamMember(GroupMember):
         self.taken.append(self._latest)
 
     def keep_last_results(self, clock: Clock) -> None:
-        """Go on from the state that the timed calls left, with new inputs, and keep the results."""
+        """Continue from the state that the timed calls left, with new inputs, and keep the
+        results.
+        """
         step = self.step
         if step.results is None or step.use is None:
             return
@@ -923,10 +998,12 @@ def measure_streams(
     period: float | None = None,
     selection: Selection | None = None,
 ) -> dict[str, StepSeries | Broken]:
-    """Time streams as ``measure`` does, and every call by itself.
+    """Time streams as ``measure`` does, but time every call separately.
 
-    period: seconds between two calls, None for back to back. All of the time is used: rare slow
-    calls need many calls, however precise the median is.
+    All of the time is used, however precise the median is, because rare slow calls show only among
+    many calls.
+
+    period: the seconds between two calls; None for back-to-back calls.
     """
     member = partial(StreamMember, period=period)
     return measure(steps, replace(plan, use_all_time=True), clock, guards, member, selection)

@@ -87,7 +87,7 @@ def test_ask_with_available_results_answers_and_names_again(
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[-3].startswith("Use while_loop, 1.00 ms per step")
     assert lines[-2].startswith(f"From 6 processes on {LAPTOP}")
-    assert lines[-1].endswith("--again measures it again.")
+    assert lines[-1].endswith("--again measures the shape again.")
 
 
 def test_ask_without_results_measures_and_then_answers(
@@ -170,7 +170,7 @@ def test_ask_on_a_busy_machine_names_what_runs_and_waits(
     assert ask.main([*SHAPE, "--budget", "100s"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "others kept 1.5 of 2 processors busy (chromium (pid 7) 150%); waiting up to 25 s" in out
-    assert "measuring anyway" not in out
+    assert "measuring although" not in out
     # Waiting took ten seconds of the command's time.
     assert measuring.budgets == [100 - 10 - ask.ANSWERING]
 
@@ -180,7 +180,9 @@ def test_ask_on_a_machine_that_stays_busy_waits_a_quarter(
 ) -> None:
     machine.others, machine.until = 1.5, 1e9
     assert ask.main([*SHAPE, "--budget", "100s"]) == 0
-    assert "measuring anyway: others kept 1.5 of 2" in " ".join(capsys.readouterr().out.split())
+    assert "measuring although the machine is not quiet: others kept 1.5 of 2" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert 100 - 25 - ask.ANSWERING <= measuring.budgets[0] < 100
 
 
@@ -307,7 +309,7 @@ def test_ask_with_paths_answers_from_them_and_measures_nothing(
     save(tmp_path / "theirs", times())
     assert ask.main([*SHAPE, "theirs"]) == 0
     assert ask.main([*SHAPE, "--optimizer", "adam", "theirs"]) == 1
-    assert "these results have fewer than two backends" in " ".join(capsys.readouterr().out.split())
+    assert "these results hold fewer than two backends" in " ".join(capsys.readouterr().out.split())
 
 
 def test_ask_of_a_model_answers_equal_layers_once(
@@ -327,8 +329,8 @@ def test_ask_of_a_model_answers_equal_layers_once(
     [
         (["--batch", "4", "--steps", "20"], "--hidden N"),
         ([*SHAPE, "--model", "m.keras"], "--hidden N"),
-        ([*SHAPE, "--mode", "inference", "--optimizer", "adam"], "--optimizer goes with"),
-        ([*SHAPE, "--window", "7"], "expected a divisor of the 20 steps"),
+        ([*SHAPE, "--mode", "inference", "--optimizer", "adam"], "--optimizer needs"),
+        ([*SHAPE, "--window", "7"], "expected a divisor of 20"),
         ([*SHAPE, "--device", "tpu"], "tpu"),
         ([*SHAPE[:-1], "foo", "theirs"], "there is no backend 'foo'"),
         ([*SHAPE, "theirs"], "theirs"),
@@ -337,7 +339,7 @@ def test_ask_of_a_model_answers_equal_layers_once(
         (["--batch", "4", "--steps", "20", "--model", "m.keras"], "m.keras: there is no such file"),
         (
             ["--batch", "4", "--steps", "20", "--model", "m.keras", "--cell", "gru"],
-            "--cell gru does not go with --model, which asks about a model's LSTMs",
+            "--cell gru cannot be combined with --model, which asks about LSTM layers",
         ),
     ],
 )

@@ -172,10 +172,10 @@ def test_compare_fail_on_slower_is_code_1_in_one_direction(
 ) -> None:
     assert ask(slower) == 0
     assert ask([*slower, "--fail-on", "slower"]) == 1
-    assert "--fail-on slower: FAILED, 1 slower: keras/b8" in capsys.readouterr().out
+    assert "--fail-on slower: FAILED, 1 SLOWER: keras/b8" in capsys.readouterr().out
     assert ask([*slower, "--fail-on", "slower:50%"]) == 0
     out = capsys.readouterr().out
-    assert "--fail-on slower:50%: passed, none is SLOWER by more than 50%" in out
+    assert "--fail-on slower:50%: passed, no case is SLOWER by more than 50%" in out
     with pytest.raises(UsageError, match="--fail-on"):
         ask([*slower, "--fail-on", "faster"])
     assert ask([*slower[::2], slower[1], "--fail-on", "slower"]) == 0  # the other way

@@ -170,5 +170,5 @@ def test_report_prefers_results_of_this_machine_and_names_newer_foreign_ones(
     out, (line,) = read(capsys)
     assert out.startswith("ours on ")
     assert "session copied (theirs, 20" in line
-    assert f"is newer, but of another machine ({theirs.machine})" in line
+    assert f"is newer, but was measured on another machine ({theirs.machine})" in line
     assert line.endswith(f"results/{theirs.id}.json.")

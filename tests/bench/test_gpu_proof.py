@@ -51,7 +51,7 @@ def no_time(kind: str, case: Case = OTHER) -> Outcome:
         ([right(CASE, "a"), right(OTHER)], 0, "matrix: keras/.* no kernel was seen on gpu:0", ""),
         ([right(CASE, "a"), no_time("failed")], 1, "matrix: keras/.*: for a reason", ""),
         ([right(CASE, "a"), no_time("not_measured")], 0, "keras/.*: for a reason", ""),
-        ([right(CASE, "a"), no_time("refused")], 0, "keras computed no case of it", ""),
+        ([right(CASE, "a"), no_time("refused")], 0, "keras computed none of its cases", ""),
         ([right(CASE, "a"), no_time("refused")], None, "", "the time was up; see matrix-0.log"),
         ([right(CASE, "a"), no_time("interrupted")], 5, "", "the time was up"),
         ([], -11, "bench.run ended with exit code -11: it printed nothing; see matrix-0.log", ""),
@@ -103,7 +103,7 @@ def test_run_with_a_module_that_is_late_ends_it_with_its_children(proof: Proof) 
     [
         ("def test_on_a_gpu_all_is_well(): pass\n", 0, ""),
         ("def test_on_a_gpu_it_breaks(): assert 1 == 2\n", 1, "tests: 1 failed"),
-        ("import no_such\ndef test_on_a_gpu_it_runs(): pass\n", 5, "install what they need"),
+        ("import no_such\ndef test_on_a_gpu_it_runs(): pass\n", 5, "installs what tests need"),
         ("def test_other(): assert 1 == 2\n", 0, ""),
     ],
 )

@@ -177,8 +177,11 @@ def test_history_bad_input_is_one_line_and_code_2(
 ) -> None:
     folder = save(tmp_path / "some", upgrade())
     for arguments, message in (
-        ([], "there are no results in results/; make some with"),
-        ([str(folder), "--case", "nothing"], "--case nothing: no measured case fits"),
+        ([], "there are no results in results/; measure some with"),
+        (
+            [str(folder), "--case", "nothing"],
+            "--case nothing: no measured case matches the filters",
+        ),
         ([str(folder), "--output", f"{next(folder.iterdir())}/x"], "cannot be"),
     ):
         assert history.main(arguments) == 2
@@ -270,7 +273,7 @@ def test_judge_lasting_slowdown_breaks_the_rule(rule: str, fails: bool) -> None:
     assert gate_line(guard) == (
         f"--fail-on {rule}: FAILED, SLOWER{threshold_text(guard.rule)}: scan (2 cases) since #18."
         if fails
-        else f"--fail-on {rule}: passed, nothing has become SLOWER by more than 30% and stayed so."
+        else f"--fail-on {rule}: passed, no case has become SLOWER by more than 30% and stayed so."
     )
 
 
@@ -290,9 +293,9 @@ def test_judge_short_history_passes_and_says_so() -> None:
     assert machine.lasting is None
     guard = judge(parse_rule("slower"), found)
     assert (guard.failed, guard.judged) == ((), 0)
-    assert "not judged, the history is too short" in gate_line(guard)
+    assert "passed without a check, because the history is too short" in gate_line(guard)
     message, *_ = history_words.method(machine)
-    assert "takes 11 sessions with the same case; here are at most 10" in message
+    assert "takes 11 sessions with the same case. There are at most 10 here" in message
 
 
 def test_judge_slow_drift_is_one_gradual_change() -> None:

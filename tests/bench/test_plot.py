@@ -45,7 +45,7 @@ def test_plot_several_sessions_draws_the_newest(
         save(tmp_path / "results", gather(measured(case, 0.01, run)))
     paths = [str(tmp_path / "results" / f"r{number}.json") for number in (0, 1)]
     assert plot.main([*paths, "--output", "a.svg"]) == 0
-    message = "written: a.svg (of the newest session; not of 1 other)\n"
+    message = "written: a.svg (it shows the newest session; 1 other left out)\n"
     assert capsys.readouterr().err == message
     text = Path("a.svg").read_text(encoding="utf-8")
     assert "newest on laptop" in text
@@ -60,10 +60,10 @@ def test_plot_several_sessions_draws_the_newest(
     ("arguments", "message"),
     [
         ([EXAMPLE, "--output", "a.gif"], "a.gif: expected a name in .png, .svg, .pdf"),
-        ([EXAMPLE, "--output", "a.png", "--width", "nan"], "--width nan: expected inches from 3"),
+        ([EXAMPLE, "--output", "a.png", "--width", "nan"], "--width nan: expected a width from 3"),
         ([EXAMPLE, "--output", "a.png", "--device", "tpu"], "--device tpu: no case matches"),
-        ([EXAMPLE, "--output", "a.png", "--case", "x"], "no measured case fits"),
-        (["--output", "a.png"], "there are no results in results/; make some with"),
+        ([EXAMPLE, "--output", "a.png", "--case", "x"], "no measured case matches the filters"),
+        (["--output", "a.png"], "there are no results in results/; measure some with"),
         (["none.json", "--output", "a.png"], "none.json"),
     ],
 )

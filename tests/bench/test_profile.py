@@ -130,7 +130,7 @@ def test_write_prints_bound_operators_and_timeline(
     file = tmp_path / "timeline.json"
     write(found(*EVENTS), file, "terminal")
     out = capsys.readouterr().out
-    assert "900 ms a step without a profiler" in out
+    assert "900 ms per step without a profiler" in out
     assert "bound by copies: 60% of the step" in out
     assert out.index("MatMul") < out.index("While") < out.index("Tanh")
     assert "and 0 more" not in out
@@ -160,7 +160,7 @@ def test_write_with_many_operators_shortens_the_table_only(
     many = [Event(f"op{n}", float(n), 0.1 + 0.01 * n, "main") for n in range(MOST + 3)]
     write(found(*many), tmp_path / "timeline.json", "markdown")
     out = capsys.readouterr().out
-    assert "and 3 more; --format csv has all" in out
+    assert "and 3 more operators; --format csv lists all" in out
     assert f"`op{MOST + 2}`" in out
     assert "`op2`" not in out
     write(found(*many), tmp_path / "timeline.json", "csv")
@@ -218,4 +218,4 @@ def test_profile_command_without_a_profiler_writes_no_file(
     with pytest.raises(SystemExit) as ended:
         profile.main(["keras", "--output", "x.json"])
     assert ended.value.code == BAD_INPUT
-    assert "one is written backend/b32" in capsys.readouterr().err
+    assert "write backend/b32" in capsys.readouterr().err

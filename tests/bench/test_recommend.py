@@ -114,7 +114,7 @@ def test_recommend_without_results_is_no_error(
         monkeypatch.setenv("LSTM_RESULTS", str(folder))
         assert answered(*DEPENDENCY) == recommend.NO_RESULTS
         out = capsys.readouterr()
-        assert "there are no results of training" in out.out
+        assert "there are no results for training" in out.out
         assert out.err == ""
 
 

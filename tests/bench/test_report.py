@@ -59,11 +59,11 @@ def test_report_each_format_goes_to_file_or_output(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--brief --format csv", "--brief goes with --format terminal, markdown, svg"),
-        ("--why --brief", "--why goes with --format terminal, markdown and without --brief"),
-        ("--why --format html", "csv and json have it of every case"),
-        ("--unmeasured --format csv", "csv and json have it of every case"),
-        ("--format parquet", "name a file for it: --output report.parquet"),
+        ("--brief --format csv", "--brief can be shown as terminal, markdown, svg"),
+        ("--why --brief", "--why needs --format terminal or markdown and no --brief"),
+        ("--why --format html", "csv and json have it for every case"),
+        ("--unmeasured --format csv", "csv and json have it for every case"),
+        ("--format parquet", "name a file to write it to: --output report.parquet"),
     ],
 )
 def test_report_conflicting_options_are_refused(words: str, message: str) -> None:
@@ -141,7 +141,7 @@ def test_report_without_paths_reads_newest_results(
     assert report.main([]) == 2
     assert capsys.readouterr() == (
         "",
-        "error: there are no results in results/; make some with `pytest --benchmark-only`, or "
+        "error: there are no results in results/; measure some with `pytest --benchmark-only`, or "
         "name result files or folders\n",
     )
     (tmp_path / "results").mkdir()

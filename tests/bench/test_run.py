@@ -286,7 +286,9 @@ def test_run_interrupted_keeps_results_and_resume_continues(
     assert process.returncode == 130
     assert err == ""
     assert "Traceback" not in out
-    assert re.search(r"^stopped: [123] cases? measured and kept; resume: .* --resume$", out, re.M)
+    assert re.search(
+        r"^stopped: [123] cases? measured and kept; resume with: .* --resume$", out, re.M
+    )
     before = {(each.run.id, each.case.id) for each in place.measurements}
     assert before
     place.is_here(monkeypatch)
@@ -326,7 +328,10 @@ def test_run_during_another_run_is_refused(
     with MachineLock(place.lock) as lock:
         lock.acquire("quick")
         done = called(capsys, *place.given, "--force")
-    assert (done.code, "; forced: the runs disturb each other" in done.out) == (MEASURED, True)
+    assert (done.code, "; measuring anyway (--force): the runs disturb each other" in done.out) == (
+        MEASURED,
+        True,
+    )
 
 
 def test_run_into_an_unwritable_folder_prints_one_line(
@@ -379,7 +384,7 @@ def test_run_on_a_full_disk_prints_one_line_and_keeps_results(
     ("arguments", "message"),
     [
         (["nosuch"], "there is no suite"),
-        ([str(ROOT / "README.md")], "is no suite, which is a file of TOML"),
+        ([str(ROOT / "README.md")], " not a suite, which is a TOML file"),
         (["--budget", "soon"], "is not a time; write 90s, 10m or 1h30m"),
         (["--precision", "0"], "is not a percentage"),
         (["--processes", "0"], "is not a whole number from 1"),
@@ -391,7 +396,7 @@ def test_run_on_a_full_disk_prints_one_line_and_keeps_results(
         (["--resume", "nosuch"], "there is no session nosuch"),
         (["--resume"], "there is no unfinished session"),
         (["--memory", "some"], "invalid choice: 'some'"),
-        (["--suite", "smoke", "--resume"], "SUITE does not go with --resume"),
+        (["--suite", "smoke", "--resume"], "SUITE cannot be combined with --resume"),
         (["--suite", "nosuch"], "there is no suite"),
         (["--suite", "my.toml"], "my.toml: there is no such file"),
         (["smoke", "--suite", "quick"], "not allowed with"),

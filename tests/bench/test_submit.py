@@ -38,7 +38,7 @@ def test_submit_names_what_was_written_and_what_existed(capsys: pytest.CaptureFi
     assert all(Path(path).is_relative_to("results/community") for path in paths)
     assert last.startswith("To share them, commit the files")
     assert main(SESSION[0], "--to", "results/community") == 0
-    assert capsys.readouterr().out == f"there already: {paths[0]}\n"
+    assert capsys.readouterr().out == f"exists already: {paths[0]}\n"
 
 
 def test_submit_to_a_url_shows_what_leaves_and_sends_just_that(

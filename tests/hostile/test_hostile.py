@@ -74,7 +74,7 @@ def test_hostile_backend_is_named_and_others_measured(
     # A worker of bench.run ignores SIGINT from the start, so ignoring it changes nothing.
     ours = {"changes_handlers": "the handler of SIGTERM"} if command == "run" else {}
     for name, what in zip(changed, (CHANGED | ours).values(), strict=True):
-        assert remarks.pop(name) == (f"it changed {what}, which was put back",)
+        assert remarks.pop(name) == (f"it changed {what}, which was restored",)
     assert remarks == {
         f"warns_in_{where}": (
             "RuntimeWarning: a textbook sigmoid overflows",
@@ -93,7 +93,9 @@ def test_hostile_output_does_not_affect_others(place: Place) -> None:
     )
     done = place.run("--case-limit", "60s")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert place.remarks["prints_much_in_build"] == ("it printed 105 MB before it was timed",)
+    assert place.remarks["prints_much_in_build"] == (
+        "the backend printed 105 MB before it was timed",
+    )
     assert place.remarks["numpy"] == ()
     assert len(place.remarks) == 4
 
@@ -103,7 +105,7 @@ def test_failing_backend_output_is_in_its_reason(place: Place) -> None:
     place.measures("prints_and_exits_in_build", "numpy")
     done = place.pytest()
     assert done.returncode == 1
-    assert "It printed:" in done.stdout
+    assert "The backend printed:" in done.stdout
     assert "bytes are left out" in done.stdout
     assert "and a word by print" in done.stdout
     assert len(done.stdout) < 100_000
@@ -140,7 +142,7 @@ def test_pytest_vanished_process_is_named_at_next_start(
     assert done.returncode == 0  # no process was left to report
     place.measures("numpy")
     again = place.pytest("--collect-only").stdout.replace("\n", " ")
-    assert "(its process ended while it was busy with vanishes_in_build/" in again
+    assert "(its process ended while it worked on vanishes_in_build/" in again
     report.main([*map(str, place.results.glob("*.journal.jsonl"))])
     message = "".join(capsys.readouterr())
     assert "busy with vanishes_in_build/" in message.replace("\n", " ")

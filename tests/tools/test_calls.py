@@ -50,7 +50,7 @@ def test_table_of_precisions_leaves_out_what_was_not_measured(
         assert [bool(cell.strip()) for cell in row] == [True] * 4 + [False] * 8
         # numpy_fused, which has no column there, is the fastest at each shape.
         assert sum("**" in cell for cell in row) == 0
-    assert "Left out: " in lines[-1]
+    assert "Not shown: " in lines[-1]
     assert "`numpy_fused`" in lines[-1]
 
 
@@ -93,7 +93,7 @@ def test_each_measured_backend_is_shown_or_named_as_left_out(
         for name in ([names] if isinstance(names, str) else names)
     }
     line = printed(capsys, table, paths)[-1]
-    left_out = line.partition("Left out: ")[2].partition(", and all intervals")[0].split(", ")
+    left_out = line.partition("Not shown: ")[2].partition(", and the intervals")[0].split(", ")
     assert left_out[-1] == other
     types = frame.dtype.map(lambda dtype: "" if dtype == "float32" else f" {dtype}")
     measured = {f"`{name}`" for name in frame.backend + types if name not in shown}

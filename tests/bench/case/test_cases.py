@@ -238,7 +238,7 @@ def test_from_id_wrong_text_raises(text: str) -> None:
 )
 def test_shape_wrong_text_raises_with_an_example(text: str) -> None:
     with pytest.raises(
-        InputError, match=f"is no shape; expected one such as {SHAPE_EXAMPLE}"
+        InputError, match=f"is not a shape; write one like {SHAPE_EXAMPLE}"
     ) as raised:
         Shape.parse(text)
     assert len(str(raised.value)) < 150

@@ -163,7 +163,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
     ("change", "message"),
     [
         (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
-        (("batch = 2", f"batch = 1{'0' * 5000}"), "is no suite, which is a file of TOML: "),
+        (("batch = 2", f"batch = 1{'0' * 5000}"), " not a suite, which is a TOML file: "),
         (("[[groups]]", "[[groups]]\nwindows = [7]"), "groups[0].shapes[0]: window is 7; expected"),
         (("[[groups]]", "[[groups]]\nwindow = [3]"), "groups[0].window is not known (did"),
         (
@@ -177,7 +177,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
         ),
         (('["numpy"]', '["nunpy"]'), "backends[0]: there is no backend 'nunpy'; did you"),
         (('["numpy"]', "[3]"), "backends[0] is 3; expected a name"),
-        (('backends = ["numpy"]', ""), "backends is missing, and groups[0] names none"),
+        (('backends = ["numpy"]', ""), "groups[0] has no backends, and neither has the suite"),
         (('["cpu"]', '"everywhere"'), 'devices is "everywhere"; expected a list with at least one'),
         (('["cpu"]', '["cuda:0"]'), "devices[0]: 'cuda:0' is not a device; expected cpu or gpu:N"),
         (("schema = 1", "schema = 2"), "schema is 2; expected 1"),
@@ -230,7 +230,7 @@ def test_load_deeply_nested_file_raises(tmp_path: Path) -> None:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(1000)  # some frameworks raise it for the process
     try:
-        with pytest.raises(SuiteError, match=r"my\.toml: is nested too deeply to be read"):
+        with pytest.raises(SuiteError, match=r"my\.toml: nested too deeply to be read"):
             load(tmp_path, GOOD.replace("batch = 2", f"batch = {'[' * 900}2{']' * 900}"))
     finally:
         sys.setrecursionlimit(limit)
@@ -246,7 +246,7 @@ def test_load_billion_cases_raises_before_making_any(
     text = GOOD.replace("batch = 2", f"batch = {sizes}").replace(
         "timesteps = 6", f"timesteps = {sizes}"
     )
-    with pytest.raises(SuiteError, match=r"groups\[0\] brings the suite to 2,000,000,000 cases"):
+    with pytest.raises(SuiteError, match=r"with groups\[0\] the suite has 2,000,000,000 cases"):
         load(tmp_path, text.replace("hidden_size = 4", f"hidden_size = {sizes}"), choice)
     assert made == []
 
@@ -295,7 +295,7 @@ def test_load_unknown_choice_suggests_close_names(choice: SuiteChoice, message: 
 
 def test_load_binary_file_raises(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(SuiteError, match="is no UTF-8 text"):
+    with pytest.raises(SuiteError, match="not UTF-8 text"):
         suites.load(str(tmp_path / "my.toml"))
 
 

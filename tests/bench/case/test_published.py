@@ -60,7 +60,7 @@ def test_steps_published_in_parts_are_added_up(tmp_path: Path) -> None:
     text += DEEP.format("backward_weights", 4)
     (step,) = published.steps(published.read(table(tmp_path, text)))
     assert step.seconds == pytest.approx(0.007)
-    assert step.how == "forward, backward_data and backward_weights added up"
+    assert step.how == "the sum of forward, backward_data and backward_weights"
     assert step.measured == "train:forward + train:backward_data + train:backward_weights"
 
 

@@ -47,7 +47,7 @@ def test_names_commas_and_blanks_separate(text: str) -> None:
         (arguments.integer(1, 9), "10", "is not a whole number from 1 to 9"),
         (arguments.integer(0), "-1", "is not a whole number"),
         (arguments.integer(0), "\u0663", "is not a whole number"),  # a digit, but no ASCII one
-        (arguments.integers, "1,x", "expected integers, as in 3,5,10"),
+        (arguments.integers, "1,x", "is not a list of integers; write 3,5,10"),
     ],
 )
 def test_types_invalid_text_is_refused_in_one_line(

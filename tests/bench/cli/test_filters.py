@@ -95,7 +95,9 @@ def test_result_paths_default_is_newest_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
-    with pytest.raises(UsageError, match=r"there are no results in .*; make some with `this`, or"):
+    with pytest.raises(
+        UsageError, match=r"there are no results in .*; measure some with `this`, or"
+    ):
         result_paths([], "this")
     assert result_paths(["there"]) == ["there"]
     place = tmp_path / "a.json"

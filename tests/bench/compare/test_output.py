@@ -116,7 +116,7 @@ def test_summary_lines_rule_counts_an_invalid_case() -> None:
     )
     *_, invalid, gate = compare.summary_lines(with_gate(report, "slower"))
     assert invalid.startswith("INVALID: 1 case, marked in the table")
-    assert "FAILED, 1 slower (1 of them INVALID): keras/" in gate
+    assert "FAILED, 1 SLOWER (1 of them INVALID): keras/" in gate
     reason = "the cores were busy (close what runs) [in 2 of 6 runs]"
     assert ("INVALID, and where", [f"{reason}: {a_case().id} (NEW)"]) in compare.details(report)
 
@@ -126,7 +126,9 @@ def test_by_reason_different_texts_of_a_code_are_marked_as_one_of_them() -> None
         Problem("busy", recorded("", f"{n} cores", "wait"), 1, 1) for n in (2, 2, 3)
     )
     assert compare.by_reason([(first, "a"), (same, "b")]) == ["2 cores (wait): a and b"]
-    assert compare.by_reason([(first, "a"), (other, "c")]) == ["for one, 2 cores (wait): a and c"]
+    assert compare.by_reason([(first, "a"), (other, "c")]) == [
+        "for example, 2 cores (wait): a and c"
+    ]
 
 
 def test_details_name_other_differences_or_none() -> None:

@@ -222,7 +222,7 @@ def test_at_percentile_distinguishes_tails() -> None:
 def test_at_percentile_of_few_processes_gives_a_note_only() -> None:
     found, notes = pairs.at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
     assert not pairs.compare_backends(found, None).rows
-    assert note_text(notes[0]).startswith("left out: 2 of 2 streams")
+    assert note_text(notes[0]).startswith("2 of 2 streams are left out")
 
 
 def test_at_percentile_leaves_other_cases_out() -> None:

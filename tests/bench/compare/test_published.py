@@ -83,8 +83,8 @@ def test_with_published_other_work_names_the_suites_to_run(spec: LSTMSpec, work:
     report = make_report(measured(Case("keras", spec, work), 1.0, run("a")))
     assert report.shared == ()
     assert report.finding == (
-        "No measured shape is among the 43 that others have published times for. "
-        "To measure theirs, run `pytest --benchmark-only --lstm-suite braun`, or one of "
+        "None of the 43 shapes with published times was measured. "
+        "To measure them, run `pytest --benchmark-only --lstm-suite braun`, or one of "
         "the suites deepbench-train, deepbench-inference, returnn, flashrnn."
     )
 

@@ -71,7 +71,7 @@ def test_options_none_given_are_the_tutorial() -> None:
         (["--epochs", "0"], "--epochs: '0' is not a whole number of at least 1"),
         (["--wind", "3"], "unrecognized arguments: --wind"),
         (["--device", "tpu"], "--device 'tpu' is not a device"),
-        (["--output", "echo.bmp"], "--output echo.bmp: expected a name that ends in .png"),
+        (["--output", "echo.bmp"], "--output echo.bmp: expected a file name that ends in .png"),
         (["--output", "file/echo.png"], "--output file/echo.png: "),
         (["--output", "folder.png"], "--output folder.png: is a folder"),
         (["--backend", "while_lop"], "there is no backend 'while_lop'; did you mean while_loop"),
@@ -132,7 +132,7 @@ def test_echo_three_epochs_reports_losses_and_saves_picture(
 ) -> None:
     assert run("--epochs", "3") == 0
     out = capsys.readouterr().out
-    assert re.search(r"epoch 1/3  window 20/20  loss 0\.\d{4}  right +\d", out)
+    assert re.search(r"epoch 1/3  window 20/20  loss 0\.\d{4}  correct +\d", out)
     assert re.search(r"mean loss of the last 50 windows: 0\.\d{5}  \(best possible: 0\.0\d+\)", out)
     # Three unknown timesteps of 15 in the first window of each epoch of 20.
     entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
@@ -152,7 +152,7 @@ def test_echo_without_matplotlib_trains_and_names_the_extra(
     no_picture: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--epochs", "1") == 0
-    assert "no picture: it needs matplotlib" in capsys.readouterr().out
+    assert "No picture was drawn, because matplotlib is missing" in capsys.readouterr().out
     assert run("--output", "echo.png") == 2
     assert "pip install 'lstm-benchmark-suite[plots]'" in capsys.readouterr().err
 
@@ -161,7 +161,7 @@ def test_echo_without_matplotlib_trains_and_names_the_extra(
 def test_echo_diverging_training_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
     with np.errstate(all="ignore"):
         assert run("--learning-rate", "1e308", "--dtype", "float64") == 1
-    assert "lower the learning rate" in capsys.readouterr().err
+    assert "Reduce the learning rate" in capsys.readouterr().err
 
 
 # -- Ctrl-C

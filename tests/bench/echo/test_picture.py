@@ -70,7 +70,7 @@ def test_draw_wrong_predictions_are_marked_and_counted() -> None:
     assert len(set(colours)) == 2
     crosses = next(line for line in axes.lines if line.get_marker() == "x")
     np.testing.assert_array_equal(crosses.get_xdata(), np.flatnonzero(~right) + 1)
-    assert axes.get_title(loc="right") == f"series 1: {right.sum()} of 15 right"
+    assert axes.get_title(loc="right") == f"series 1: {right.sum()} of 15 correct"
 
 
 def test_draw_curve_shows_losses_and_best_possible_ones() -> None:

@@ -116,7 +116,7 @@ def test_step_diverging_raises_with_the_window() -> None:
     settings = replace(SMALL, dtype="float64", learning_rate=1e308)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(DivergedError, match=r"window [1-5]: .*lower the learning rate"),
+        pytest.raises(DivergedError, match=r"window [1-5]: .*Reduce the learning rate"),
     ):
         train(settings, 5)
 

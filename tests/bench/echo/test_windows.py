@@ -195,7 +195,7 @@ def test_windows_ctrl_c_keeps_the_finished_cells() -> None:
         (["--backend", "nosuch"], "nosuch"),
         (["--backend", "cudnn"], "--backend cudnn on cpu: "),
         (["--show", "none.json"], "none.json does not exist"),
-        (["--show", "."], ". holds no map; python -m bench.echo windows makes one"),
+        (["--show", "."], ". contains no map; run python -m bench.echo windows to make one"),
         (["--results", "/dev/null/maps"], "/dev/null/maps"),
     ],
 )

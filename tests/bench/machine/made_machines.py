@@ -50,7 +50,7 @@ def fake_psutil(**changes: object) -> SimpleNamespace:
 
 
 def no_nvml() -> Nvml:
-    raise NvmlError("nvidia-ml-py is not installed: pip install nvidia-ml-py")
+    raise NvmlError("nvidia-ml-py is not installed; pip install nvidia-ml-py")
 
 
 def no_version(name: str) -> str:

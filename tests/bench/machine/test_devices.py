@@ -129,7 +129,7 @@ NONE = "this machine has no NVIDIA GPU"
         ("gpu:0", None, nvml_with(0), {"dev/nvidiactl": ""}, "NVIDIA's driver is loaded but shows"),
         (
             *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x10de", f"{PCI}/class": "0x030200"}),
-            "an NVIDIA GPU is in this machine but its driver is not loaded",
+            "this machine has an NVIDIA GPU, but its driver is not loaded",
         ),
         (
             *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x1002", f"{PCI}/class": "0x030000"}),

@@ -67,7 +67,7 @@ def test_guard_changed_setting_is_restored_and_noted(what: str) -> None:
     with guard:
         CHANGES[what]()
     assert state() == before
-    assert guard.remarks == [f"it changed {what}, which was put back"]
+    assert guard.remarks == [f"it changed {what}, which was restored"]
 
 
 def test_guard_too_low_recursion_limit_is_restored_first() -> None:
@@ -81,7 +81,7 @@ with guard:
 print(sys.getrecursionlimit() == before, guard.remarks)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "True ['it changed the recursion limit, which was put back']" in done.stdout, done.stderr
+    assert "True ['it changed the recursion limit, which was restored']" in done.stdout, done.stderr
 
 
 def test_guard_permanent_limit_ends_process_and_names_it(

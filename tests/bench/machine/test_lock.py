@@ -41,7 +41,7 @@ def test_acquire_link_or_pipe_is_refused(tmp_path: Path) -> None:
         MachineLock(tmp_path / "lock").acquire("quick")
     assert not (tmp_path / "precious").exists()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(LockError, match="pipe cannot be locked: it is not a regular file"):
+    with pytest.raises(LockError, match="pipe cannot be locked: not a regular file"):
         MachineLock(tmp_path / "pipe").acquire("quick")
 
 

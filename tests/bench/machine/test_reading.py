@@ -92,7 +92,7 @@ def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
     lines, notes = reading.journal_lines(Path("a.jsonl"), data)
     assert [line.value for line in lines] == [{"run": 1}, {"a": {"b": 2}}]
     assert lines[1]["a"]["b"].name == "line 3: a.b"
-    assert notes == ["a.jsonl: the last line is cut off and was dropped"]
+    assert notes == ["a.jsonl: the last line is cut off and was ignored"]
     assert reading.journal_lines(Path("a.jsonl"), data[: data.rindex(b"{")])[1] == []
 
 
@@ -127,7 +127,7 @@ def test_is_url_path_is_not(text: str, wanted: bool) -> None:
 
 def test_expanded_url_is_refused_and_creates_nothing() -> None:
     with pytest.raises(
-        reading.FolderError, match="s3://team/lstm: a folder of this machine is needed"
+        reading.FolderError, match="s3://team/lstm: expected a folder of this machine"
     ):
         reading.expanded("s3://team/lstm")
     assert reading.expanded("results") == Path("results")

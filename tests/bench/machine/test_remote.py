@@ -66,7 +66,7 @@ def test_fetched_cut_off_or_large_file_is_not_kept(place: Callable[[Files], str]
     files = Files(dict.fromkeys(("a.json", "b.json", "c.json"), b"{}"), **infos)
     found = remote.fetched(place(files), all_of)
     cut, large = sorted(map(str, found.errors))
-    assert cut == "fake://there/a.json is cut off: 2 of 4 bytes came; try again"
+    assert cut == "fake://there/a.json is cut off: only 2 of 4 bytes arrived; try again"
     assert "c.json is larger than" in large
     assert not [path for path in files.read if path.endswith("c.json")]
     assert [path.name for path in found.path.iterdir() if path.name[0] != "."] == ["b.json"]
@@ -127,7 +127,7 @@ def test_fetched_url_of_file_copies_it(place: Callable[[Files], str]) -> None:
     assert remote.fetched(url, all_of).path.read_bytes() == b"[]"
     assert remote.named(f"{found.path}: is odd") == f"{url}: is odd"
     del files.contents["a.json"]
-    with pytest.raises(remote.PlaceError, match=r"a\.json cannot be read: it is not there"):
+    with pytest.raises(remote.PlaceError, match=r"a\.json cannot be read: it does not exist"):
         remote.fetched(url, all_of)
 
 
@@ -311,7 +311,7 @@ def test_is_gone_denied_access_is_not_missing() -> None:
     assert not remote.is_gone(error)
     assert remote.is_gone(FileNotFoundError("a.json"))
     assert not remote.is_gone(OSError("a.json"))
-    assert remote.reason(FileNotFoundError("a.json")) == "it is not there"
+    assert remote.reason(FileNotFoundError("a.json")) == "it does not exist"
     for status, denied in ((401, True), (403, True), (404, False), (500, False)):
         RefusedError.status = status
         assert remote.reason(RefusedError()).startswith("access is denied") is denied

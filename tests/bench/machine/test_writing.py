@@ -342,7 +342,7 @@ def test_line_file_fork_neither_writes_nor_holds_lock(path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         refused = process.stdout.readline()
-        assert f"is written by process {process.pid} alone" in refused
+        assert f"only process {process.pid} may write" in refused
         assert process.stdout.readline().startswith("waits ")
         assert process.wait(300) == 0
         assert len(path.read_text().splitlines()) == 1

@@ -106,7 +106,10 @@ def test_collect_url_journal_is_read_only_without_json(files: Any, faults: Fault
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("slow", f"cannot be read: no answer within 1 s ({LIMIT_VARIABLE}=SECONDS allows more)"),
+        (
+            "slow",
+            f"cannot be read: no answer within 1 s (set {LIMIT_VARIABLE}=SECONDS to wait longer)",
+        ),
         ("cut", ""),
         ("denied", "cannot be read: access is denied"),
         ("gone", "was listed but no longer exists"),
@@ -230,5 +233,5 @@ def test_web_url_is_read_only(web: str, tmp_path: Path) -> None:
     assert [str(error).split(": ")[0] for error in found.errors] == [
         f"{web}/denied.json cannot be read"
     ]
-    assert "denied: check the credentials" in str(found.errors[0])
+    assert "denied; check the credentials" in str(found.errors[0])
     assert sent(GOLDEN / NAMES[0], web) == 2

@@ -75,7 +75,7 @@ def test_read_unfinished_journal_gives_finished_cases_and_note() -> None:
     assert [each.case.backend for each in file.outcomes] == ["cudnn"]
     assert not file.run.complete
     assert file.run.finished is None
-    assert "the last line is cut off and was dropped" in file.notes[0]
+    assert "the last line is cut off and was ignored" in file.notes[0]
     assert "holds an unfinished run" in file.notes[1]
 
 
@@ -86,7 +86,7 @@ def test_read_case_with_outcome_keeps_measurement(tmp_path: Path, golden: Json) 
     file = records.read(saved(tmp_path / "a.json", golden))
     assert len(file.measurements) == 6
     assert len(file.outcomes) == 3
-    assert "outcomes[3] (crashed) is left out; its case is at benchmarks[0]" in file.notes[0]
+    assert "outcomes[3] (crashed) is left out; the same case is at benchmarks[0]" in file.notes[0]
 
 
 # Refused files and their errors
@@ -197,7 +197,7 @@ def test_collect_copied_run_is_no_replicate(folder: Path) -> None:
     found = records.collect([folder])
     assert [file.run.id for file in found.files] == ["run-1", "run-2"]
     assert "holds the same run as" in found.notes[0]
-    assert "counted once" in found.notes[0]
+    assert "the run counts once" in found.notes[0]
 
 
 def test_collect_unreadable_json_reads_journal(folder: Path) -> None:
@@ -299,10 +299,10 @@ def test_read_dead_run_names_its_last_case(
     first = golden["benchmarks"][0]["extra_info"]["lstm"]["case_id"]
     path = begun(tmp_path, golden, ["x"], [first, "y", "z"])
     (note,) = records.read(path).notes
-    assert note.endswith("(its process ended while it was busy with y and 1 more)")
+    assert note.endswith("(its process ended while it worked on y and 1 more)")
     path.unlink()
     (note,) = records.read(begun(tmp_path, golden, ["x"], [first, "y"])).notes
-    assert note.endswith("busy with y)")
+    assert note.endswith("while it worked on y)")
     path.unlink()
     (note,) = records.read(begun(tmp_path, golden, [first])).notes
     assert note.endswith("its finished cases are read")

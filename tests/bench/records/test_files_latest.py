@@ -88,7 +88,7 @@ def test_report_without_paths_separates_kinds(
     both = out.split("\n## ")
     assert len(both) == 2
     for section, host, winner, times in (
-        (both[0], "west-1", "while\\_loop", "3.00× faster than keras"),
+        (both[0], "west-1", "while\\_loop", "3.00 times as fast as keras"),
         (both[1], "east-1", "keras", ""),
     ):
         assert host in section

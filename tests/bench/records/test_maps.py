@@ -123,7 +123,7 @@ def test_map_written_is_read_back(tmp_path: Path, cells: list[MapCell]) -> None:
         ("accuracy", 1.5, "accuracy is 1.5"),
         ("best", 0.8, "best is 0.8"),
         ("curve", [0.1, -0.1], "curve[1] is -0.1"),
-        ("problem", "diverged", "loss is 0.1; expected null where the training has a problem"),
+        ("problem", "diverged", "loss is 0.1; expected null, because the training has a problem"),
         ("weights", [], ".weights is not known; expected one of task, distance, "),
     ],
 )
@@ -141,8 +141,8 @@ def test_read_wrong_cell_is_refused_with_place(
     ("text", "message"),
     [
         ("", "is cut off or not JSON"),
-        ("[]", "holds no map of what was learned"),
-        ('{"benchmarks": []}', "holds no map of what was learned"),
+        ("[]", "holds no learning map"),
+        ('{"benchmarks": []}', "holds no learning map"),
         ('{"learning": {"schema": 2}}', "learning.schema is 2; expected 1"),
         ('{"learning": {"schema": 1}}', "learning.run is missing"),
         ("[" * 100_000, "is nested too deeply"),

@@ -111,7 +111,7 @@ def test_along_notes_times_off_the_line_says_so(tmp_path: Path) -> None:
     bent = {"while_loop": made.Cost(1e-3, 1e-4, slower={480: 1.3, 960: 1.3})}
     (found,) = made.read_streams(made.write_windows(tmp_path, bent, noise=1e-3))
     message = " ".join(along.notes(found))
-    assert "the times bend away from one line" in message
+    assert "the times do not follow one line" in message
     assert "window 480 it costs 27% (2" in message
 
 
@@ -119,7 +119,7 @@ def test_along_notes_learning_map_gives_distance_by_window(
     learning: Callable[..., AxisSeries],
 ) -> None:
     message = "\n".join(along.notes(learning((15, 8), (30, 20), (60, 8))))
-    assert "longest distance of the echo learned, by window: " in message
+    assert "Longest distance learned in the echo task, by window: " in message
     assert "15: 8, 30: 20, 60: 8" in message
 
 
@@ -127,8 +127,8 @@ def test_along_notes_learning_map_gives_distance_by_window(
     ("words", "message"),
     [
         (["--format", "html"], "python -m bench.plot --along window"),
-        (["--brief"], "--along with --brief needs --format markdown"),
-        (["--why"], "--why does not go with --along"),
+        (["--brief"], "--along --brief needs --format markdown"),
+        (["--why"], "--why cannot be combined with --along"),
         (["--backend", "nothing"], "--backend nothing: no case matches"),
     ],
 )
@@ -147,7 +147,7 @@ def test_report_along_without_series_says_how_to_measure(
 ) -> None:
     made.write_windows(tmp_path, COSTS, (None,), processes=1)
     assert report.main([str(tmp_path), "--along", "window"]) == BAD_INPUT
-    assert "measure some with `python -m bench.run truncation`" in capsys.readouterr().err
+    assert "`python -m bench.run truncation` measures some" in capsys.readouterr().err
     made.write_windows(tmp_path / "b", made.refused("keras"), processes=1)
     assert report.main([str(tmp_path / "b"), "--along", "window"]) == BAD_INPUT
     assert "10 cases refused by the backend: it runs on GPUs only." in capsys.readouterr().err

@@ -15,7 +15,7 @@ from tests.bench.made_environments import HOMES, a_case, results
 from tests.bench.made_results import save
 
 FAR = math.log(1.3)
-NOTE = "over which a and b are compared, took 1."
+NOTE = "through which a and b are compared, took 1."
 
 SHOWN: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "report": (report, ()),

@@ -48,7 +48,7 @@ def test_report_unclear_ratio_on_nodes_has_both_spreads() -> None:
         results(*fleet(FIVE, {KERAS: 1.0, LOOP: 1.0}, own=0.05, moved={("a", "while_loop"): 0.1}))
     )
     text = as_text(found, 600)
-    assert "UNCLEAR: 1 ratio: on a node processes spread by" in text
+    assert "UNCLEAR: 1 ratio: on a node, processes differ by" in text
     assert ", nodes " in text  # in the cell of the processes' spread
     text = as_text(found, 600, brief)
     assert ", nodes " in text

@@ -110,7 +110,7 @@ def test_report_html_without_jinja_says_what_to_install(
     words = [*map(str, REPLICATES), "--format", "html", "--output", str(out)]
     assert report.main(words) == 2
     assert capsys.readouterr().err == (
-        "error: --format html needs jinja2, which is not installed: "
+        "error: --format html needs jinja2, which is not installed; "
         "pip install 'lstm-benchmark-suite[html]'\n"
     )
     assert not out.exists()

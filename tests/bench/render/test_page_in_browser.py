@@ -845,7 +845,7 @@ def test_page_printed_has_answers_and_light_plots(new: Any, written: Path) -> No
 def test_page_without_scripts_has_answers_and_tables(new: Any, written: Path) -> None:
     found = new(written, java_script_enabled=False)
     text = found.page.locator("main").inner_text()
-    assert "static_unroll is the fastest: 2.00× faster than keras" in text
+    assert "static_unroll is the fastest: 2.00 times as fast as keras" in text
     assert "CPU of machine" in found.page.locator("#source").inner_text()
     for hidden in ("#asking", "#filters", "#compare", "#scaling"):
         assert not found.page.locator(hidden).is_visible()

@@ -119,7 +119,7 @@ def test_plot_invalid_case_is_marked_and_explained() -> None:
     found = words(results, "throughput")
     assert "800 INVALID" in found
     assert "★ scan" not in found
-    assert any("hatched: INVALID, not to be trusted" in each for each in found)
+    assert any("hatched: INVALID, do not rely on it" in each for each in found)
     assert not any("INVALID" in each for each in words(made(PAIR), "throughput"))
 
 
@@ -134,11 +134,11 @@ def test_plot_bar_ends_inside_its_whiskers(what: str) -> None:
 def test_plot_whiskers_and_devices_are_named_where_ambiguous() -> None:
     both = made(PAIR | {case("scan", device="gpu:0"): 0.01}, processes=1)
     found = " ".join(words(both, "throughput"))
-    assert "whiskers: 95% CI of one process alone" in found
+    assert "whiskers: 95% CI within one process" in found
     assert "inference, float32, gpu:0" in found
     found = " ".join(words(made(PAIR), "throughput"))
     assert "whiskers: 95% CI" in found
-    assert "one process alone" not in found
+    assert "within one process" not in found
     assert "float32, cpu" not in found
 
 
@@ -193,7 +193,7 @@ def test_choose_pattern_keeps_the_reports_order(found: Section) -> None:
 
 
 def test_choose_without_match_or_figure_raises_one_line(found: Section) -> None:
-    with pytest.raises(InputError, match="no measured case fits what was chosen"):
+    with pytest.raises(InputError, match="no measured case matches the filters"):
         choose(found, "throughput", pattern="nothing")
     silent = tuple(RankedRow(replace(row.result, memory={})) for row in found.rows)
     with pytest.raises(InputError, match="--what memory: no case has figures"):

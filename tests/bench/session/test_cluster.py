@@ -236,7 +236,7 @@ def test_resume_on_cluster_continues_and_names_nodes_with_another_suite(
             if re.search(r"process 2 on ", line):
                 process.send_signal(signal.SIGINT)
         assert process.wait() == INTERRUPTED, "".join(lines)
-    again = re.search(r"resume: .* --ray (\S+) --resume (\S+)", lines[-1])
+    again = re.search(r"resume with: .* --ray (\S+) --resume (\S+)", lines[-1])
     assert again is not None, lines
     assert again[1] == nodes.cluster.address
     process = nodes.start("--resume", again[2], results=folder, suite=False)

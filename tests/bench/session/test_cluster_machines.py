@@ -237,7 +237,7 @@ def test_waiting_has_a_limit_for_first_and_for_requested_nodes(
     for _ in range(2):
         looked(nodes, clock)
     assert messages == [
-        "node#000001 is not free yet: other work of the cluster or another run has it"
+        "node#000001 is not free yet: other work of the cluster or another run uses it"
     ]
     ray.actors[0].answers["ready"] = facts()
     assert names(looked(nodes, clock)) == ["node#000001"]
@@ -269,12 +269,12 @@ THERE.cause = ValueError("no such method\nat all")
 @pytest.mark.parametrize(
     ("error", "why", "blame"),
     [
-        (GetTimeoutError("?"), "it did not answer within 5 s", False),
-        (ActorUnavailableError("?"), "it cannot be reached any more", True),
+        (GetTimeoutError("?"), "the node did not answer within 5 s", False),
+        (ActorUnavailableError("?"), "the node cannot be reached any more", True),
         (RayActorError("names\n\n the node died \n"), "the node died", True),
         (RayActorError(""), "RayActorError", True),
-        (PREEMPTED, "it was preempted", False),
-        (THERE, "there no such method", False),
+        (PREEMPTED, "the node was preempted", False),
+        (THERE, "on the node, no such method", False),
         (RayError("first\nsecond"), "first", False),
     ],
 )
@@ -299,7 +299,7 @@ def test_answer_with_any_ray_error_raises_lost_error_with_its_cause(
     "address", ["smoke", "host", "host:", ":6379", "host:0", "host:99999", "host:x", "ray://x", " "]
 )
 def test_check_with_a_malformed_address_raises_usage_error(address: str) -> None:
-    with pytest.raises(UsageError, match="is no address of a cluster: expected HOST:PORT"):
+    with pytest.raises(UsageError, match="is not the address of a cluster; write HOST:PORT"):
         cluster._check(address)
 
 

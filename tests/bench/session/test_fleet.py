@@ -204,7 +204,9 @@ def test_fleet_with_a_case_that_kills_machines_gives_it_up(how: str, lost: int) 
     assert sum(" is lost: its node died" in text for text in world.messages) == lost
     assert world.outcomes == {B5.id: "crashed"}
     assert world.counts == {each.id: 0 if each == B5 else 2 for each in CASES}
-    assert any("was lost: its node died; tried again elsewhere" in text for text in world.messages)
+    assert any(
+        "was lost: its node died; measured again elsewhere" in text for text in world.messages
+    )
     (reason,) = {reason_line(each.reason) for file in world.files for each in file.outcomes}
     assert "its node died" in reason
 
@@ -215,7 +217,7 @@ def test_fleet_with_a_machine_that_measures_nothing_leaves_it_out() -> None:
     check(world, fleet)
     left_out = [text for text in world.messages if "is left out" in text]
     assert len(left_out) == 2
-    assert all("and measured nothing: it said nothing" in text for text in left_out)
+    assert all("and measured nothing: it printed nothing" in text for text in left_out)
 
 
 def test_fleet_that_lost_its_last_machine_waits_a_minute_for_another() -> None:

@@ -91,7 +91,9 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
         output = io.StringIO()
         if measuring.run_environments(options, Console(file=output, width=300)) == INTERRUPTED:
             raise KeyboardInterrupt(output.getvalue())
-        found = re.search(r"compare them: .*compare environments (\S+)", output.getvalue())
+        found = re.search(
+            r"compare the environments with: .*compare environments (\S+)", output.getvalue()
+        )
         assert found is not None
         return Path(found[1])
 
@@ -139,7 +141,7 @@ def test_run_environments_into_a_folder_with_results_is_refused(
 ) -> None:
     (tmp_path / "left" / "base").mkdir(parents=True)
     (tmp_path / "left" / "base" / "quick-1.json").write_text("{}")
-    with pytest.raises(UsageError, match="left holds results already; name another folder"):
+    with pytest.raises(UsageError, match="left already holds results; name another folder"):
         measure(results="left")
 
 
@@ -147,7 +149,7 @@ def test_run_environments_resumed_starts_with_the_side_that_is_behind(
     measure: Measure, tmp_path: Path
 ) -> None:
     Executor.interrupt_at = 9.0
-    with pytest.raises(KeyboardInterrupt, match=r"resume: .*run --results here --resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"resume with: .*run --results here --resume"):
         measure(*HERE, "--processes", "3")
     assert Executor.started
     assert len(Executor.started) < 6
@@ -174,18 +176,16 @@ def test_run_environments_resumed_with_wrong_options_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="give --python twice"):
         measure("smoke", "--python", "old")
-    with pytest.raises(UsageError, match="--budget does not go with --python"):
+    with pytest.raises(UsageError, match="--budget cannot be combined with --python"):
         measure(*TWICE, "--budget", "5m")
     measure(*HERE, "--processes", "1")
     for more in (("quick",), ("--python", "old")):
-        with pytest.raises(UsageError, match="does not go with --resume"):
+        with pytest.raises(UsageError, match="cannot be combined with --resume"):
             measure(*more, "--results", "here", "--resume")
 
     def other(path: Path) -> Python:
         return Python(str(path), "3.11.7", {"keras": "new"}, "bench")
 
     monkeypatch.setattr(packages, "ask", other)
-    with pytest.raises(
-        UsageError, match=r"^old is not the environment that it was: keras old → new"
-    ):
+    with pytest.raises(UsageError, match=r"^the environment old has changed: keras old → new"):
         measure("--results", "here", "--resume")

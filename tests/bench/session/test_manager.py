@@ -74,7 +74,7 @@ def test_run_ends_processes_that_wait_for_a_turn_nobody_has() -> None:
     world = World(side_by_side=2)
     left = world.start(Work(9, CASES, 0))
     world.turn, world.started, world.measuring_at_start = left, [], []
-    with pytest.raises(WorkerError, match="was ended at its time limit and measured nothing"):
+    with pytest.raises(WorkerError, match="was stopped at its time limit and measured nothing"):
         world.manager(session()).run()
     assert manager.IDLE_LIMIT < world.time < manager.IDLE_LIMIT + 60
 
@@ -147,7 +147,7 @@ def test_run_on_a_slow_machine_measures_fewer_cases_in_six_processes(
     assert min(second) >= 6 if slow <= 2.0 else max(second) <= 3
     assert finished is (slow <= 2.0)
     assert world.time <= 401.0
-    late = [line for line in world.messages if line.startswith("put off")]
+    late = [line for line in world.messages if line.startswith("postponed")]
     assert [A6.group in line for line in late] == ([] if slow <= 2.0 else [True])
 
 

@@ -80,7 +80,7 @@ def test_run_with_a_url_copies_its_files_or_prints_where_they_are(
         return
     assert (code, there) == (UNWRITABLE, [])
     assert "error: s4://team cannot be reached" in read_text(shown)
-    (again,) = re.findall(r"copy them later: (.*)", read_text(shown))
+    (again,) = re.findall(r"copy them later with: (.*)", read_text(shown))
     words = shlex.split(again)
     assert words[1:3] == ["-m", "bench.submit"]
     words[-1] = f"file://{tmp_path}/team"

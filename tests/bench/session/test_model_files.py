@@ -71,9 +71,9 @@ def test_lstm_layers_reads_a_model_that_keras_saved(tmp_path: Path) -> None:
     ("made", "message"),
     [
         (lambda path: None, "there is no such file"),
-        (lambda path: path.mkdir(), "is not a regular file"),
-        (lambda path: path.write_bytes(b"no zip"), "is no model that Keras 3 saved"),
-        (lambda path: zipfile.ZipFile(path, "w").close(), "is no model that Keras 3 saved"),
+        (lambda path: path.mkdir(), "not a regular file"),
+        (lambda path: path.write_bytes(b"no zip"), "not a model that Keras 3 saved"),
+        (lambda path: zipfile.ZipFile(path, "w").close(), "not a model that Keras 3 saved"),
         (lambda path: save(path, {"class_name": "Dense"}), "has no keras.layers.LSTM"),
         (lambda path: save(path, lstm("x", 4, None)), "layer x was saved before it was built"),
         (lambda path: save(path, lstm("x", "4", [1, 2, 3])), "units is '4'"),

@@ -110,7 +110,7 @@ def test_resumed_session_keeps_its_own_cases(tmp_path: Path) -> None:
     ],
 )
 def test_resumed_session_with_options_of_a_new_one_is_refused(tmp_path: Path, words: str) -> None:
-    with pytest.raises(UsageError, match=f"^{words.split()[0]} does not go with --resume"):
+    with pytest.raises(UsageError, match=f"^{words.split()[0]} cannot be combined with --resume"):
         opened(tmp_path, *words.split(), "--resume", "s")
 
 
@@ -119,17 +119,17 @@ def test_resumed_session_of_a_renamed_suite_is_refused(tmp_path: Path) -> None:
     written(tmp_path, name="thine")
     with pytest.raises(
         UsageError,
-        match=r"the suite in .*mine\.toml is named thine now; it was mine when session s began, "
-        r".* or start again without --resume$",
+        match=r"the suite in .*mine\.toml is now named thine, but was named mine when session s "
+        r"began, .* or start a new session without --resume$",
     ):
         opened(tmp_path, "--resume", "s")
 
 
 def test_new_session_with_a_case_limit_too_short_is_refused(tmp_path: Path) -> None:
     opened(tmp_path, "--seconds", "5s", "--case-limit", "5.1s")
-    with pytest.raises(UsageError, match="--case-limit 5s is not more than the 5 s of measuring"):
+    with pytest.raises(UsageError, match="--case-limit 5s must be more than the 5 s"):
         opened(tmp_path, "--seconds", "5s", "--case-limit", "5s")
     kept(tmp_path)
     longest = max(suites.load(str(written(tmp_path))).seconds.values())
-    with pytest.raises(UsageError, match=f"is not more than the {longest:g} s"):
+    with pytest.raises(UsageError, match=f"must be more than the {longest:g} s"):
         opened(tmp_path, "--resume", "s", "--case-limit", f"{longest}s")

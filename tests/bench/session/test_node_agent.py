@@ -91,7 +91,7 @@ def test_node_agent_during_another_run_says_so(tmp_path: Path, agent: NodeAgent)
 
 def test_node_agent_ready_with_a_bad_suite_returns_the_reason(agent: NodeAgent) -> None:
     problem, _ = ready(agent, b"nonsense")
-    assert "is no suite" in problem
+    assert "not a suite" in problem
 
 
 def test_forget_what_ray_set_keeps_the_variables_of_the_node(
@@ -150,4 +150,4 @@ def test_stub_runs_with_the_standard_library_alone() -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "the suite is not installed there: no package bench\n"
+    assert done.stdout == "the suite is not installed there: the package bench is missing\n"

@@ -130,11 +130,11 @@ def test_remote_worker_refuses_file_names_outside_the_folder(tmp_path: Path, nam
     folder = tmp_path / "results"
     folder.mkdir()
     found = worker(folder, Node(WorkerNews((HEADER,), name)), Clock())
-    with pytest.raises(LostError, match="it names a result file"):
+    with pytest.raises(LostError, match="the node names a file"):
         found.poll()
     ended = WorkerNews((), "", 0, "", f"{name}.json", b"{}")
     found = worker(folder, Node(ended), Clock())
-    with pytest.raises(LostError, match="it names a result file"):
+    with pytest.raises(LostError, match="the node names a file"):
         found.poll()
     assert found.settle([]) is None
     assert [path.name for path in tmp_path.rglob("*")] == ["results"]

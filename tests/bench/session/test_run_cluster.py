@@ -51,7 +51,7 @@ def test_run_on_cluster_without_ray_names_what_to_install(
 
 
 def test_run_list_with_ray_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--ray measures, and --list does not" in run_refused(capsys, "--list", "--ray")
+    assert "--ray cannot be combined with --list" in run_refused(capsys, "--list", "--ray")
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -207,7 +207,7 @@ def test_run_cluster_measures_every_kind_and_summarizes_each(cluster: FakeCluste
     assert fleet is not None
     assert "EPYC, 8 processors (H100), 2 machines:" in lines
     assert lines.count("4 cases: 4 VALID") == 2
-    assert "resume: " not in printed
+    assert "resume with: " not in printed
     assert lines[-2:] == ["results: results/smoke-*.json", f"read them: {typed('report')}"]
     sessions = [load(Path("results"), f"{fleet[1]}-{KIND.id}{more}") for more in ("", "-h100")]
     assert all(session.finished is not None for session in sessions)
@@ -220,7 +220,7 @@ def test_run_cluster_interrupted_keeps_results_to_resume(cluster: FakeCluster) -
     cluster.interrupted_at = 2
     code, printed = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
     assert code == INTERRUPTED
-    line = r"^stopped: 4 cases measured and kept; resume: (.*) --ray a:1 --resume (\S+)$"
+    line = r"^stopped: 4 cases measured and kept; resume with: (.*) --ray a:1 --resume (\S+)$"
     stopped = re.search(line, printed, re.M)
     assert stopped is not None
     assert stopped[1] == typed("run", "--results", "here")
@@ -241,7 +241,7 @@ def test_run_cluster_resumed_without_a_kind_reports_it(cluster: FakeCluster) -> 
     cluster.labels, cluster.interrupted_at = ("",), -1
     code, printed = ran("--ray", "--resume")
     assert code == INCOMPLETE
-    message = f"no machine of the kind {KIND.id}-h100 came: its session is not resumed"
+    message = f"no machine of the kind {KIND.id}-h100 arrived, so its session was not resumed"
     assert message in printed.splitlines()
 
 
@@ -252,7 +252,7 @@ def test_run_cluster_with_a_spent_budget_prints_how_to_resume(
     code, printed = ran("smoke", "--ray", "a:1", "--budget", "3m")
     assert code == MEASURED  # each case was measured once
     assert re.search(
-        r"^resume: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", printed, re.M
+        r"^resume with: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", printed, re.M
     )
     assert "the budget is spent, or no machine is left: 1 process" in printed
 

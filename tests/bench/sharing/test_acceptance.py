@@ -165,7 +165,7 @@ def test_check_without_a_list_of_seeds_says_so(
     assert "the age of the files was not checked" in err
     commit(STARTED, shared)
     assert submit.main(["--check", FOLDER, "--accepted", "main"], clock=lambda: LATER) == 0
-    assert "results/seeds.csv of main: the age" in capsys.readouterr().err
+    assert "results/seeds.csv of main)" in capsys.readouterr().err
 
 
 def test_check_wrong_clock_of_a_committer_is_ignored(shared: Path) -> None:

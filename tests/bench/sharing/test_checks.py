@@ -72,8 +72,8 @@ def test_problems_honest_file_has_none(path: Path) -> None:
     [
         ("precision-cpu", "bounds", "saturated c", 1.1, "in such a case it is at most 0.45"),
         ("precision-cpu", "bounds", "y", 0.2, "in such a case it is at most 0.125"),
-        ("precision-cpu", "errors", "rms h", None, "has none of rms h"),
-        ("precision-cpu", "errors", "y", None, "has none of y"),
+        ("precision-cpu", "errors", "rms h", None, "lacks rms h"),
+        ("precision-cpu", "errors", "y", None, "lacks y"),
         ("call-paths", "errors", "updates left out", -0.6, "it is at least -0.5"),
         ("fused", "bounds", "saturated c", 0.45, "in such a case it is at most 0.015625"),
     ],
@@ -141,23 +141,23 @@ def test_problems_honest_proof_of_any_precision_has_none(name: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "error", "found", "allowed", "problem"),
     [
-        ("tf32", "errors next to bfloat16's", 0.9, 0.8, "is 0.9, over its bound of 0.8"),
+        ("tf32", "errors next to bfloat16's", 0.9, 0.8, "is 0.9, above its bound of 0.8"),
         ("tf32", "errors next to bfloat16's", 0.9, 1.0, "at most 0.8"),
-        ("tf32", "bfloat16's errors", -0.9, 0.5, "is -0.9; it is at least -0.8"),
-        ("tf32", "whole y", -0.001, 0.004, "is -0.001; it is at least 0"),
+        ("tf32", "bfloat16's errors", -0.9, 0.5, "is -0.9; in such a case it is at least -0.8"),
+        ("tf32", "whole y", -0.001, 0.004, "is -0.001; in such a case it is at least 0"),
         ("tf32", "y", 0.05, 0.1, "has a bound of 0.1; in such a case it is at most 0.0047"),
         ("float16", "saturated c", 0.1, 0.45, "at most 0.3"),
         ("float16", "sizes y", 5.0, 6.0, "at most 4"),
         ("float16", "separate y", 0.5, 1.0, "at most 0.03"),
         ("float16", "large h", 3.0, 4.0, "at most 2"),
-        ("float16", "better y", 0.0, 0.1, "is no error that the gate finds in such a case"),
-        ("float16", "dx", 0.0, 0.01, "is no error that the gate finds in such a case"),
+        ("float16", "better y", 0.0, 0.1, "is not an error that the gate finds in such a case"),
+        ("float16", "dx", 0.0, 0.01, "is not an error that the gate finds in such a case"),
         ("float32, stream", "streamed y", 1e-3, 1e-2, "in such a case it is at most"),
-        ("float32, stream", "whole y", 0.0, 1e-2, "is no error that the gate finds"),
+        ("float32, stream", "whole y", 0.0, 1e-2, "is not an error that the gate finds"),
         ("mixed_float16, updating", "updates left out", 0.9, 1.0, "at most 0.5"),
         ("int8", "quantised y", 0.5, 0.6, "at most 0.3"),
         ("int8", "rms y", 0.2, 0.3, "at most 0.1"),
-        ("int8", "y", 0.0, 0.1, "is no error that the gate finds in such a case"),
+        ("int8", "y", 0.0, 0.1, "is not an error that the gate finds in such a case"),
     ],
 )
 def test_problems_made_up_error_or_bound_is_refused(
@@ -338,10 +338,10 @@ DOCTORED: dict[Callable[[Json], None], str] = {
     longer_than_the_run: "longer than the run",
     constant: "different values",
     forced_through_the_gate: "gate.errors.y is",
-    gate_of_nothing: "has none of c, h, y",
-    gate_without_gradients: "has no gradient",
+    gate_of_nothing: "lacks c, h, y",
+    gate_without_gradients: "lacks the errors of gradients",
     without_evidence: "evidence is empty",
-    said_to_be_valid: "which its samples show",
+    said_to_be_valid: "which the samples show",
     said_to_be_steady: "lstm.steady is",
     exchanged: "is not that of the case",
     finished_before_it_started: "is after",
@@ -364,7 +364,7 @@ def test_problems_any_edit_without_digest_is_refused(tmp_path: Path, document: J
     assert wrong(tmp_path, sealed, sealed=False) == []
     sealed["lstm"]["run"]["suite"] = "mine"  # type: ignore[index]
     (message,) = wrong(tmp_path, sealed, sealed=False)
-    assert message.startswith("digest is not that of the contents")
+    assert message.startswith("digest does not match the contents")
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.97, 2.0])
@@ -408,13 +408,13 @@ def test_problems_honest_stream_has_none(tmp_path: Path, streams: Json) -> None:
         (lambda it: it["streaming"]["latency"].update(histogram="x"), "latency.histogram cannot"),
         (
             lambda it: it["streaming"]["service"].update(histogram=encode(np.array([1.0]))),
-            "service.histogram does not have its",
+            "service.histogram does not contain the",
         ),
         (
             lambda it: it["streaming"]["latency"]["percentiles"].update(
                 {"50": [1e-9, 2e-9, 1e-3, 0.95]}
             ),
-            "latency.percentiles.50 is not that of its histogram",
+            "latency.percentiles.50 is not that of the histogram",
         ),
     ],
 )

@@ -125,14 +125,14 @@ def test_check_file_in_the_folder_of_another_machine_is_refused(
     assert main("--check", FOLDER) == 1
     moved = path.parents[1] / "amd-epyc-64-cores" / path.name
     refused = capsys.readouterr().err.splitlines()[-1]
-    assert refused.endswith(f" was measured on {kind}: it belongs in the folder of that name")
+    assert refused.endswith(f" was measured on {kind}; move it to the folder of that name")
     assert refused.startswith(f"refused: {moved}")
     document = json.loads(moved.read_text())  # with the new machine as its host
     document["lstm"]["run"]["host"] = "amd-epyc-64-cores-abcdef"
     signed(moved, document)
     assert main("--check", FOLDER) == 1
     assert (
-        "lstm.run.host is amd-epyc-64-cores-abcdef; by its machine it is "
+        "lstm.run.host is amd-epyc-64-cores-abcdef; for its machine it must be "
         in capsys.readouterr().err
     )
     assert not Path(FOLDER, files.TIER_LIST).exists()
@@ -179,7 +179,7 @@ def test_check_ends_gh_that_does_not_answer(
     began = time.monotonic()
     assert main("--check", FOLDER) == 1
     assert time.monotonic() - began < 20
-    said = "GitHub did not answer gh in 0.2 s; check the network, run again"
+    said = "GitHub did not answer gh within 0.2 s; check the network and try again"
     assert said in capsys.readouterr().err
     assert not Path(FOLDER, "tiers.csv").exists()
 
@@ -204,7 +204,7 @@ def test_seed_is_published_before_the_run_and_lately(
     Path("results/seeds.csv").write_text(f"published,seed\n{published.isoformat()},7\n")
     found = submission.submit([path], Path(FOLDER), now)
     assert bool(found.written) == accepted == (not found.problems)
-    assert accepted or found.problems[0].endswith("measure with the newest, --seed 7")
+    assert accepted or found.problems[0].endswith("Measure again with the newest one, --seed 7")
     document["lstm"]["run"]["id"] = "another"  # a copy with a good seed
     again = submission.submit([path, signed(tmp_path / "b.json", document)], Path(FOLDER), now)
     assert "b.json: " in again.problems[0]
@@ -214,7 +214,7 @@ def test_seed_is_published_before_the_run_and_lately(
 def test_seeds_of_another_form_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("results").mkdir()
     assert main("--check", "results") == 2
-    assert "results holds no shared results" in capsys.readouterr().err
+    assert "results contains no shared results" in capsys.readouterr().err
     Path("results/seeds.csv").write_text("published,seed\nyesterday,\033[31m\n")
     assert main(SESSION[0]) == 2
     err = capsys.readouterr().err

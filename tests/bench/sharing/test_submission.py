@@ -371,7 +371,7 @@ def test_submit_remaining_name_stops_file(
     document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = ["told by annas-desktop"]
     monkeypatch.setattr(anonymous_module._Cleaner, "text", lambda self, text: text)
     path = signed(tmp_path / "a.json", document)
-    with pytest.raises(ResultError, match="still holds the name"):
+    with pytest.raises(ResultError, match="still contains the name"):
         submitted(path)
     assert list_submitted() == []
 

@@ -252,7 +252,7 @@ def test_equal_reference_next_to_a_differing_one_is_not_named() -> None:
         assert shown[5 + case] == ("bridge", True, Verdict.UNCLEAR)
     (section,) = build(found, baseline="b").sections
     (line,) = heterogeneous_references(section.rows)
-    assert line.startswith("Heterogeneous reference: bridge, over which a and b")
+    assert line.startswith("Heterogeneous reference: bridge, through which a and b")
 
 
 def test_reference_on_several_machines_is_tested_within_each() -> None:

@@ -351,7 +351,7 @@ def test_least_window_is_learned_or_assumed_longer(found: Cells, dependency: int
         assert answer.window in {k for (_, _, k), good in found.items() if good}
     else:
         assert answer.window >= 2 * dependency + 1
-        assert "assumed is" in window_reason(answer)
+        assert "timestep is assumed" in window_reason(answer)
 
 
 def test_least_window_of_the_reference_map_has_a_margin() -> None:
@@ -375,7 +375,7 @@ def test_least_window_keeps_that_of_a_shorter_task() -> None:
     found = need(20, make_map({**ECHO, **COPY}))
     assert (found.window, found.assumed) == (30, False)
     assert "copy memory of 20 was learned in windows of 30" in window_reason(found)
-    assert "the echo only up to 8, in windows of 15" in window_reason(found)
+    assert "the echo was learned only up to 8, in windows of 15" in window_reason(found)
     wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
     assert need(20, make_map(wide)).window == 60
 
@@ -385,7 +385,7 @@ def test_least_window_past_the_map_is_assumed_and_not_less() -> None:
     assert found.assumed
     assert found.window == 43
     assert "distances up to 20 were learned" in window_reason(found)
-    assert "assumed is twice the dependency and one timestep" in window_reason(found)
+    assert "twice the dependency plus one timestep is assumed" in window_reason(found)
 
 
 def test_least_window_without_a_map_is_twice_the_dependency() -> None:

@@ -101,10 +101,10 @@ def test_findings_gpu_processes_gives_names_and_memory() -> None:
 
 
 def test_findings_unreadable_gpu_says_what_to_install() -> None:
-    here = replace(HERE, unread={"gpus": "nvidia-ml-py is not installed: pip install nvidia-ml-py"})
+    here = replace(HERE, unread={"gpus": "nvidia-ml-py is not installed; pip install nvidia-ml-py"})
     (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1, driver=True))
     assert found.code == "nvml"
-    assert reason_texts(found)[1] == "nvidia-ml-py is not installed: pip install nvidia-ml-py"
+    assert reason_texts(found)[1] == "nvidia-ml-py is not installed; pip install nvidia-ml-py"
 
 
 # -- after measuring

@@ -89,7 +89,9 @@ def test_measure_group_any_error_fails_its_own_case(
     failed = unmeasured(results[bad.id])
     assert failed.outcome == "failed"
     assert reason_line(failed.reason).startswith(f"{type(error).__name__} ")
-    assert ("no Ctrl-C came" in reason_line(failed.reason)) == isinstance(error, KeyboardInterrupt)
+    assert ("nobody pressed Ctrl-C" in reason_line(failed.reason)) == isinstance(
+        error, KeyboardInterrupt
+    )
     measured(results[good.id])
 
 
@@ -143,7 +145,7 @@ def test_measure_group_changed_setting_is_restored_for_the_next(
     assert set(map(str, seen)) == {str(before)}
     assert measured(results[good.id]).remarks == ()
     if isinstance(results[bad.id], group.Measured):
-        remark = f"it changed {what}, which was put back"
+        remark = f"it changed {what}, which was restored"
         assert measured(results[bad.id]).remarks == (remark,)
     else:  # what was called after the change failed
         assert reason_line(unmeasured(results[bad.id]).reason).startswith("RecursionError ")

@@ -104,7 +104,7 @@ def test_gauge_jax_counts_only_a_raised_peak(framework: str) -> None:
     assert pool.calls == ["gpu"]
     pool.peak = 9000
     found = one_case(framework, {"jax": pool.framework("jax")}, pool, first=400)
-    assert "something before it in the process needed more" in no_figure(found)
+    assert "something earlier in the process needed more memory" in no_figure(found)
 
 
 def test_gauge_framework_without_allocator_gives_the_reason() -> None:

@@ -209,7 +209,7 @@ def test_prepare_error_says_at_which_stage(world: World, what: str, during: str)
         ({"refusal": 3.5}, "its refusal is a float; expected text"),
         ({"availability": Availability(False, 3)}, "is a int; expected text"),  # type: ignore[arg-type]
         ({"evidence": ["a"]}, "its evidence is a list; expected a dictionary"),
-        ({"evidence": {"kernels": ["a"] * 400_000}}, "its evidence is"),
+        ({"evidence": {"kernels": ["a"] * 400_000}}, "its evidence has"),
         ({"evidence": {"kernels": {1, 2}}}, "TypeError while its evidence was read"),
     ],
 )
@@ -230,13 +230,16 @@ def test_prepare_failed_case_reports_its_own_output(world: World) -> None:
     output = make_output(group.Printed(9, "of another"), group.Printed(8, "it burns"))
     world.errors["a build"] = ValueError("broken")
     found = refused(world, world.add("a"), output=output)
-    assert found.details.endswith("\nIt printed:\nit burns")
+    assert found.details.endswith("\nThe backend printed:\nit burns")
     assert "of another" not in found.details
 
 
 def test_prepare_much_output_adds_a_remark(world: World) -> None:
     case = world.add("a")
-    for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
+    for size, remarks in (
+        (10**6, []),
+        (3 * 10**6, ["the backend printed 3 MB before it was timed"]),
+    ):
         found = prepared(world, case, output=make_output(group.Printed(), group.Printed(size, "x")))
         assert list(found.guard.remarks) == remarks
 

@@ -157,7 +157,7 @@ def test_session_killed_leaves_finished_cases_in_the_journal(project: Project) -
     assert [each.case.id for each in file.measurements] == [IDS[0]]
     assert not file.run.complete
     # The next run and the report say what it died of.
-    died = r"its finished cases are read \(its process ended while it was busy with killed/b2-t4"
+    died = r"its finished cases are read \(its process ended while it worked on killed/b2-t4"
     assert re.search(
         rf"{re.escape(journal.name)} holds an unfinished run.* {died}", str(file.notes)
     )
@@ -191,7 +191,7 @@ def test_session_full_disk_keeps_finished_cases(project: Project) -> None:
     )
     done = project.measure("-p", "full")
     assert done.code == 1
-    assert "the disk is full; what was measured before is kept" in done.out
+    assert "the disk is full; earlier measurements are kept" in done.out
     assert "Traceback" not in done.out
     assert [each.case.id for each in done.file.measurements] == [IDS[0]]
     assert not done.file.run.complete
@@ -335,7 +335,7 @@ def test_session_busy_machine_is_refused_unless_forced(project: Project) -> None
         assert done.code == 4
         assert re.search(
             r"^ERROR: another run measures on this machine: process \d+, since .*, another; "
-            r"--lstm-busy=wait waits for it, --lstm-busy=force goes on all the same$",
+            r"--lstm-busy=wait waits for it, --lstm-busy=force measures anyway$",
             done.out,
             re.MULTILINE,
         )

@@ -831,7 +831,7 @@ LATER: dict[str, tuple[Workload, type[Honest]]] = {
 GATE, TIMED, LATE, CHANGED = (
     "it does not compute what the reference computes",
     "what was timed does not compute what the reference computes",
-    "it is not waited for",
+    "the wait does not wait for the work",
     "of a call changed while the next call ran",
 )
 """Beginnings or parts of the reasons."""
