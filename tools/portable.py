@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lstm_impl.backends.fused_cpu import library
+from lstm_impl.cell import get_cell
 
 HEADER = library.SOURCES / "portable_digests.h"
 
@@ -35,6 +36,8 @@ class Body(NamedTuple):
     reverse: bool
     batch_major: bool
     digests: tuple[str, ...]
+    cell: int = 0
+    """The number of the cell, as the op has it."""
 
 
 def compute_digests(graph: Any, function: str) -> dict[str, str]:
@@ -66,6 +69,7 @@ def trace_bodies(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
     """Return the bodies that this version of TensorFlow traces for layers of these sizes."""
     import tensorflow as tf
 
+    from lstm_impl.backends.fused_cpu.c_interface import CELLS
     from lstm_impl.keras.layer import PortableSizes, portable_function
 
     found = []
@@ -76,33 +80,40 @@ def trace_bodies(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
         (tf.bfloat16, tf.bfloat16),
         (tf.bfloat16, tf.float32),
     )
-    kinds = itertools.product(types, either, either, either, sizes_known)
-    for (dtype, weights), reverse, batch_major, masked, sizes in kinds:
-        function = portable_function(dtype, reverse, batch_major, masked, sizes, weights)
+    kinds = itertools.product(CELLS, types, either, either, either, sizes_known)
+    for cell, (dtype, weights), reverse, batch_major, masked, sizes in kinds:
+        how = reverse, batch_major, masked, sizes, weights, get_cell(cell)
+        function = portable_function(dtype, *how)
         concrete = function.get_concrete_function()
         graph = tf.compat.v1.GraphDef()
         graph.library.function.append(concrete.function_def)
         for function in concrete.graph.as_graph_def().library.function:
             graph.library.function.append(function)
         made = compute_digests(graph, concrete.function_def.signature.name)
-        found.append(Body(reverse, batch_major, tuple(made[name] for name in RESULTS)))
+        texts = tuple(made[name] for name in RESULTS)
+        found.append(Body(reverse, batch_major, texts, CELLS[cell]))
     return list(dict.fromkeys(found))
 
 
 def read_known_bodies() -> list[Body]:
     """Return the bodies that the header lists."""
-    rows = re.findall(r"{(true|false),\s*(true|false),\s*{([^}]+)}}", HEADER.read_text("ascii"))
+    pattern = r"{(true|false),\s*(true|false),\s*(\d),\s*{([^}]+)}}"
     return [
-        Body(reverse == "true", batch_major == "true", tuple(re.findall(r'"(\w+)"', texts)))
-        for reverse, batch_major, texts in rows
+        Body(
+            reverse == "true",
+            batch_major == "true",
+            tuple(re.findall(r'"(\w+)"', texts)),
+            int(cell),
+        )
+        for reverse, batch_major, cell, texts in re.findall(pattern, HEADER.read_text("ascii"))
     ]
 
 
 TEXT = """\
 // The functions of TensorFlow's ops that the fused op may replace: what a layer of this library is
-// traced into, for float32 and bfloat16, for bfloat16 with weights of float32, with and without a
-// mask. python -m tools.portable writes this file, and adds what another version of TensorFlow or
-// of this library traces.
+// traced into, of each cell, for float32 and bfloat16, for bfloat16 with weights of float32, with
+// and without a mask. python -m tools.portable writes this file, and adds what another version of
+// TensorFlow or of this library traces.
 #ifndef LSTM_IMPL_NATIVE_PORTABLE_DIGESTS_H_
 #define LSTM_IMPL_NATIVE_PORTABLE_DIGESTS_H_
 
@@ -110,6 +121,7 @@ namespace lstm_impl {{
 
 struct PortableBody {{
   bool reverse, batch_major;
+  int cell;  // an LstmCell
   const char* digests[3];  // of y, h_last and c_last, by result_digests()
 }};
 
@@ -127,7 +139,7 @@ def format_header(bodies: Sequence[Body]) -> str:
     """Return the text of the header for these bodies."""
     rows = []
     for body in bodies:
-        flags = ", ".join(str(each).lower() for each in body[:2])
+        flags = f"{str(body.reverse).lower()}, {str(body.batch_major).lower()}, {body.cell}"
         texts = ",\n      ".join(f'"{each}"' for each in body.digests)
         rows.append(f"    {{{flags},\n     {{{texts}}}}},")
     return TEXT.format(rows="\n".join(rows))

@@ -1,18 +1,19 @@
-"""Offer ``lstm_impl.keras.LSTM``: ``keras.layers.LSTM`` with the argument ``backend``.
+"""Offer ``keras.layers.LSTM`` and ``keras.layers.GRU`` with the argument ``backend``.
 
 >>> import lstm_impl.keras
 >>> layer = lstm_impl.keras.LSTM(64, return_sequences=True)  # or backend="while_loop+hoisted"
 >>> print(layer.explain())  # what computes it, and why
+>>> layer = lstm_impl.keras.GRU(64)
 
-``accelerate(model)`` replaces the LSTMs of an existing model by this layer, and
+``accelerate(model)`` replaces the LSTMs and GRUs of an existing model by these layers, and
 ``decelerate(model)`` puts them back;
 ``tune(model, batch_size=32, steps=100)`` races the backends on these sizes, and ``auto`` remembers.
 ``export_litert(model)`` converts a model for phones, with the runtime's own LSTM operator.
 
-The layer has Keras's arguments, weights, names, masks, states and files; ``docs/keras_layer.md``
-says where it differs. It runs where Keras runs: on TensorFlow, with all backends of this library
-that compute with it; on JAX and PyTorch, with theirs. Importing this package imports Keras and what
-it runs on; ``lstm_impl`` does not.
+The layers have Keras's arguments, weights, names, masks, states and files;
+``docs/keras_layer.md`` says where they differ. They run where Keras runs: on TensorFlow, with all
+backends of this library that compute with it; on JAX and PyTorch, with theirs. Importing this
+package imports Keras and what it runs on; ``lstm_impl`` does not.
 """
 
 import importlib.util
@@ -42,43 +43,55 @@ from lstm_impl.keras.choice import AUTO, Choice, Explanation  # noqa: E402
 from lstm_impl.keras.conversion import convert, restore  # noqa: E402
 
 if (_theirs := _keras.config.backend()) == "tensorflow":
-    from lstm_impl.keras.layer import LSTM
+    from lstm_impl.keras.layer import GRU, LSTM
     from lstm_impl.keras.litert import export_litert
     from lstm_impl.keras.predict import Predict, PredictOnBatch
     from lstm_impl.keras.tuning import tune
 elif _theirs in ("jax", "torch"):
-    from lstm_impl.keras.elsewhere import LSTM, export_litert, tune
+    from lstm_impl.keras.elsewhere import GRU, LSTM, export_litert, tune
 else:
     raise ImportError(
         f"lstm_impl.keras computes with TensorFlow, JAX or PyTorch and Keras runs on {_theirs!r} "
         "here: set the environment variable KERAS_BACKEND before the first import of keras"
     )
 
-__all__ = ["LSTM", "Choice", "Explanation", "accelerate", "decelerate", "export_litert", "tune"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Choice",
+    "Explanation",
+    "accelerate",
+    "decelerate",
+    "export_litert",
+    "tune",
+]
+
+_LAYERS = (LSTM, GRU)
 
 
 def accelerate(
     model: Any, backend: str = AUTO, print_fn: Callable[[str], object] | None = print
 ) -> Any:
-    """Replace every LSTM of a Keras model by the layer of this package, in place.
+    """Replace every LSTM and GRU of a Keras model by the layers of this package, in place.
 
-    ``LSTM`` and ``RNN`` of an ``LSTMCell`` are replaced wherever they are: in ``Bidirectional``,
-    ``TimeDistributed`` and other wrappers, and in models inside the model. Weights, names, the
-    optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are traced again. On
-    TensorFlow, ``predict_on_batch`` and ``predict`` then call Keras's graph at once for arrays like
-    earlier ones.
+    ``LSTM``, ``GRU``, and ``RNN`` of an ``LSTMCell`` or a ``GRUCell`` are replaced wherever they
+    are: in ``Bidirectional``, ``TimeDistributed`` and other wrappers, and in models inside the
+    model. Weights, names, the optimizer and its state stay; ``fit``, ``evaluate`` and ``predict``
+    are traced again. On TensorFlow, ``predict_on_batch`` and ``predict`` then call Keras's graph at
+    once for arrays like earlier ones.
 
-    A file of the model holds ``keras.layers.LSTM`` and loads without this library. Call
-    ``accelerate`` again with the loaded model.
+    A file of the model holds ``keras.layers.LSTM`` and ``keras.layers.GRU``, and loads without this
+    library. Call ``accelerate`` again with the loaded model.
 
     Parameters
     ----------
     model : keras.Model or keras.Layer
         Built or not, compiled or not.
     backend : str
-        As the argument of ``LSTM``. A layer that it cannot serve stays as it is.
+        As the argument of ``LSTM`` and ``GRU``. A layer that it cannot serve stays as it is.
     print_fn : callable or None
-        Gets one line for each LSTM: what it is now, or why it was kept. None prints nothing.
+        Gets one line for each LSTM and GRU: what it is now, or why it was kept. None prints
+        nothing.
 
     Returns
     -------
@@ -92,7 +105,7 @@ def accelerate(
     UnsupportedError
         If no layer can have this backend.
     """
-    convert(model, LSTM, backend, print_fn)
+    convert(model, _LAYERS, backend, print_fn)
     theirs = getattr(type(model), "predict_on_batch", None)
     if _theirs == "tensorflow" and theirs is _keras.Model.predict_on_batch:
         model.predict_on_batch = PredictOnBatch(model)
@@ -110,9 +123,10 @@ def decelerate(model: Any, print_fn: Callable[[str], object] | None = print) -> 
     Parameters
     ----------
     model : keras.Model or keras.Layer
-        A model that ``accelerate`` has changed, or that was made with ``lstm_impl.keras.LSTM``.
+        A model that ``accelerate`` has changed, or that was made with ``lstm_impl.keras.LSTM`` or
+        ``lstm_impl.keras.GRU``.
     print_fn : callable or None
-        Gets one line for each LSTM: what it is now. None prints nothing.
+        Gets one line for each LSTM and GRU: what it is now. None prints nothing.
 
     Returns
     -------
@@ -124,7 +138,7 @@ def decelerate(model: Any, print_fn: Callable[[str], object] | None = print) -> 
     TypeError
         If ``model`` is not a layer of Keras 3.
     """
-    restore(model, LSTM, print_fn)
+    restore(model, _LAYERS, print_fn)
     for name in ("predict_on_batch", "predict"):
         if name in vars(model):
             delattr(model, name)

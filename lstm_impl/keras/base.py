@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import logging
 import math
@@ -13,6 +14,7 @@ import keras
 from lstm_impl.availability import Availability
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.call import Tensor
+from lstm_impl.cell import DEFAULT, GRU, Cell
 from lstm_impl.keras.choice import AUTO, Arguments, Choice, Explanation, LayerCall
 from lstm_impl.spec import UnsupportedError
 
@@ -71,8 +73,10 @@ def has_mixed_weights(cell: Any) -> bool:
 
 
 class Weights(NamedTuple):
-    """A layer's weights as tensors: kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias
-    ``[4H]``, which is zeros in a layer without one.
+    """Hold a layer's weights as tensors, with the gates in the canonical order of the cell.
+
+    kernel: ``[in, G*H]``. recurrent_kernel: ``[H, G*H]``. bias: ``[G*H]``, or ``[2, G*H]`` of a
+    cell that has two. A layer without a bias has zeros.
     """
 
     kernel: Tensor
@@ -91,14 +95,42 @@ class Weights(NamedTuple):
         def tensor(variable: Any) -> Tensor:
             return keras.ops.cast(keras.ops.convert_to_tensor(variable), cell.compute_dtype)
 
-        bias = cell.bias if cell.use_bias else keras.ops.zeros([4 * cell.units])
-        return cls(tensor(cell.kernel), tensor(cell.recurrent_kernel), tensor(bias))
+        bias = cell.bias if cell.use_bias else keras.ops.zeros(_bias_shape(cell))
+        return cls.in_canonical_order(
+            cell, tensor(cell.kernel), tensor(cell.recurrent_kernel), tensor(bias)
+        )
 
     @classmethod
     def _uncast(cls, cell: Any) -> Weights:
-        bias = cell.bias if cell.use_bias else keras.ops.zeros([4 * cell.units], "float32")
+        bias = cell.bias if cell.use_bias else keras.ops.zeros(_bias_shape(cell), "float32")
         given = cell.kernel, cell.recurrent_kernel, bias
-        return cls(*map(keras.ops.convert_to_tensor, given))
+        return cls.in_canonical_order(cell, *map(keras.ops.convert_to_tensor, given))
+
+    @classmethod
+    def in_canonical_order(cls, cell: Any, *tensors: Tensor) -> Weights:
+        """Return the weights from tensors in the order in which Keras's cell has its gates."""
+        if isinstance(cell, keras.layers.GRUCell):
+            return cls(*map(_exchange_first_gates, tensors))
+        return cls(*tensors)
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The arrays that a cell has by ``Cell.parameters``: each bias is one of its own."""
+        kernel, recurrent_kernel, bias = self
+        biases = [bias] if len(bias.shape) == 1 else [bias[0], bias[1]]
+        return (kernel, recurrent_kernel, *biases)
+
+
+def _bias_shape(cell: Any) -> tuple[int, ...]:
+    """Return the shape that the bias of Keras's cell has, or would have."""
+    columns = int(cell.kernel.shape[-1])
+    return (2, columns) if getattr(cell, "reset_after", False) else (columns,)
+
+
+def _exchange_first_gates(array: Tensor) -> Tensor:
+    """Return an array with the gates r, z, n of one that has Keras's order z, r, h."""
+    first, second, third = keras.ops.split(array, 3, axis=-1)
+    return keras.ops.concatenate([second, first, third], axis=-1)
 
 
 class CallMemory:
@@ -109,9 +141,25 @@ class CallMemory:
         self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
 
 
-class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
-    """Keras's layer with the argument ``backend``, which a subclass interprets."""
+_ARGUMENT_KINDS = {"reset_after": "GRU", "unit_forget_bias": "LSTM"}
+"""Arguments that only one kind of layer has."""
 
+_KerasLayer: Any = object
+"""A base without a type. A type checker then takes every attribute of Keras's layers for known."""
+
+
+# Python lets a layer change its class only between classes whose first own base is a direct one of
+# ``object``, which ``abc.ABC`` is not.
+class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
+    """Add the argument ``backend``, which a subclass interprets, to a recurrent layer of Keras.
+
+    A layer's class has a subclass of this class and Keras's class as its bases, in this order.
+
+    keras_layer: Keras's class.
+    """
+
+    keras_layer: ClassVar[type[Any]]
+    # The functions that the backends compute, each in all of the forms that a user may pass.
     _tanh: ClassVar[tuple[Any, ...]] = TANH
     _sigmoid: ClassVar[tuple[Any, ...]] = SIGMOID
     _backend: str
@@ -120,6 +168,12 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
     def __init__(self, units: int, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
         self.backend = backend
+
+    def _recurrent_cell(self) -> Cell:
+        """Return what a timestep of this layer computes."""
+        if isinstance(self.cell, keras.layers.GRUCell):
+            return GRU(self.cell.reset_after)
+        return DEFAULT
 
     @property
     def backend(self) -> str:
@@ -133,7 +187,23 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
     def get_config(self) -> dict[str, Any]:
         """Return Keras's configuration with ``backend`` and what Keras leaves out."""
         more = {"use_cudnn": self.use_cudnn, "implementation": self.cell.implementation}
-        return {**super().get_config(), **more, "backend": self.backend}
+        return {**self.keras_layer.get_config(self), **more, "backend": self.backend}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a layer from a configuration, which may be that of Keras's layer.
+
+        Raises ValueError for the configuration of the other kind of layer.
+        """
+        own = cls.keras_layer.__name__
+        for argument, kind in _ARGUMENT_KINDS.items():
+            if argument in config and kind != own:
+                raise ValueError(
+                    f"lstm_impl.keras.{own} got the configuration of the layer "
+                    f"{config.get('name')!r}, which is of kind {kind}: it has {argument!r}. Make "
+                    f"it with lstm_impl.keras.{kind} or keras.layers.{kind}"
+                )
+        return super().from_config(config)
 
     def explain(self) -> Explanation:
         """Return what computes this layer, and why: ``print(layer.explain())``.
@@ -150,6 +220,26 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
                 made.append((call, Choice("nothing", str(error))))
         return Explanation(self.backend, tuple(made), bool(self._memory.choices), (self._note(),))
 
+    # -- what a subclass supplies
+
+    @abc.abstractmethod
+    def _begin(self, name: str) -> str:
+        """Use the backend of this name, and return its canonical id."""
+
+    @abc.abstractmethod
+    def _note(self) -> str:
+        """Return what else decides the speed of this layer."""
+
+    @abc.abstractmethod
+    def _call_to_come(self, training: bool) -> LayerCall:
+        """Return the call that this layer expects before its first one."""
+
+    @abc.abstractmethod
+    def _choose(self, call: LayerCall) -> Choice:
+        """Choose a backend. Raises UnsupportedError if the named one cannot compute the call."""
+
+    # -- what subclasses share
+
     def _arguments(self) -> Arguments:
         """Return the layer's arguments that decide which backends can compute it."""
         return Arguments(
@@ -164,6 +254,7 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
             unroll=self.unroll,
             use_cudnn=self.use_cudnn,
             compute_dtype=self.cell.compute_dtype,
+            cell=self._recurrent_cell(),
         )
 
     def _remember(self, call: LayerCall, choice: Choice) -> None:

@@ -12,6 +12,7 @@ from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.cudnn import Cudnn
 from lstm_impl.backends.tensorflow.loops import LoopBackend, StaticUnroll
+from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError, require_positive_integer
 from lstm_impl.tuning.decision import Decision, TuningRequest, find_nearest
@@ -29,8 +30,9 @@ class Arguments:
     """The arguments of a layer that decide which backends can compute it.
 
     activation, recurrent_activation: the functions' names. dropout, recurrent_dropout: rates.
-    implementation: Keras's argument; 1 draws four dropout masks where 2 draws one. use_cudnn:
-    ``"auto"``, True or False, as Keras's argument. compute_dtype: the type of products and gates.
+    implementation: Keras's argument; 1 draws a dropout mask for each gate, and 2 draws one for all.
+    use_cudnn: ``"auto"``, True or False, as Keras's argument. compute_dtype: the type of products
+    and gates. cell: what a timestep computes.
     """
 
     units: int
@@ -42,6 +44,14 @@ class Arguments:
     unroll: bool = False
     use_cudnn: bool | str = "auto"
     compute_dtype: str = "float32"
+    cell: Cell = DEFAULT
+
+    def spec(self, features: int = 1) -> LSTMSpec:
+        """Return the network of one such layer that reads ``features`` numbers in a timestep.
+
+        Raises ValueError if ``compute_dtype`` is not one of ``PRECISIONS``.
+        """
+        return LSTMSpec(features, self.units, dtype=self.compute_dtype, cell=self.cell)
 
 
 Shape = tuple[int | None, int | None, int | None]
@@ -160,7 +170,7 @@ def needs_keras(arguments: Arguments) -> str:
     if arguments.dropout and arguments.implementation == 1:
         return (
             "implementation=1 drops other units for each gate, and the backends take one input "
-            "for all four (implementation=2 does)"
+            "for all of them (implementation=2 does)"
         )
     return ""
 
@@ -191,8 +201,7 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
     if arguments.use_cudnn is False and isinstance(backend, Cudnn):
         return "the layer has use_cudnn=False; leave one of the two out"
     if arguments.compute_dtype in PRECISIONS:
-        spec = LSTMSpec(1, arguments.units, dtype=arguments.compute_dtype)
-        return in_layer(backend).refusal(spec)
+        return in_layer(backend).refusal(arguments.spec())
     return ""
 
 
@@ -344,8 +353,7 @@ def request(
         # At 1 Keras's layer drops nothing.
         dropout = arguments.dropout if arguments.dropout < 1 else 0.0
         work = replace(work, mode="training", dropout=dropout, gradients=LAYERS_GRADIENTS)
-    spec = LSTMSpec(call.features, arguments.units, dtype=arguments.compute_dtype)
-    return TuningRequest(spec, work, "keras", machine)
+    return TuningRequest(arguments.spec(call.features), work, "keras", machine)
 
 
 def decision(requested: TuningRequest, decisions: Sequence[Decision]) -> Decision | None:

@@ -1,34 +1,51 @@
-"""Replace the LSTM layers of a Keras model by the layer of this package, and put them back."""
+"""Replace the LSTMs and GRUs of a Keras model by the layers of this package, and put them back."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import keras
 
-from lstm_impl.keras.base import BackendLSTM, forget_traces
+from lstm_impl.keras.base import BackendLayer, forget_traces
 from lstm_impl.spec import UnsupportedError
+
+Layers = Sequence[type[BackendLayer]]
+"""The layer classes of this package, one for each of Keras's that it can replace."""
+
+CELLS = {keras.layers.LSTM: keras.layers.LSTMCell, keras.layers.GRU: keras.layers.GRUCell}
+"""The cell of each of Keras's layers."""
 
 
 def convert(
     model: Any,
-    layer_class: type[BackendLSTM],
+    layer_classes: Layers,
     backend: str,
     print_fn: Callable[[str], object] | None,
 ) -> None:
-    """Make every LSTM of a model a ``layer_class``, as ``accelerate`` says."""
+    """Make every LSTM and GRU of a model a layer of this package, as ``accelerate`` says."""
     _check(model)
-    layer_class(1, backend=backend)  # raises for a backend that no layer can have
-    replace = functools.partial(_replaced, layer_class=layer_class, backend=backend)
-    _each_lstm(model, replace, print_fn)
+    _check_backend(layer_classes, backend)
+    replace = functools.partial(_replaced, layer_classes=layer_classes, backend=backend)
+    _each_layer(model, replace, print_fn)
 
 
-def restore(
-    model: Any, layer_class: type[BackendLSTM], print_fn: Callable[[str], object] | None
-) -> None:
-    """Make every ``layer_class`` of a model a layer of Keras, as ``decelerate`` says."""
+def restore(model: Any, layer_classes: Layers, print_fn: Callable[[str], object] | None) -> None:
+    """Make every layer of this package in a model a layer of Keras, as ``decelerate`` says."""
     _check(model)
-    _each_lstm(model, functools.partial(_restored, layer_class=layer_class), print_fn)
+    _each_layer(model, functools.partial(_restored, layer_classes=layer_classes), print_fn)
+
+
+def _check_backend(layer_classes: Layers, backend: str) -> None:
+    """Raise UnsupportedError if no layer can have this backend."""
+    errors = []
+    for layer_class in layer_classes:
+        try:
+            layer_class(1, backend=backend)
+        except UnsupportedError as error:
+            errors.append(error)
+    if len(errors) == len(layer_classes):
+        raise errors[0]
 
 
 def _check(model: Any) -> None:
@@ -36,7 +53,7 @@ def _check(model: Any) -> None:
         raise TypeError(f"expected a Keras 3 model or layer, and got {type(model).__name__}")
 
 
-def _each_lstm(
+def _each_layer(
     model: Any, change: Callable[[Any], str | None], print_fn: Callable[[str], object] | None
 ) -> None:
     """Call a function with each layer of a model, and print what it returns."""
@@ -46,36 +63,42 @@ def _each_lstm(
         if found is not None:
             lines.append(f"{layer.path or layer.name}: {found}")
     forget_traces(model)
-    for line in lines or [f"{model.name}: it has no LSTM"]:
+    for line in lines or [f"{model.name}: it has no LSTM and no GRU"]:
         if print_fn is not None:
             print_fn(line)
 
 
-class _SavedAsKeras(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
-    """Give a layer the configuration that Keras's own layer has in a file."""
+class _SavedAsKeras:
+    """Give a layer the configuration that Keras's own layer has in a file.
 
-    replaced: type = keras.layers.LSTM
-    """The class that the layer had before."""
+    replaced: the class that the layer had before.
+    """
+
+    replaced: ClassVar[type[Any]]
+    keras_layer: ClassVar[type[Any]]
 
     def get_config(self) -> dict[str, Any]:
         """Return Keras's configuration alone."""
-        config: dict[str, Any] = keras.layers.LSTM.get_config(self)
+        config: dict[str, Any] = self.keras_layer.get_config(self)
         return config
 
 
-_classes: dict[tuple[type, type], type[BackendLSTM]] = {}
+_classes: dict[tuple[type, type], type[BackendLayer]] = {}
 
 
-def accelerated(layer_class: type[BackendLSTM], replaced: type) -> type[BackendLSTM]:
+def accelerated(layer_class: type[BackendLayer], replaced: type) -> type[BackendLayer]:
     """Return the class of a layer that ``accelerate`` has changed, made once.
 
     Keras writes the name and the module of a layer's class to files. They are those of
-    ``keras.layers.LSTM``, which reads the files where this library is not installed.
+    ``keras.layers.LSTM`` or ``keras.layers.GRU``, which read the files where this library is not
+    installed.
     """
     key = layer_class, replaced
     if key not in _classes:
         names = {"__module__": "keras.layers", "replaced": replaced}
-        _classes[key] = type("LSTM", (_SavedAsKeras, layer_class), names)
+        bases = _SavedAsKeras, layer_class
+        name = layer_class.keras_layer.__name__
+        _classes[key] = types.new_class(name, bases, exec_body=lambda space: space.update(names))
     return _classes[key]
 
 
@@ -84,19 +107,20 @@ def is_accelerated(layer: Any) -> bool:
     return isinstance(layer, _SavedAsKeras)
 
 
-def _replaced(layer: Any, layer_class: type[BackendLSTM], backend: str) -> str | None:
-    """Replace a layer if it is an LSTM; return what was done, or None for any other layer."""
+def _replaced(layer: Any, layer_classes: Layers, backend: str) -> str | None:
+    """Replace an LSTM or a GRU; return what was done, or None for any other layer."""
     before, cell = type(layer), getattr(layer, "cell", None)
     cells = cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
-    if not any(isinstance(each, keras.layers.LSTMCell) for each in cells):
+    if not any(isinstance(each, tuple(CELLS.values())) for each in cells):
         return None
     name = f"{before.__module__.partition('.')[0]}.{before.__qualname__}"
     kept = f"{name} is kept: "
-    is_ours = before is layer_class or is_accelerated(layer)
-    if before not in (keras.layers.LSTM, keras.layers.RNN) and not is_ours:
+    is_ours = before in layer_classes or is_accelerated(layer)
+    if before not in (*CELLS, keras.layers.RNN) and not is_ours:
         return kept + "its class may compute something else"
-    if type(cell) is not keras.layers.LSTMCell:
-        return kept + f"its cell is a {type(cell).__name__}, not an LSTMCell"
+    if type(cell) not in CELLS.values():
+        return kept + f"its cell is a {type(cell).__name__}, not an LSTMCell or a GRUCell"
+    (layer_class,) = (each for each in layer_classes if CELLS[each.keras_layer] is type(cell))
     # A layer of this class has the same attributes, so the weights, the optimizer's state, the
     # model's graph and the layer's name stay what they are.
     if not is_ours:
@@ -109,15 +133,16 @@ def _replaced(layer: Any, layer_class: type[BackendLSTM], backend: str) -> str |
     except UnsupportedError as error:
         layer.__class__ = before
         return kept + str(error)
-    return f'{name} is now lstm_impl.keras.LSTM, backend="{backend}"'
+    return f'{name} is now lstm_impl.keras.{layer_class.__name__}, backend="{backend}"'
 
 
-def _restored(layer: Any, layer_class: type[BackendLSTM]) -> str | None:
+def _restored(layer: Any, layer_classes: Layers) -> str | None:
     """Make a layer of this package one of Keras; return what was done, or None for any other."""
-    if type(layer) is not layer_class and not is_accelerated(layer):
+    if type(layer) not in layer_classes and not is_accelerated(layer):
         return None
-    before = layer.replaced if is_accelerated(layer) else keras.layers.LSTM
-    config = keras.layers.LSTM.get_config(layer)
+    keras_layer = layer.keras_layer
+    before = layer.replaced if is_accelerated(layer) else keras_layer
+    config = keras_layer.get_config(layer)
     layer.__class__ = before
     for name in ("_backend", "_memory"):
         delattr(layer, name)
@@ -126,4 +151,4 @@ def _restored(layer: Any, layer_class: type[BackendLSTM]) -> str | None:
         layer.supports_jit = True
     else:  # as Keras decides when it makes the layer
         layer.supports_jit = before.from_config(config).supports_jit
-    return f"lstm_impl.keras.LSTM is now keras.layers.{before.__name__}"
+    return f"lstm_impl.keras.{keras_layer.__name__} is now keras.layers.{before.__name__}"

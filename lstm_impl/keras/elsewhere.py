@@ -1,16 +1,18 @@
-"""Define the Keras layer for Keras on JAX or PyTorch."""
+"""Define the Keras layers for Keras on JAX or PyTorch."""
 
 import functools
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import keras
 
 import lstm_impl.keras.base as base
 from lstm_impl.call import Tensor
+from lstm_impl.cell import DEFAULT
 from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Shape, needs_keras
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.tuning import Decision
 
 _THEIRS = keras.config.backend()
@@ -19,23 +21,8 @@ _THEIRS = keras.config.backend()
 _computing: Any = importlib.import_module(f"lstm_impl.keras.on_{_THEIRS}")
 
 
-@keras.saving.register_keras_serializable(package="lstm_impl")
-class LSTM(base.BackendLSTM):
-    """``keras.layers.LSTM`` computed by a backend of this library.
-
-    All arguments of Keras's layer, and
-
-    backend: ``"auto"``, which picks by device and arguments; ``"keras"``, which is Keras's own
-        code; or the id of a backend that computes with what Keras runs on (``"torch"`` and
-        ``"torch_fused_cpu"``, or ``"jax_fused_cpu"``, ``"jax_scan"`` and
-        ``"jax_scan+preproject"``), which then is used or raises.
-        ``explain()`` says what computes the layer, and why.
-
-    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
-
-    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
-    these arguments.
-    """
+class PeerLayer(base.BackendLayer):
+    """Compute a recurrent layer of Keras on JAX or PyTorch by a backend of this library."""
 
     _tanh = (*base.TANH, *_computing.TANH)
     _sigmoid = (*base.SIGMOID, *_computing.SIGMOID)
@@ -82,17 +69,21 @@ class LSTM(base.BackendLSTM):
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Compute the last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without
-        return_sequences) and final state, as Keras's method does.
+        return_sequences) and final states, as Keras's method does.
         """
         mask = base.one_mask(mask)
         if not self._fits(sequences, initial_state):
-            last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
+            last, outputs, states = self.keras_layer.inner_loop(
+                self, sequences, initial_state, mask, training
+            )
             return last, outputs, list(states)
         call = self._describe_call(sequences, training, mask is not None)
         choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:
-            last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
+            last, outputs, states = self.keras_layer.inner_loop(
+                self, sequences, initial_state, mask, training
+            )
             return last, outputs, list(states)
         dtype = self.cell.compute_dtype
         x = keras.ops.cast(self._dropped(sequences, training), dtype)
@@ -111,18 +102,52 @@ class LSTM(base.BackendLSTM):
         if as_they_are and not _computing.becomes_program(x):
             as_they_are = not base.are_cast_faster(self.cell.weights)
         weights = base.Weights.of(self.cell, as_they_are)
-        y, h, c = _computing.compute(choice.backend, x, start, weights, mask)
-        last = h
+        cell = self._recurrent_cell()
+        y, states = _computing.compute(choice.backend, cell, x, start, weights, mask)
+        last = states[0]
         if mask is not None:
-            shown, before = keras.ops.any(mask, axis=1), keras.ops.zeros_like(h)
+            shown, before = keras.ops.any(mask, axis=1), keras.ops.zeros_like(last)
             if self.zero_output_for_mask:
                 shown = mask[:, -1]
             elif _THEIRS == "jax":  # where Keras shows the state before the first valid step
                 before = start[0]
-            last = keras.ops.where(shown[:, None], h, before)
+            last = keras.ops.where(shown[:, None], last, before)
             if self.return_sequences and not self.zero_output_for_mask:
                 y = _repeated(y, mask, before)
-        return last, y if self.return_sequences else last[:, None], [h, c]
+        return last, y if self.return_sequences else last[:, None], [*states]
+
+
+@keras.saving.register_keras_serializable(package="lstm_impl")
+class LSTM(PeerLayer, keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
+    """``keras.layers.LSTM`` computed by a backend of this library.
+
+    All arguments of Keras's layer, and
+
+    backend: ``"auto"``, which picks by device and arguments; ``"keras"``, which is Keras's own
+        code; or the id of a backend that computes with what Keras runs on (``"torch"`` and
+        ``"torch_fused_cpu"``, or ``"jax_fused_cpu"``, ``"jax_scan"`` and
+        ``"jax_scan+preproject"``), which then is used or raises.
+        ``explain()`` says what computes the layer, and why.
+
+    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
+
+    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
+    these arguments.
+    """
+
+    keras_layer = keras.layers.LSTM
+
+
+@keras.saving.register_keras_serializable(package="lstm_impl")
+class GRU(PeerLayer, keras.layers.GRU):  # type: ignore[misc]
+    """``keras.layers.GRU`` computed by a backend of this library.
+
+    The arguments, the choice of a backend and the errors are those of ``lstm_impl.keras.LSTM``.
+    ``reset_after`` is Keras's argument; a named backend that computes one form of the GRU only
+    refuses the other form.
+    """
+
+    keras_layer = keras.layers.GRU
 
 
 def _repeated(y: Tensor, mask: Tensor, before: Tensor) -> Tensor:
@@ -152,8 +177,7 @@ def obstacle(name: str, arguments: Arguments) -> str:
     if arguments.use_cudnn is True:
         return f"the layer has use_cudnn=True; leave it out, or use backend={KERAS!r}"
     if arguments.compute_dtype in PRECISIONS:
-        spec = LSTMSpec(1, arguments.units, dtype=arguments.compute_dtype)
-        return get_backend(name).refusal(spec)
+        return get_backend(name).refusal(arguments.spec())
     return ""
 
 
@@ -161,10 +185,11 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     """Return what ``backend="auto"`` picks: ours if it can compute the layer, else Keras's code."""
     if reason := needs_keras(arguments):
         return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
-    if reason := obstacle(_computing.BACKEND, arguments):
-        return Choice(KERAS, f"it does what was requested: {reason}")
     fused = _computing.FUSED
+    if reason := obstacle(_computing.BACKEND, replace(arguments, cell=DEFAULT)):
+        return Choice(KERAS, f"it does what was requested: {reason}")
     why_not = base.not_fused(call, arguments.compute_dtype, _computing.BINDING, _computing.load)
+    why_not = why_not or obstacle(fused, arguments)
     if not why_not:
         if _computing.loop_is_faster(call):
             return Choice(KERAS, "Keras's own loop takes less time for so few steps")
@@ -172,7 +197,11 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     passed_over = (f"{fused}: {why_not}",)
     if _THEIRS == "jax":
         reason = "its scan was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
+        if arguments.cell != DEFAULT:
+            reason = "its own code is a scan, as ours is"
         return Choice(KERAS, reason, passed_over)
+    if reason := obstacle(_computing.BACKEND, arguments):
+        return Choice(KERAS, f"only Keras's own loop can: {_computing.BACKEND}: {reason}")
     if call.device == "gpu" and not arguments.use_cudnn:
         reason = "the layer has use_cudnn=False, and torch takes cuDNN on a GPU"
     elif call.traced and call.masked:

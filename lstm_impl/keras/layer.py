@@ -1,4 +1,4 @@
-"""Define the Keras layer: Keras's arguments, weights, masks and states with a backend's
+"""Define the Keras layers: Keras's arguments, weights, masks and states with a backend's
 computation.
 
 Keras's loop is the specification on all devices: a masked step keeps the state and repeats the last
@@ -42,11 +42,12 @@ from lstm_impl.backends.tensorflow.second_gradient import (
     recorded,
     twice_differentiable,
 )
-from lstm_impl.call import Call, LSTMOutputs, Tensor, Tensors, Upstream
+from lstm_impl.call import Call, Outputs, States, Tensor, Tensors, Upstream
+from lstm_impl.cell import DEFAULT, Cell, Recurrence, get_cell
 from lstm_impl.keras.base import (
     SIGMOID,
     TANH,
-    BackendLSTM,
+    BackendLayer,
     CallMemory,
     Weights,
     are_cast_faster,
@@ -59,6 +60,8 @@ from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
 from lstm_impl.tuning.models import find_gpu_name
+
+GRU_RESET_BEFORE = get_cell("gru_reset_before")
 
 KERAS_STEPS = ("one_step_on_data", "multi_step_on_data", "multi_step_on_iterator")
 """Beginnings of the names of the graphs that Keras traces for ``fit`` and its other methods."""
@@ -80,23 +83,8 @@ class _Memory(CallMemory):
         self.availability: dict[tuple[str, str], Availability] = {}
 
 
-@keras.saving.register_keras_serializable(package="lstm_impl")
-class LSTM(BackendLSTM):
-    """``keras.layers.LSTM`` computed by a backend of this library.
-
-    All arguments of Keras's layer, and
-
-    backend: ``"auto"``, which picks by device, arguments and call, and takes Keras's own loop for
-        what nothing else computes; ``"keras"``, which is Keras's own code; or the id of a
-        TensorFlow backend, such as ``"while_loop+hoisted"`` or ``"cudnn"``, which then is used or
-        raises. ``explain()`` says what computes the layer, and why.
-
-    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
-
-    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
-    these arguments; UnavailableError, when called, where it cannot run on this machine (so that a
-    model which was trained with ``"cudnn"`` can be loaded anywhere, and its ``backend`` changed).
-    """
+class TensorFlowLayer(BackendLayer):
+    """Compute a recurrent layer of Keras on TensorFlow by a backend of this library."""
 
     _tanh = (*TANH, tf.tanh)
     _sigmoid = (*SIGMOID, tf.sigmoid)
@@ -213,42 +201,47 @@ class LSTM(BackendLSTM):
         alone = tf.executing_eagerly() and usual and not (more or recorded())
         if alone and self._chosen(sequences, None, training).backend == FUSED_CPU:
             return self._at_once(sequences, initial_state)
-        return super().call(sequences, initial_state, mask, training)
+        return self.keras_layer.call(self, sequences, initial_state, mask, training)
 
     def _at_once(self, x: Tensor, initial_state: Any) -> Any:
         """Compute by one call of the fused op, which no tape records."""
-        dtype = self.cell.compute_dtype
+        dtype, cell = self.cell.compute_dtype, self._recurrent_cell()
+        states: tuple[Tensor, ...]
         if initial_state is None:
-            h = c = _zeros(x.shape[0], self.units, dtype)
+            states = (_zeros(x.shape[0], self.units, dtype),) * len(cell.states)
         else:
-            h, c = (
+            states = tuple(
                 tf.expand_dims(keras.ops.convert_to_tensor(each, dtype), 0)
                 for each in initial_state
             )
-        layer = FusedLayer(reverse=self.go_backwards, batch_major=True)
-        y, h, c = layer.infer(Call(x, (h, c)), _handles(self.cell) or _weights(self.cell))
+        layer = FusedLayer(reverse=self.go_backwards, batch_major=True, cell=cell)
+        # The op reads an LSTM's variables itself. Those of a GRU have another order of gates.
+        handles = _handles(self.cell) if cell == DEFAULT else ()
+        y, *last = layer.infer(Call(x, states), handles or _weights(self.cell, as_they_are=True))
         if not self.return_sequences:
-            y = tf.squeeze(h, 0)
+            y = tf.squeeze(last[0], 0)
         elif self.go_backwards:
             y = tf.reverse(y, [1])
-        return (y, tf.squeeze(h, 0), tf.squeeze(c, 0)) if self.return_state else y
+        if not self.return_state:
+            return y
+        return (y, *(tf.squeeze(each, 0) for each in last[: len(states)]))
 
     def inner_loop(
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Compute the last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without
-        return_sequences) and final state, as Keras's method does.
+        return_sequences) and final states, as Keras's method does.
         """
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
         # TensorFlow's loop of Keras raises for a batch that is known to be empty.
         is_empty = self.backend == AUTO and sequences.shape[0] == 0
         if is_empty or not self._fits(sequences, initial_state):
-            last, outputs, states = keras.layers.LSTM.inner_loop(self, *given)
+            last, outputs, states = self.keras_layer.inner_loop(self, *given)
             return last, outputs, list(states)
         picked = self._chosen(sequences, mask, training)
         if picked.backend == KERAS:  # named, it may choose cuDNN; from auto, it is the loop
-            keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
+            keras_layer = keras.layers.RNN if self.backend == AUTO else self.keras_layer
             last, outputs, states = keras_layer.inner_loop(self, *given)
             return last, outputs, list(states)
         last, outputs, *states = self._by(picked, *given)
@@ -268,46 +261,81 @@ class LSTM(BackendLSTM):
     def _by(
         self, picked: Choice, sequences: Tensor, state: list[Tensor], mask: Tensor, training: bool
     ) -> tuple[Tensor, ...]:
-        """Compute by a backend of this library: last output, outputs and final h and c."""
+        """Compute by a backend of this library: last output, outputs and final states."""
         sequences = self._dropped(tf.cast(sequences, self.cell.compute_dtype), training)
         # A stateful layer's state is a variable, assigned to before the gradient is computed.
-        h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
+        states = tuple(tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
         core = self._core(picked.backend)
+        is_fused = isinstance(core.backend, FusedCpu)
         # The fused op reads and writes either layout; a mask's outputs are filled time-major.
-        batch_major = isinstance(core.backend, FusedCpu) and mask is None
+        batch_major = is_fused and mask is None
         x = sequences if batch_major else tf.transpose(sequences, [1, 0, 2])
         valid = steps = None
         if mask is not None:  # [B, T] or [B, T, 1] of any type
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = tf.expand_dims(valid, 2)
-        # The fused op takes weights in float32. So does the function in its place in graphs
-        # that may be saved.
-        as_they_are = isinstance(core.backend, FusedCpu)
-        inputs = LayerInputs(x, h, c, *_weights(self.cell, as_they_are))
+        # The fused op takes weights in float32, and two biases in one array. So does the function
+        # in its place in graphs that may be saved.
+        weights = _weights(self.cell, as_they_are=is_fused)
+        inputs = LayerInputs(x, states, weights if is_fused else weights.parameters)
         how = training, batch_major, picked.portable
-        y, h, c = core(inputs, steps, self.go_backwards, *how)
+        y, states = core(inputs, steps, self.go_backwards, *how)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
-        last = h
+        last = states[0]
         if valid is not None:
             # Before the first valid step the state is the initial one and the output zero.
             some = valid[-1] if self.zero_output_for_mask else tf.reduce_any(valid, axis=0)
-            last = tf.where(tf.expand_dims(some, 1), h, tf.zeros_like(h))
+            last = tf.where(tf.expand_dims(some, 1), last, tf.zeros_like(last))
         if not self.return_sequences:
-            return last, tf.expand_dims(last, 1), h, c
+            return last, tf.expand_dims(last, 1), *states
         if self.go_backwards:
             y = tf.reverse(y, [1 if batch_major else 0])
         if valid is not None and not self.zero_output_for_mask:
             y = repeat_last(y, valid)
-        return last, y if batch_major else tf.transpose(y, [1, 0, 2]), h, c
+        return last, y if batch_major else tf.transpose(y, [1, 0, 2]), *states
 
     def _core(self, name: str) -> LayerCore:
         if name not in self._memory.cores:
             backend = self._memory.backend or choice.requested_backend(name, self._arguments())
             assert isinstance(backend, TensorFlowBackend)
-            self._memory.cores[name] = LayerCore(choice.in_layer(backend), self.cell.compute_dtype)
+            how = choice.in_layer(backend), self.cell.compute_dtype, self._recurrent_cell()
+            self._memory.cores[name] = LayerCore(*how)
         return self._memory.cores[name]
+
+
+@keras.saving.register_keras_serializable(package="lstm_impl")
+class LSTM(TensorFlowLayer, keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
+    """``keras.layers.LSTM`` computed by a backend of this library.
+
+    All arguments of Keras's layer, and
+
+    backend: ``"auto"``, which picks by device, arguments and call, and takes Keras's own loop for
+        what nothing else computes; ``"keras"``, which is Keras's own code; or the id of a
+        TensorFlow backend, such as ``"while_loop+hoisted"`` or ``"cudnn"``, which then is used or
+        raises. ``explain()`` says what computes the layer, and why.
+
+    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
+
+    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
+    these arguments; UnavailableError, when called, where it cannot run on this machine (so that a
+    model which was trained with ``"cudnn"`` can be loaded anywhere, and its ``backend`` changed).
+    """
+
+    keras_layer = keras.layers.LSTM
+
+
+@keras.saving.register_keras_serializable(package="lstm_impl")
+class GRU(TensorFlowLayer, keras.layers.GRU):  # type: ignore[misc]
+    """``keras.layers.GRU`` computed by a backend of this library.
+
+    The arguments, the choice of a backend and the errors are those of ``lstm_impl.keras.LSTM``.
+    ``reset_after`` is Keras's argument; a named backend that computes one form of the GRU only
+    refuses the other form.
+    """
+
+    keras_layer = keras.layers.GRU
 
 
 @functools.lru_cache(maxsize=16)
@@ -354,7 +382,7 @@ def _weights(cell: Any, as_they_are: bool = False) -> Weights:
     """
     values = _plain_variables(cell, as_they_are)
     if values and (as_they_are or all(each.dtype == cell.compute_dtype for each in values)):
-        return Weights(*map(tf.convert_to_tensor, values))
+        return Weights.in_canonical_order(cell, *map(tf.convert_to_tensor, values))
     return Weights.of(cell)
 
 
@@ -382,9 +410,12 @@ FORWARD_MODE = (
 class LayerCore:
     """Compute one layer by ``backend``, differentiable, in the graphs that the backend needs."""
 
-    def __init__(self, backend: TensorFlowBackend, compute_dtype: str) -> None:
+    def __init__(
+        self, backend: TensorFlowBackend, compute_dtype: str, cell: Cell = DEFAULT
+    ) -> None:
         self.backend = backend
         self._dtype = compute_dtype
+        self._cell = cell
         self._functions: dict[tuple[object, ...], Any] = {}
 
     def __call__(
@@ -395,7 +426,7 @@ class LayerCore:
         training: bool = True,
         batch_major: bool = False,
         portable: bool = False,
-    ) -> LSTMOutputs:
+    ) -> Outputs:
         """Compute the outputs for ``inputs``.
 
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
@@ -403,20 +434,16 @@ class LayerCore:
         the step they belong to. training: whether to be prepared for a gradient, which may be
         requested in any case. batch_major: x and y are ``[B, T, ...]``, by ``fused_cpu`` alone.
         portable: in a graph that may be saved, by a function whose place ``fused_cpu`` takes.
+
+        The parameters of ``inputs`` are ``Weights`` for ``fused_cpu``, else their ``parameters``.
         """
-        if in_forward_mode(inputs):
-            inputs = LayerInputs(*(tf.cast(each, self._dtype) for each in inputs))
-            if batch_major:
-                time_major = inputs._replace(x=tf.transpose(inputs.x, [1, 0, 2]))
-                y, h, c = self(time_major, mask, reverse, training)
-                return LSTMOutputs(tf.transpose(y, [1, 0, 2]), h, c)
-            if inputs.x.shape[0] is None:
-                raise UnsupportedError(FORWARD_MODE)
-            return by_loop(StaticUnroll(), inputs, mask, reverse)
+        if in_forward_mode(inputs.flat):
+            return self._forward_mode(inputs, mask, reverse, batch_major)
         if portable:
             return self._portable(inputs, mask, reverse, batch_major)
         if isinstance(self.backend, FusedCpu):
-            return by_fused_op(inputs, mask, reverse, training or recorded(), batch_major)
+            keep = training or recorded()
+            return by_fused_op(inputs, mask, reverse, keep, batch_major, self._cell)
         if self.backend.xla:
             return self._compiled(inputs, mask, reverse)
         # A fused op is a few ops in any case; a loop has hundreds.
@@ -425,123 +452,144 @@ class LayerCore:
             return self._traced(inputs, mask, reverse)
         return self._direct(inputs, mask, reverse)
 
+    def _forward_mode(
+        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, batch_major: bool
+    ) -> Outputs:
+        """Compute by an unrolled loop, which has a derivative in forward mode."""
+        x, states, parameters = inputs
+        if isinstance(parameters, Weights):
+            parameters = parameters.parameters
+        x, *rest = (tf.cast(each, self._dtype) for each in (x, *states, *parameters))
+        if batch_major:
+            x = tf.transpose(x, [1, 0, 2])
+        if x.shape[0] is None:
+            raise UnsupportedError(FORWARD_MODE)
+        given = LayerInputs.from_flat([x, *rest], self._cell)
+        y, states = by_loop(StaticUnroll(), given, mask, reverse, self._cell)
+        return Outputs(tf.transpose(y, [1, 0, 2]) if batch_major else y, states)
+
     def _portable(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, batch_major: bool
-    ) -> LSTMOutputs:
+    ) -> Outputs:
         """Compute by a function of TensorFlow's ops, for a graph that may be saved.
 
         ``graph_optimizer.cc`` puts the fused op in its place where the library is loaded.
         """
-        x, h, c, *parameters = inputs
+        x, states, parameters = inputs
         batch = x.shape[0 if batch_major else 1]
         types = x.dtype, parameters[0].dtype
         key = ("portable", reverse, batch_major, mask is not None, *types, batch, *x.shape[2:])
         if key not in self._functions:
             sizes = PortableSizes(batch, x.shape[2], parameters[1].shape[0])
-            self._functions[key] = portable_function(
-                x.dtype, reverse, batch_major, mask is not None, sizes, parameters[0].dtype
-            )
+            how = reverse, batch_major, mask is not None, sizes, parameters[0].dtype, self._cell
+            self._functions[key] = portable_function(x.dtype, *how)
         padding = tf.zeros([0], tf.int32) if mask is None else mask[:, :, 0]
-        # In a graph an index copies, and these ops do not.
-        given = x, tf.expand_dims(h, 0), tf.expand_dims(c, 0), *parameters, padding
-        y, h_last, c_last = self._functions[key](*given)
+        # In a graph an index copies, and these ops do not. The op has two states; that of a GRU
+        # stands in the place of both.
+        both = [tf.expand_dims(each, 0) for each in (*states, *states)[:2]]
+        y, *last = self._functions[key](x, *both, *parameters, padding)
         y.set_shape([*x.shape[:2], parameters[1].shape[0]])
-        h_last, c_last = tf.squeeze(h_last, 0), tf.squeeze(c_last, 0)
-        h_last.set_shape(h.shape)
-        c_last.set_shape(c.shape)
-        return LSTMOutputs(y, h_last, c_last)
+        final = []
+        for before, after in zip(states, last, strict=False):
+            final.append(tf.squeeze(after, 0))
+            final[-1].set_shape(before.shape)
+        return Outputs(y, tuple(final))
 
     # -- by the backend's ops, here
 
-    def _direct(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
+    def _direct(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         if isinstance(self.backend, LoopBackend):
-            return by_loop(self.backend, inputs, mask, reverse)
+            return by_loop(self.backend, inputs, mask, reverse, self._cell)
         if isinstance(self.backend, BlockLSTM):
             return self._with_second_gradient(inputs, mask, reverse)
         return self._right_padded(inputs, mask, reverse)
 
-    def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
+    def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         """Compute any mask by a backend that only takes right-padded sequences, forward."""
-        x, h, c, *parameters = inputs
+        x, states, parameters = inputs
         if reverse:
             x = tf.reverse(x, [0])
         if mask is None:
-            y, h, c = self._stack(x, h, c, parameters, None)
+            y, states = self._stack(x, states, parameters, None)
         else:
             valid = mask[:, :, 0]
             if reverse:
                 valid = tf.reverse(valid, [0])
             lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=0)
             # cuDNN takes no empty sequence: one step is computed and unused.
-            y, h_last, c_last = self._stack(
-                take_steps(x, valid_steps(valid)), h, c, parameters, tf.maximum(lengths, 1)
+            y, last = self._stack(
+                take_steps(x, valid_steps(valid)), states, parameters, tf.maximum(lengths, 1)
             )
             number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
             y = take_steps(y, tf.maximum(number, 0))
             y = tf.where(valid[:, :, None], y, tf.zeros_like(y))
             some = lengths[:, None] > 0
-            h, c = tf.where(some, h_last, h), tf.where(some, c_last, c)
-        return LSTMOutputs(tf.reverse(y, [0]) if reverse else y, h, c)
+            pairs = zip(last, states, strict=True)
+            states = tuple(tf.where(some, after, before) for after, before in pairs)
+        return Outputs(tf.reverse(y, [0]) if reverse else y, states)
 
     def _stack(
-        self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, lengths: Tensor | None
-    ) -> LSTMOutputs:
+        self, x: Tensor, states: States, parameters: Tensors, lengths: Tensor | None
+    ) -> Outputs:
         """Compute the backend's network of one layer, with parameters in its own layout."""
         if isinstance(self.backend, BlockLSTM):
             kernel, recurrent_kernel, bias = parameters
             parameters = tf.concat([kernel, recurrent_kernel], axis=0), bias
-        spec = LSTMSpec(x.shape[-1], h.shape[-1], dtype=self._dtype)
+        units = states[0].shape[-1]
+        spec = LSTMSpec(x.shape[-1], units, dtype=self._dtype, cell=self._cell)
         # Training mode always: in Keras a gradient may be requested with training=False too.
-        call = Call(x, (h[None], c[None]), lengths)
-        y, (h, c) = self.backend.stack(spec, call, parameters, training=True)
-        return LSTMOutputs(y, h[0], c[0])
+        call = Call(x, tuple(each[None] for each in states), lengths)
+        y, last = self.backend.stack(spec, call, parameters, training=True)
+        return Outputs(y, tuple(each[0] for each in last))
 
     def _with_second_gradient(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
-    ) -> LSTMOutputs:
+    ) -> Outputs:
         """Compute by a backend whose gradient is an op without a gradient."""
 
-        def forward(inputs: Tensors, masks: Tensors) -> tuple[LSTMOutputs, Any]:
+        def forward(inputs: Tensors, masks: Tensors) -> tuple[Tensors, Any]:
             with tf.GradientTape(persistent=True) as tape:
                 tape.watch(inputs)
-                outputs = self._right_padded(LayerInputs(*inputs), _only(masks), reverse)
+                given = LayerInputs.from_flat(inputs, self._cell)
+                outputs = self._right_padded(given, _only(masks), reverse).flat
             return outputs, (tape, inputs, outputs)
 
         def backward(kept: Any, inputs: Tensors, masks: Tensors, upstream: Tensors) -> Tensors:
             tape, watched, outputs = kept
             return _gradient(tape, outputs, watched, upstream)
 
-        return _twice_differentiable(forward, backward, inputs, mask, reverse)
+        return self._twice_differentiable(forward, backward, inputs, mask, reverse)
 
     # -- traced once, for calls outside a graph
 
-    def _traced(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
+    def _traced(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         masks = () if mask is None else (mask,)
         key = ("direct", reverse, bool(masks))
         if key not in self._functions:
 
-            def direct(inputs: LayerInputs, masks: Tensors) -> LSTMOutputs:
+            def direct(inputs: LayerInputs, masks: Tensors) -> Outputs:
                 return self._direct(inputs, _only(masks), reverse)
 
             def any_batch_and_time(tensor: Tensor) -> Any:
                 sizes = [None] * (len(tensor.shape) - 1) + [tensor.shape[-1]]
                 return tf.TensorSpec(sizes, tensor.dtype)
 
-            weights = (tf.TensorSpec(each.shape, each.dtype) for each in inputs[3:])
-            of_inputs = LayerInputs(*map(any_batch_and_time, inputs[:3]), *weights)
+            weights = tuple(tf.TensorSpec(each.shape, each.dtype) for each in inputs.parameters)
+            states = tuple(map(any_batch_and_time, inputs.states))
+            of_inputs = LayerInputs(any_batch_and_time(inputs.x), states, weights)
             signature = [of_inputs, tuple(map(any_batch_and_time, masks))]
             self._functions[key] = tf.function(direct, signature, autograph=False)
-        return LSTMOutputs(*self._functions[key](inputs, masks))
+        return Outputs(*self._functions[key](inputs, masks))
 
     # -- compiled by XLA
 
-    def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
+    def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         """Compile forward and backward: a compiled loop cannot be differentiated from outside."""
         forward, backward = self._compiled_pair(mask is not None, reverse)
-        return _twice_differentiable(
-            lambda inputs, masks: forward(LayerInputs(*inputs), masks),
+        return self._twice_differentiable(
+            lambda inputs, masks: forward(tuple(inputs), masks),
             lambda kept, inputs, masks, upstream: backward(
-                own(kept), LayerInputs(*inputs), masks, tuple(upstream)
+                own(kept), tuple(inputs), masks, tuple(upstream)
             ),
             inputs,
             mask,
@@ -552,23 +600,28 @@ class LayerCore:
         by_hand = None  # the backend, if it has the hand-written gradient
         if isinstance(self.backend, LoopBackend) and "hoisted" in self.backend.options:
             by_hand = self.backend
+        cell = self._cell
 
-        def forward(inputs: LayerInputs, masks: Tensors) -> tuple[LSTMOutputs, Tensors]:
-            mask = _only(masks)
+        def forward(flat: Tensors, masks: Tensors) -> tuple[Tensors, Tensors]:
+            inputs, mask = LayerInputs.from_flat(flat, cell), _only(masks)
             if by_hand is not None:
-                outputs, residuals = by_hand.forward_with_residuals(inputs, mask, reverse)
-                return LSTMOutputs(*outputs.flat), residuals
-            return self._direct(inputs, mask, reverse), ()
+                outputs, residuals = by_hand.forward_with_residuals(
+                    inputs, mask, reverse, cell=cell
+                )
+                return outputs.flat, residuals
+            return self._direct(inputs, mask, reverse).flat, ()
 
-        def backward(kept: Any, inputs: LayerInputs, masks: Tensors, upstream: Tensors) -> Tensors:
-            mask = _only(masks)
+        def backward(kept: Any, flat: Tensors, masks: Tensors, upstream: Tensors) -> Tensors:
+            inputs, mask = LayerInputs.from_flat(flat, cell), _only(masks)
             if by_hand is not None:
                 flow = Upstream(upstream[0], tuple(upstream[1:]))
-                return by_hand.backward_from_residuals(kept, inputs, mask, reverse, flow)
+                return by_hand.backward_from_residuals(
+                    kept, inputs, mask, reverse, flow, cell=cell
+                ).flat
             with tf.GradientTape() as tape:
-                tape.watch(inputs)
+                tape.watch(flat)
                 outputs = self._direct(inputs, mask, reverse)
-            return _gradient(tape, outputs, inputs, upstream)
+            return _gradient(tape, outputs.flat, flat, upstream)
 
         key = ("compiled", reverse, masked)
         if key not in self._functions:
@@ -577,20 +630,22 @@ class LayerCore:
         pair: tuple[Any, Any] = self._functions[key]
         return pair
 
+    def _twice_differentiable(
+        self,
+        forward: Callable[[Tensors, Tensors], tuple[Tensors, Any]],
+        backward: Callable[[Any, Tensors, Tensors, Tensors], Tensors],
+        inputs: LayerInputs,
+        mask: Tensor | None,
+        reverse: bool,
+    ) -> Outputs:
+        flat, cell = inputs.flat, self._cell
 
-def _twice_differentiable(
-    forward: Callable[[Tensors, Tensors], tuple[LSTMOutputs, Any]],
-    backward: Callable[[Any, Tensors, Tensors, Tensors], Tensors],
-    inputs: LayerInputs,
-    mask: Tensor | None,
-    reverse: bool,
-) -> LSTMOutputs:
-    def plain(*given: Tensor) -> LSTMOutputs:
-        count = len(inputs)
-        return by_loop(WhileLoop(), LayerInputs(*given[:count]), _only(given[count:]), reverse)
+        def plain(*given: Tensor) -> Tensors:
+            again = LayerInputs.from_flat(given[: len(flat)], cell)
+            return by_loop(WhileLoop(), again, _only(given[len(flat) :]), reverse, cell).flat
 
-    masks = () if mask is None else (mask,)
-    return LSTMOutputs(*twice_differentiable(plain, forward, backward, inputs, masks))
+        masks = () if mask is None else (mask,)
+        return Outputs.from_flat(twice_differentiable(plain, forward, backward, flat, masks))
 
 
 def _only(masks: Tensors) -> Tensor | None:
@@ -603,19 +658,24 @@ def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) 
 
 
 def by_fused_op(
-    inputs: LayerInputs, mask: Tensor | None, reverse: bool, keep: bool, batch_major: bool = False
-) -> LSTMOutputs:
+    inputs: LayerInputs,
+    mask: Tensor | None,
+    reverse: bool,
+    keep: bool,
+    batch_major: bool = False,
+    cell: Cell = DEFAULT,
+) -> Outputs:
     """Return the outputs by the fused op, which takes any mask as it is.
 
     keep: whether to keep what a gradient needs; without, it computes the forward pass again.
     """
-    x, h, c, *parameters = inputs
-    layer = FusedLayer(reverse=reverse, batch_major=batch_major)
+    layer = FusedLayer(reverse=reverse, batch_major=batch_major, cell=cell)
     # Indices such as h[None] take several times as long outside a graph.
-    states = tf.expand_dims(h, 0), tf.expand_dims(c, 0)
-    call = Call(x, states, None if mask is None else tf.squeeze(mask, 2))
-    y, h, c = layer.train(call, parameters)[0] if keep else layer.infer(call, parameters)
-    return LSTMOutputs(y, tf.squeeze(h, 0), tf.squeeze(c, 0))
+    states = tuple(tf.expand_dims(each, 0) for each in inputs.states)
+    call = Call(inputs.x, states, None if mask is None else tf.squeeze(mask, 2))
+    given = inputs.parameters
+    y, *last = layer.train(call, given)[0] if keep else layer.infer(call, given)
+    return Outputs(y, tuple(tf.squeeze(each, 0) for each in last[: len(states)]))
 
 
 PORTABLE = "fused_lstm_impl:2:"
@@ -638,25 +698,29 @@ def portable_function(
     masked: bool,
     sizes: PortableSizes = PortableSizes(),  # noqa: B008
     weight_dtype: tf.DType | None = None,
+    cell: Cell = DEFAULT,
 ) -> Any:
     """Return a function of TensorFlow's ops, with the mark, that computes a layer.
 
     dtype: the type of all arguments. weight_dtype: the type of the weights, if it is another. The
-    function then casts them, and the op in its place does not.
+    function then casts them, and the op in its place does not. cell: what a timestep computes. The
+    functions of all cells have the arguments and results of the op. That of a GRU reads no c, and
+    returns an empty one.
 
     The graph optimizer recognizes the function by a digest of its body. The number of timesteps
     would be a constant of the body that changes what the body computes, so it is not known.
     """
     batch, inputs, units = sizes
-    gates = None if units is None else 4 * units
+    gates = None if units is None else len(cell.gates) * units
     state = [1, batch, units]
     x = [batch, None, inputs] if batch_major else [None, batch, inputs]
-    weights = [inputs, gates], [units, gates], [gates]
+    bias = [2, gates] if "recurrent_bias" in cell.parameters else [gates]
+    weights = [inputs, gates], [units, gates], bias
     given = [tf.TensorSpec(shape, dtype) for shape in (x, state, state)]
     given += [tf.TensorSpec(shape, weight_dtype or dtype) for shape in weights]
     padding = tf.TensorSpec([None, batch], tf.bool) if masked else tf.TensorSpec([0], tf.int32)
     return tf.function(
-        functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major),
+        functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major, cell=cell),
         input_signature=[*given, padding],
         autograph=False,
         # TensorFlow wants another text for each function.
@@ -665,7 +729,22 @@ def portable_function(
 
 
 class PortableLoop(WhileLoop):
-    """``tf.while_loop``, whose output of no timestep has the batch and the units of the state."""
+    """``tf.while_loop``, whose output of no timestep has the batch and the units of the state.
+
+    Its ops have no constant that depends on the number of units.
+    """
+
+    def make_recurrence(self, recurrent: Tensors, cell: Cell) -> Recurrence:
+        """Return the product with the recurrent kernel that the equations of ``cell`` call."""
+        if cell != GRU_RESET_BEFORE:  # which alone multiplies a part of the gates
+            return super().make_recurrence(recurrent, cell)
+        kernels = tf.split(recurrent[0], len(cell.gates), axis=-1)
+
+        def multiply(h: Tensor, gates: range | None = None) -> Tensor:
+            chosen = kernels if gates is None else kernels[gates.start : gates.stop]
+            return tf.concat([tf.matmul(h, each) for each in chosen], axis=-1)
+
+        return multiply
 
     def scan(
         self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
@@ -698,16 +777,22 @@ def by_tensorflow(
     padding: Tensor,
     reverse: bool,
     batch_major: bool,
+    cell: Cell = DEFAULT,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute what the fused op computes by a loop of TensorFlow's ops."""
     if batch_major:
         x = tf.transpose(x, [1, 0, 2])
     mask = padding[:, :, None] if padding.dtype == tf.bool else None
     # A cast to the same type adds nothing to a graph.
-    weights = [tf.cast(each, x.dtype) for each in (kernel, recurrent_kernel, bias)]
-    inputs = LayerInputs(x, h[0], c[0], *weights)
-    y, h, c = by_loop(PortableLoop(), inputs, mask, reverse)
-    return tf.transpose(y, [1, 0, 2]) if batch_major else y, h[None], c[None]
+    weights = Weights(*(tf.cast(each, x.dtype) for each in (kernel, recurrent_kernel, bias)))
+    states = tuple(each[0] for each in (h, c)[: len(cell.states)])
+    inputs = LayerInputs(x, states, weights.parameters)
+    y, last = by_loop(PortableLoop(), inputs, mask, reverse, cell)
+    made = [each[None] for each in last]
+    if len(made) == 1:
+        # The op returns an empty c of a GRU. This reads c, so that no argument is unused.
+        made.append(tf.concat([h[:0], c[:0]], axis=0))
+    return tf.transpose(y, [1, 0, 2]) if batch_major else y, made[0], made[1]
 
 
 # -- masks, in the order in which steps are read

@@ -1,4 +1,7 @@
-"""Export a Keras model to LiteRT (TensorFlow Lite) with the runtime's own LSTM operator."""
+"""Export a Keras model to LiteRT (TensorFlow Lite) with the runtime's own LSTM operator.
+
+LiteRT has no operator for a GRU. A GRU becomes a loop.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from lstm_impl.backends.others import litert, litert_fused
 from lstm_impl.call import Tensor
 from lstm_impl.keras.base import SIGMOID, TANH, Weights, one_mask
 from lstm_impl.keras.conversion import is_accelerated
-from lstm_impl.keras.layer import LSTM
+from lstm_impl.keras.layer import GRU, LSTM
 from lstm_impl.spec import UnsupportedError
 
 Arrays = list[npt.NDArray[np.generic]]
@@ -47,7 +50,7 @@ def export_litert(
     """Convert a Keras model to a LiteRT file for inference on phones and microcontrollers.
 
     Each LSTM becomes LiteRT's operator ``UNIDIRECTIONAL_SEQUENCE_LSTM`` where the converter can
-    do it. Any other LSTM becomes a WHILE loop, and ``print_fn`` gets the reason.
+    do it. Any other LSTM and each GRU becomes a WHILE loop, and ``print_fn`` gets the reason.
 
     The operator keeps its state from one call of an interpreter to the next. Call
     ``interpreter.reset_all_variables()`` before each new sequence.
@@ -72,7 +75,7 @@ def export_litert(
         False converts every LSTM to a loop. Measure both: for some sizes the loop is faster
         (``docs/litert.md``).
     print_fn : callable or None
-        Gets one line for each LSTM. None prints nothing.
+        Gets one line for each LSTM and GRU. None prints nothing.
 
     Returns
     -------
@@ -153,7 +156,7 @@ class _Conversion:
         calibration: Sequence[Arrays] | None = None,
         weights_in_int8: bool = False,
     ) -> bytes:
-        """Return a converted model, and keep what becomes of each LSTM.
+        """Return a converted model, and keep what becomes of each LSTM and GRU.
 
         calibration: inputs by which activations are quantized to int8; None leaves them in float32.
         """
@@ -174,8 +177,8 @@ class _Conversion:
             return litert_fused.convert_saved_model(predict, self.specs, configure)
 
     def tell(self, print_fn: Callable[[str], object]) -> None:
-        """Print what became of each LSTM in the last conversion."""
-        for line in self.lines.values() or [f"{self.model.name}: it has no LSTM"]:
+        """Print what became of each LSTM and GRU in the last conversion."""
+        for line in self.lines.values() or [f"{self.model.name}: it has no LSTM and no GRU"]:
             print_fn(line)
 
 
@@ -247,32 +250,43 @@ def _check_sample(sample: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
 
 # -- Keras's layers while the model is traced
 
+_LAYERS = (keras.layers.LSTM, keras.layers.GRU, LSTM, GRU)
+"""The classes whose computation is known, besides those that ``accelerate`` makes."""
+
+_NO_GRU = "LiteRT has no operator for a GRU"
+
 
 @contextlib.contextmanager
 def _marking_layers(model: Any, fused: bool, lines: dict[str, str]) -> Iterator[None]:
     """Let the LSTM layers of a model call marked functions during the block.
 
-    lines: gets, for each LSTM, what it becomes.
+    The layers of this package, also GRUs, compute Keras's loop meanwhile if not that function.
+
+    lines: gets, for each LSTM and GRU, what it becomes.
     """
     changed: list[tuple[Any, type[Any]]] = []
     try:
         for layer in model._flatten_layers():
             kind, name = type(layer), layer.path or layer.name
-            known = kind in (keras.layers.LSTM, LSTM) or is_accelerated(layer)
-            if isinstance(layer, keras.layers.LSTM) and known:
+            known = kind in _LAYERS or is_accelerated(layer)
+            cell = getattr(layer, "cell", None)
+            if isinstance(layer, keras.layers.LSTM | keras.layers.GRU) and known:
                 changed.append((layer, kind))
                 # The layer keeps its attributes, and so its weights and its name.
                 layer.__class__ = _marked_class(kind, fused, lines)
-            elif isinstance(layer, keras.layers.LSTM):
+            elif isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+                recurrent = "an LSTM" if isinstance(layer, keras.layers.LSTM) else "a GRU"
                 lines[name] = (
                     f"{name}: as its class computes it, because {kind.__qualname__} may compute "
-                    "something other than an LSTM"
+                    f"something other than {recurrent}"
                 )
-            elif isinstance(getattr(layer, "cell", None), keras.layers.LSTMCell):
+            elif isinstance(cell, keras.layers.LSTMCell):
                 lines[name] = (
                     f"{name}: a WHILE loop, because it is an {kind.__qualname__} of an LSTMCell; "
                     "keras.layers.LSTM can become the operator"
                 )
+            elif isinstance(cell, keras.layers.GRUCell):
+                lines[name] = f"{name}: a WHILE loop, because {_NO_GRU}"
         yield
     finally:
         for layer, before in changed:
@@ -282,7 +296,7 @@ def _marking_layers(model: Any, fused: bool, lines: dict[str, str]) -> Iterator[
 def _marked_class(before: type[Any], fused: bool, lines: dict[str, str]) -> type[Any]:
     """Return a subclass of a layer's class whose loop over time is a marked function."""
 
-    class MarkedLSTM(before):  # type: ignore[misc]  # Keras has no types
+    class MarkedLayer(before):  # type: ignore[misc]  # Keras has no types
         def call(
             self,
             sequences: Tensor,
@@ -292,7 +306,7 @@ def _marked_class(before: type[Any], fused: bool, lines: dict[str, str]) -> type
         ) -> Any:
             self._exported_state = initial_state is not None
             # The layer of this package may not call inner_loop; Keras's own does.
-            return keras.layers.LSTM.call(self, sequences, initial_state, mask, training)
+            return keras.layers.RNN.call(self, sequences, initial_state, mask, training)
 
         def inner_loop(
             self, sequences: Tensor, initial_state: Any, mask: Any, training: bool = False
@@ -313,11 +327,13 @@ def _marked_class(before: type[Any], fused: bool, lines: dict[str, str]) -> type
             # Keras reads no state after the loop: _obstacle has excluded layers that return one.
             return last, outputs, list(initial_state)
 
-    return MarkedLSTM
+    return MarkedLayer
 
 
 def _obstacle(layer: Any, sequences: Tensor, mask: Any) -> str:
     """Return why a layer cannot become LiteRT's operator, or an empty string."""
+    if isinstance(layer, keras.layers.GRU):
+        return _NO_GRU
     if one_mask(mask) is not None:
         return "the operator takes no mask"
     if layer._exported_state:

@@ -1,4 +1,4 @@
-"""Compute the layer for Keras on JAX: by ``lax.scan`` or the fused kernels, with any mask."""
+"""Compute the layers for Keras on JAX: by ``lax.scan`` or the fused kernels, with any mask."""
 
 import inspect
 
@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import keras
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.jax.fused_layer import fused_layer, lanes
-from lstm_impl.backends.jax.scan import scanned
-from lstm_impl.call import LSTMOutputs, State, Tensor
+from lstm_impl.backends.jax.fused_layer import compute_layer, lanes
+from lstm_impl.backends.jax.scan import scan_cell
+from lstm_impl.call import Outputs, States, Tensor
+from lstm_impl.cell import Cell
 from lstm_impl.keras.base import Weights
 from lstm_impl.keras.choice import LayerCall
 
@@ -56,14 +57,16 @@ def cummax(steps: Tensor) -> Tensor:
 
 
 def compute(
-    name: str, sequences: Tensor, state: State, weights: Weights, mask: Tensor | None
-) -> LSTMOutputs:
-    """Compute outputs ``[B, T, H]``, zero in masked steps, and the final h and c."""
+    name: str, cell: Cell, sequences: Tensor, states: States, weights: Weights, mask: Tensor | None
+) -> Outputs:
+    """Compute outputs ``[B, T, H]``, zero in masked steps, and the final states."""
     x = jnp.swapaxes(sequences, 0, 1)
     valid = None if mask is None else jnp.swapaxes(mask, 0, 1)
+    parameters = weights.parameters
     if name == FUSED:
-        y, h, c = fused_layer(x, *state, *weights, valid)
+        y, *last = compute_layer(cell, x, states, parameters, valid)
     else:
         steps = None if valid is None else valid[:, :, None]
-        y, h, c = scanned(x, state, weights, steps, name == BACKEND)
-    return LSTMOutputs(jnp.swapaxes(y, 0, 1), h, c)
+        scanned = scan_cell(cell, x, states, parameters, steps, preproject=name == BACKEND)
+        y, *last = scanned.flat
+    return Outputs(jnp.swapaxes(y, 0, 1), tuple(last))

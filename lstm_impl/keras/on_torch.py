@@ -1,18 +1,26 @@
-"""Compute the layer for Keras on PyTorch: by its own LSTM or the fused kernels, with any mask."""
+"""Compute the layers for Keras on PyTorch: by its own LSTM or GRU, or by the fused kernels.
+
+All of them take any mask.
+"""
 
 import keras
 import torch
 from torch.nn.utils import rnn
 
 from lstm_impl.backends.fused_cpu import c_interface, library
-from lstm_impl.backends.torch.fused_layer import fused_layer, is_forward_mode
-from lstm_impl.backends.torch.loop import layer_by_loop
-from lstm_impl.call import LSTMOutputs, State, Tensor
+from lstm_impl.backends.torch.fused_layer import (
+    compute_layer,
+    is_forward_mode,
+    select_operators,
+)
+from lstm_impl.backends.torch.loop import loop_layer
+from lstm_impl.call import Call, Outputs, States, Tensor
+from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.keras.base import Weights
 from lstm_impl.keras.choice import LayerCall
 
 BACKEND = "torch"
-"""PyTorch's own LSTM."""
+"""PyTorch's own LSTM and GRU."""
 
 FUSED, BINDING, load = "torch_fused_cpu", library.C, c_interface.kernels
 NAMES = (BACKEND, FUSED)
@@ -46,24 +54,27 @@ def cummax(steps: Tensor) -> Tensor:
 
 
 def compute(
-    name: str, sequences: Tensor, state: State, weights: Weights, mask: Tensor | None
-) -> LSTMOutputs:
-    """Compute outputs ``[B, T, H]``, zero in masked steps, and the final h and c."""
+    name: str, cell: Cell, sequences: Tensor, states: States, weights: Weights, mask: Tensor | None
+) -> Outputs:
+    """Compute outputs ``[B, T, H]``, zero in masked steps, and the final states."""
     # A stateful layer's state is a variable, assigned to before the gradient is computed.
-    h, c = (part.clone() for part in state)
+    states = tuple(part.clone() for part in states)
     valid = None if mask is None else mask.T
-    if is_forward_mode():  # oneDNN's LSTM has no forward mode, nor have the kernels
+    call = Call(sequences, states)
+    if is_forward_mode():  # neither oneDNN's LSTM nor the kernels have a forward mode
         cast = Weights(*(each.to(sequences.dtype) for each in weights))
-        return layer_by_loop(sequences, h, c, *cast, valid, batch_major=True)
+        return loop_layer(cell, call, cast.parameters, valid, batch_major=True)
     if name == FUSED:
-        return fused_layer(sequences, h, c, *weights, valid, batch_major=True)
+        operators = select_operators(cell)
+        y, *last = compute_layer(operators, call, weights.parameters, valid, batch_major=True)
+        return Outputs(y, tuple(last))
     if mask is not None:
-        return _packed(sequences, (h, c), weights, mask)
-    y, h, c = torch.lstm(sequences, (h[None], c[None]), *_arguments(weights), True)
-    return LSTMOutputs(y, h[0], c[0])
+        return _packed(cell, sequences, states, weights, mask)
+    y, *last = _call(cell, sequences, tuple(part[None] for part in states), weights, True)
+    return Outputs(y, tuple(part[0] for part in last))
 
 
-def _packed(x: Tensor, state: State, weights: Weights, mask: Tensor) -> LSTMOutputs:
+def _packed(cell: Cell, x: Tensor, states: States, weights: Weights, mask: Tensor) -> Outputs:
     """Move each sequence's valid steps to its front, in the order in which they are read, and their
     outputs back to their places. The state is kept in masked steps.
     """
@@ -76,21 +87,35 @@ def _packed(x: Tensor, state: State, weights: Weights, mask: Tensor) -> LSTMOutp
         enforce_sorted=False,
     )
     order, back = packed.sorted_indices, packed.unsorted_indices
-    start = tuple(part[None, order] for part in state)
-    data, *last = torch.lstm(packed.data, packed.batch_sizes, start, *_arguments(weights))
+    start = tuple(part[None, order] for part in states)
+    data, *last = _call(cell, packed.data, start, weights, packed.batch_sizes)
     made = rnn.PackedSequence(data, packed.batch_sizes, order, back)
     y, _ = rnn.pad_packed_sequence(made, batch_first=True, total_length=x.shape[1])
     y = y.gather(1, torch.argsort(front, dim=1)[:, :, None].expand_as(y))
     some = (lengths > 0)[:, None]
-    pairs = zip(last, state, strict=True)
-    h, c = (torch.where(some, each[0, back], before) for each, before in pairs)
-    return LSTMOutputs(torch.where(mask[:, :, None], y, torch.zeros_like(y)), h, c)
+    pairs = zip(last, states, strict=True)
+    after = tuple(torch.where(some, each[0, back], before) for each, before in pairs)
+    return Outputs(torch.where(mask[:, :, None], y, torch.zeros_like(y)), after)
 
 
-def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:
-    """Return PyTorch's arguments after input and state, for one layer in one direction."""
-    *matrices, bias = weights
-    # The gates are in the same order.
-    parameters = [*(each.t().contiguous() for each in matrices), bias, torch.zeros_like(bias)]
+def _call(
+    cell: Cell, x: Tensor, states: States, weights: Weights, how: Tensor | bool
+) -> tuple[Tensor, ...]:
+    """Call PyTorch's own function for one layer in one direction.
+
+    how: True for sequences that are batch-major, or the batch sizes of packed ones.
+    """
+    kernel, recurrent_kernel, *biases = weights.parameters
+    # The gates are in the same order. Where the cell has one bias, PyTorch's second one is zero.
+    parameters = [kernel.t().contiguous(), recurrent_kernel.t().contiguous(), *biases]
+    if len(biases) == 1:
+        parameters.append(torch.zeros_like(biases[0]))
+    compute, given = (torch.lstm, states) if cell == DEFAULT else (torch.gru, states[0])
     keeps_for_gradient = torch.is_grad_enabled()
-    return parameters, True, 1, 0.0, keeps_for_gradient, False
+    arguments = parameters, True, 1, 0.0, keeps_for_gradient, False
+    made: tuple[Tensor, ...]
+    if isinstance(how, bool):
+        made = compute(x, given, *arguments, how)
+    else:
+        made = compute(x, how, given, *arguments)
+    return made

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import lstm_impl.keras.choice as choice
 from lstm_impl.call import Step
-from lstm_impl.keras.base import BackendLSTM, forget_traces
+from lstm_impl.keras.base import BackendLayer, forget_traces
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
-from lstm_impl.keras.layer import LSTM
+from lstm_impl.keras.layer import TensorFlowLayer
 from lstm_impl.proof import comparison
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, UnsupportedError
@@ -93,14 +93,14 @@ def tune(
     return found
 
 
-def _to_choose(model: Any) -> list[LSTM]:
+def _to_choose(model: Any) -> list[TensorFlowLayer]:
     # Also those in wrappers and nested models.
     inside = model._flatten_layers() if isinstance(model, keras.Layer) else ()
-    layers = [each for each in inside if isinstance(each, LSTM) and each.backend == AUTO]
+    layers = [each for each in inside if isinstance(each, TensorFlowLayer) and each.backend == AUTO]
     if not layers:
         raise ValueError(
-            "the model has no lstm_impl.keras.LSTM with backend='auto'; keras.layers.LSTM and "
-            "layers with a named backend have nothing to choose"
+            "the model has no lstm_impl.keras.LSTM or GRU with backend='auto'; Keras's own layers "
+            "and layers with a named backend have nothing to choose"
         )
     for layer in layers:
         if not layer.built:
@@ -109,7 +109,7 @@ def _to_choose(model: Any) -> list[LSTM]:
 
 
 def request(
-    layer: LSTM, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
+    layer: TensorFlowLayer, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
 ) -> tuple[TuningRequest, str, list[str]]:
     """Return the request for a layer in one mode, the rule's pick, and the backends to race."""
     arguments = layer._arguments()
@@ -130,7 +130,7 @@ def request(
 
 
 def enter(
-    layer: LSTM, question: TuningRequest, names: Sequence[str]
+    layer: TensorFlowLayer, question: TuningRequest, names: Sequence[str]
 ) -> tuple[dict[str, Step], dict[str, str]]:
     """Return steps of clones that compute what Keras's layer does, and why others do not race."""
     arguments, work = layer._arguments(), question.workload
@@ -171,19 +171,19 @@ PARAMETERS = ("dlayer0.forward.kernel", "dlayer0.forward.recurrent", "dlayer0.fo
 """The gradients of a Keras layer's variables, by the names that bounds are known under."""
 
 
-def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
+def clone(layer: TensorFlowLayer, backend: str, **changed: Any) -> TensorFlowLayer:
     """Return the same layer computed by ``backend``, with arguments ``changed``."""
     alone = {"name": None, "stateful": False, "return_state": False}
     # Also what an accelerated layer leaves out of a file.
-    config = BackendLSTM.get_config(layer) | alone | {"backend": backend} | changed
-    made: LSTM = type(layer).from_config(config)
+    config = BackendLayer.get_config(layer) | alone | {"backend": backend} | changed
+    made: TensorFlowLayer = type(layer).from_config(config)
     made.build((None, None, features(layer)))
     made.set_weights(layer.get_weights())
     made.supports_masking = True  # or Keras 3.16 warns of each mask that it is given
     return made
 
 
-def features(layer: LSTM) -> int:
+def features(layer: TensorFlowLayer) -> int:
     """Return the features that a built layer reads."""
     return int(layer.cell.kernel.shape[0])
 
@@ -210,7 +210,7 @@ def _trained(layer: Any, x: Any, mask: Any, flow: Callable[[Any], Any]) -> tuple
     return y, tape.gradient(y, wanted, output_gradients=flow(y))
 
 
-def layer_step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
+def layer_step(layer: TensorFlowLayer, x: Any, mask: Any, training: bool) -> Step:
     """Return the step to time: a traced call of the layer on ``x [B, T, in]``, sizes known."""
     given = (x,) if mask is None else (x, mask)
 

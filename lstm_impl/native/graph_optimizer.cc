@@ -191,6 +191,7 @@ struct FusedCall {
     attributes["row"].set_i(0);
     attributes["reverse"].set_b(body.reverse);
     attributes["batch_major"].set_b(body.batch_major);
+    attributes["cell"].set_i(body.cell);
     return true;
   }
 
@@ -224,7 +225,7 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
     try {
       const Calls found = calls(item);
       if (found.empty()) {
-        return absl::AbortedError("the graph calls no LSTM layer of this library");
+        return absl::AbortedError("the graph calls no recurrent layer of this library");
       }
       GraphDef made = with_ops(item.graph, found);
       graph->Swap(&made);

@@ -56,27 +56,35 @@ def bases() -> list[Any]:
     """Return graphs of several kinds of layers, and the names of their input and output."""
     import tensorflow as tf
 
-    kinds = ((False, False, False), (True, False, True), (False, True, True), (True, True, False))
+    kinds = (
+        *((False, False, False, "lstm"), (True, False, True, "lstm")),
+        *((False, True, True, "lstm"), (True, True, False, "lstm")),
+        *((True, False, False, "gru"), (False, True, True, "gru_reset_before")),
+    )
     spec = tf.TensorSpec([None, None, FEATURES], tf.float32)
     made = []
-    for masked, reverse, batch_major in kinds:
-        concrete = tf.function(
-            model(masked, reverse, batch_major), input_signature=[spec], autograph=False
-        ).get_concrete_function()
+    for kind in kinds:
+        function = tf.function(model(*kind), input_signature=[spec], autograph=False)
+        concrete = function.get_concrete_function()
         (fed,), (read,) = concrete.inputs, concrete.outputs
         made.append((concrete.graph.as_graph_def(), fed.name, read.name))
     return made
 
 
-def model(masked: bool, reverse: bool, batch_major: bool) -> Callable[[Any], Any]:
-    """Return a function that calls a layer with constant weights."""
+def model(masked: bool, reverse: bool, batch_major: bool, cell: str) -> Callable[[Any], Any]:
+    """Return a function that calls a layer of a cell with constant weights."""
     import tensorflow as tf
 
-    from lstm_impl.keras.layer import portable_function
+    from lstm_impl.cell import get_cell
+    from lstm_impl.keras.layer import PortableSizes, portable_function
 
-    layer = portable_function(tf.float32, reverse, batch_major, masked)
+    own = get_cell(cell)
+    sizes = PortableSizes(None, FEATURES, UNITS)
+    layer = portable_function(tf.float32, reverse, batch_major, masked, sizes, cell=own)
     draw = np.random.default_rng(0).standard_normal
-    shapes = ((FEATURES, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,))
+    columns = len(own.gates) * UNITS
+    bias = (2, columns) if "recurrent_bias" in own.parameters else (columns,)
+    shapes = ((FEATURES, columns), (UNITS, columns), bias)
     weights = [(draw(shape) * 0.3).astype(np.float32) for shape in shapes]
 
     def run(x: Any) -> Any:
@@ -89,7 +97,9 @@ def model(masked: bool, reverse: bool, batch_major: bool) -> Callable[[Any], Any
             padding = tf.transpose(valid) if batch_major else valid
         y, h, c = layer(x, state, -state, *map(tf.constant, weights), padding)
         axes = tf.reduce_sum(y, axis=[0, 1])
-        return tf.identity(axes + tf.reduce_sum(h + 2.0 * c, axis=[0, 1]))
+        # c of a GRU is empty, and adds nothing.
+        total = tf.reduce_sum(h, axis=[0, 1]) + 2.0 * tf.reduce_sum(c, axis=[0, 1])
+        return tf.identity(axes + total)
 
     return run
 

@@ -8,10 +8,10 @@ timesteps by their inputs after its loop. The equations are those of ``cell.GRU`
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from lstm_impl.backends.tensorflow.backend import FirstSteps
-from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.call import Tensor, Tensors
 
 Arrays = tuple[Tensor, ...]
 
@@ -30,36 +30,7 @@ class ScanOverTime(Protocol):
         """Return the last carry, and the outputs stacked over time."""
 
 
-def gru_layer(
-    scan: ScanOverTime,
-    call: Call,
-    parameters: Tensors,
-    mask: Tensor | None,
-    reverse: bool,
-    first: FirstSteps | None = None,
-) -> Outputs:
-    """Compute outputs ``[T, B, H]`` and the final state ``[B, H]``, in a tuple.
-
-    call: x ``[T, B, in]`` and the state ``[B, H]``. parameters: those of a cell with one bias
-    compute the form of the paper, those of a cell with two have ``reset_after``. mask: bool
-    ``[T, B, 1]``, false on padding, or None. first: where sequences start over, if they do.
-    """
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def layer(x: Tensor, h0: Tensor, *own: Tensor) -> tuple[Any, Callable[..., Any]]:
-        y, last, kept = _forward(scan, x, h0, own, mask, reverse, first)
-
-        def backward(dy: Tensor, dlast: Tensor) -> Any:
-            return _backward(scan, x, h0, own, mask, reverse, first, kept, (dy, dlast))
-
-        return (y, last), backward
-
-    y, last = layer(call.x, *call.states, *parameters)
-    return Outputs(y, (last,))
-
-
-def _forward(
+def forward_gru(
     scan: ScanOverTime,
     x: Tensor,
     h0: Tensor,
@@ -68,7 +39,29 @@ def _forward(
     reverse: bool,
     first: FirstSteps | None,
 ) -> tuple[Tensor, Tensor, Arrays]:
-    """Return outputs, the final state, and r, z, n, the candidate's recurrence and the states."""
+    """Compute a layer, and keep what its gradients need.
+
+    Parameters
+    ----------
+    scan
+        Runs a step over time.
+    x, h0
+        The input ``[T, B, in]`` and the initial state ``[B, H]``.
+    own
+        The parameters: those of a cell with one bias compute the form of the paper, those of a cell
+        with two have ``reset_after``.
+    mask
+        Bool ``[T, B, 1]``, false on padding, or None.
+    reverse
+        Whether steps are read from the last to the first.
+    first
+        Where sequences start over, if they do.
+
+    Returns
+    -------
+    The outputs ``[T, B, H]``, the final state ``[B, H]``, and of each step r, z, n, the candidate's
+    part of the recurrence and the state.
+    """
     import tensorflow as tf
 
     kernel, recurrent_kernel, bias, *second = own
@@ -101,7 +94,7 @@ def _forward(
     return y, last, kept
 
 
-def _backward(
+def backward_gru(
     scan: ScanOverTime,
     x: Tensor,
     h0: Tensor,
@@ -112,7 +105,11 @@ def _backward(
     kept: Arrays,
     upstream: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of x, h0 and each parameter."""
+    """Return the gradients of x, h0 and each parameter.
+
+    kept: what ``forward_gru`` kept. upstream: the gradients of the outputs and the final state. The
+    other arguments are those of ``forward_gru``.
+    """
     import tensorflow as tf
 
     kernel, recurrent_kernel, _, *second = own

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.backends.tensorflow.backend import FirstSteps, PaddingMask, TensorFlowBackend
-from lstm_impl.backends.tensorflow.gru_gradient import gru_layer
-from lstm_impl.call import Call, LSTMOutputs, Outputs, Tensor, Tensors, Upstream
-from lstm_impl.cell import DEFAULT, GRU, Cell, Operations
+from lstm_impl.backends.tensorflow.gru_gradient import backward_gru, forward_gru
+from lstm_impl.call import Call, Outputs, States, Tensor, Tensors, Upstream
+from lstm_impl.cell import DEFAULT, GRU, Cell, Operations, Recurrence
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -21,15 +21,27 @@ StepFunction = Callable[[Carry, Slices], tuple[Carry, Slices]]
 
 
 class LayerInputs(NamedTuple):
-    """A layer's inputs that have gradients, or these gradients: x ``[T, B, in]``, h and c
-    ``[B, H]``, kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias ``[4H]``."""
+    """Hold the inputs of a layer that have gradients, or these gradients.
+
+    x: ``[T, B, in]``. states: ``[B, H]`` each, in the order of ``Cell.states``. parameters: kernel
+    ``[in, G*H]``, recurrent kernel ``[H, G*H]`` and bias ``[G*H]``, and the second bias of a cell
+    that has two.
+    """
 
     x: Tensor
-    h: Tensor
-    c: Tensor
-    kernel: Tensor
-    recurrent_kernel: Tensor
-    bias: Tensor
+    states: States
+    parameters: tuple[Tensor, ...]
+
+    @property
+    def flat(self) -> tuple[Tensor, ...]:
+        """The input, each state and each parameter, one after the other."""
+        return (self.x, *self.states, *self.parameters)
+
+    @classmethod
+    def from_flat(cls, tensors: Tensors, cell: Cell) -> LayerInputs:
+        """Make the inputs of a layer of ``cell`` from tensors in the order of ``flat``."""
+        end = 1 + len(cell.states)
+        return cls(tensors[0], tuple(tensors[1:end]), tuple(tensors[end:]))
 
 
 class LoopBackend(TensorFlowBackend, abc.ABC):
@@ -78,16 +90,14 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         # In reverse the state does not change before the first valid step: x is not copied.
         mask = None if padding is None else padding.mask
         first = FirstSteps.of(call, mask, reverse)
-        if "hoisted" in self.options and isinstance(cell, GRU):
-            return gru_layer(self.scan, call, parameters, mask, reverse, first)
         if "hoisted" in self.options:
-            given = LayerInputs(call.x, *call.states, *parameters)
-            return self._hoisted_layer(given, mask, reverse, first)
+            given = LayerInputs(call.x, tuple(call.states), tuple(parameters))
+            return self._hoisted_layer(given, mask, reverse, first, cell)
         import tensorflow as tf
 
         x, initial = call.x, call.states
         kernel, recurrent_kernel, bias, *second = parameters
-        recurrence = make_recurrence([recurrent_kernel, *second])
+        recurrence = self.make_recurrence([recurrent_kernel, *second], cell)
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
 
@@ -107,25 +117,34 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         states, (y,) = self.scan(step, initial, sequences, initial[:1], reverse)
         return Outputs(y, states)
 
+    def make_recurrence(self, recurrent: Tensors, cell: Cell) -> Recurrence:
+        """Return the product with the recurrent kernel that the equations of ``cell`` call."""
+        return make_recurrence(recurrent)
+
     # -- the hand-written gradient
 
     def _hoisted_layer(
-        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, first: FirstSteps | None
+        self,
+        inputs: LayerInputs,
+        mask: Tensor | None,
+        reverse: bool,
+        first: FirstSteps | None,
+        cell: Cell,
     ) -> Outputs:
         import tensorflow as tf
 
         @tf.custom_gradient
         def layer(*inputs: Tensor) -> tuple[Any, Callable[..., Any]]:
-            given = LayerInputs(*inputs)
-            outputs, residuals = self.forward_with_residuals(given, mask, reverse, first)
+            given = LayerInputs.from_flat(inputs, cell)
+            outputs, residuals = self.forward_with_residuals(given, mask, reverse, first, cell)
 
             def backward(dy: Tensor, *dstates: Tensor) -> Any:
-                how = given, mask, reverse, Upstream(dy, dstates), first
-                return tuple(self.backward_from_residuals(residuals, *how))
+                how = given, mask, reverse, Upstream(dy, dstates), first, cell
+                return self.backward_from_residuals(residuals, *how).flat
 
             return outputs.flat, backward
 
-        return Outputs.from_flat(layer(*inputs))
+        return Outputs.from_flat(layer(*inputs.flat))
 
     def forward_with_residuals(
         self,
@@ -133,12 +152,20 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         mask: Tensor | None,
         reverse: bool,
         first: FirstSteps | None = None,
+        cell: Cell = DEFAULT,
     ) -> tuple[Outputs, Slices]:
-        """Compute the outputs, and what the backward pass needs of each step: the gates i, f, g and
-        o, separate as they are used, and the hidden and the cell state."""
+        """Compute the outputs, and what the backward pass needs of each step.
+
+        Of an LSTM these are the gates i, f, g and o, separate as they are used, and the hidden and
+        the cell state. Of a GRU see ``forward_gru``.
+        """
         import tensorflow as tf
 
-        x, h0, c0, kernel, recurrent_kernel, bias = inputs
+        if isinstance(cell, GRU):
+            x, (h0,), parameters = inputs
+            y, last, kept = forward_gru(self.scan, x, h0, parameters, mask, reverse, first)
+            return Outputs(y, (last,)), kept
+        x, (h0, c0), (kernel, recurrent_kernel, bias) = inputs
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             h, c = carry if first is None else first.begin(slices[-1], carry, (h0, c0))
@@ -163,11 +190,17 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         reverse: bool,
         upstream: Upstream,
         first: FirstSteps | None = None,
+        cell: Cell = DEFAULT,
     ) -> LayerInputs:
         """Compute the gradient of each input."""
         import tensorflow as tf
 
-        x, h0, c0, kernel, recurrent_kernel, _ = inputs
+        if isinstance(cell, GRU):
+            x, (h0,), parameters = inputs
+            flow = upstream.dy, upstream.dstates[0]
+            how = x, h0, parameters, mask, reverse, first
+            return LayerInputs.from_flat(backward_gru(self.scan, *how, residuals, flow), cell)
+        x, (h0, c0), (kernel, recurrent_kernel, _) = inputs
         dy, (dh, dc) = upstream
         *gates, hidden, cells = residuals
         hidden_before = shift(hidden, h0, reverse)
@@ -215,11 +248,12 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         flat = tf.reshape(dz, [-1, dz.shape[-1]])
         return LayerInputs(
             tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(x)),
-            dh0,
-            dc0,
-            tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), flat, transpose_a=True),
-            tf.matmul(tf.reshape(hidden_before, [-1, h0.shape[-1]]), flat, transpose_a=True),
-            tf.reduce_sum(flat, axis=0),
+            (dh0, dc0),
+            (
+                tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), flat, transpose_a=True),
+                tf.matmul(tf.reshape(hidden_before, [-1, h0.shape[-1]]), flat, transpose_a=True),
+                tf.reduce_sum(flat, axis=0),
+            ),
         )
 
 
@@ -229,12 +263,16 @@ def _present(*tensors: Tensor | None) -> Slices:
 
 
 def by_loop(
-    backend: LoopBackend, inputs: LayerInputs, mask: Tensor | None, reverse: bool
-) -> LSTMOutputs:
+    backend: LoopBackend,
+    inputs: LayerInputs,
+    mask: Tensor | None,
+    reverse: bool,
+    cell: Cell = DEFAULT,
+) -> Outputs:
     """Compute one layer by a loop, which takes any mask ``[T, B, 1]``."""
-    x, h, c, *parameters = inputs
     padding = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
-    return LSTMOutputs(*backend.layer(Call(x, (h, c)), parameters, padding, reverse).flat)
+    call = Call(inputs.x, inputs.states)
+    return backend.layer(call, inputs.parameters, padding, reverse, cell)
 
 
 def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Test ``lstm_impl.keras.LSTM`` for Keras on JAX or PyTorch, in a process of its own.
+"""Test ``lstm_impl.keras.LSTM`` and ``GRU`` for Keras on JAX or PyTorch, in a process of its own.
 
 ``test_elsewhere.py`` runs this file in a process for each of the two, since Keras has one backend a
 process. The results of Keras on that backend are the specification: outputs, gradients and kept
@@ -19,6 +19,7 @@ import lstm_impl.keras
 from lstm_impl import UnsupportedError
 from lstm_impl.availability import AVAILABLE, Availability
 from lstm_impl.backends.fused_cpu import library
+from lstm_impl.cell import get_cell
 from lstm_impl.keras import base, elsewhere
 from lstm_impl.keras.choice import Arguments, LayerCall
 from lstm_impl.registry import get_backend
@@ -51,18 +52,41 @@ AXES: dict[str, list[Any]] = {
     "mask": list(MASKS),
     **ARGUMENTS,
     "dtype": ["float32", "float64"] if THEIRS == "torch" else ["float32"],
+    "cell": ["lstm", "gru", "gru_reset_before"],
 }
-ROWS = [{**row, "dtype": "float32"} if "fused" in row["backend"] else row for row in pairwise(AXES)]
+
+
+def refusal(row: dict[str, Any]) -> str:
+    """Return why the named backend of a row cannot compute it, or an empty string."""
+    if row.get("backend", "auto") == "auto" or "cell" not in row:
+        return ""
+    return elsewhere.obstacle(row["backend"], Arguments(UNITS, cell=get_cell(row["cell"])))
+
+
+def can_be_computed(row: dict[str, Any]) -> bool:
+    """Return whether the backend computes the cell of a row, and Keras itself the type of it."""
+    # Keras computes this one in float32.
+    wide = row.get("cell") == "gru_reset_before" and row.get("dtype") == "float64"
+    return not refusal(row) and not wide
+
+
+ROWS = [
+    {**row, "dtype": "float32"} if "fused" in row["backend"] else row
+    for row in pairwise(AXES, can_be_computed)
+]
 
 
 def random(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def pair(backend: str, **arguments: Any) -> tuple[Any, Any]:
+def pair(backend: str, cell: str = "lstm", **arguments: Any) -> tuple[Any, Any]:
     """Return our layer and Keras's with the same weights."""
-    theirs = keras.layers.LSTM(**arguments)
-    ours = lstm_impl.keras.LSTM(**arguments, backend=backend)
+    kinds: tuple[Any, Any] = keras.layers.LSTM, lstm_impl.keras.LSTM
+    if cell != "lstm":
+        kinds = keras.layers.GRU, lstm_impl.keras.GRU
+        arguments["reset_after"] = cell == "gru"
+    theirs, ours = kinds[0](**arguments), kinds[1](**arguments, backend=backend)
     for layer in (theirs, ours):
         layer.build((BATCH, TIMESTEPS, FEATURES))
     ours.set_weights(theirs.get_weights())
@@ -80,7 +104,10 @@ def results(layer: Any, row: dict[str, Any]) -> list[Array]:
         "training": True,
         "mask": None if mask is None else np.array([list(each) for each in mask]) == "1",
     }
-    state = [random(BATCH, UNITS, seed=seed) for seed in (1, 2)] if row["initial_state"] else None
+    state = None
+    if row["initial_state"]:
+        count = len(keras.tree.flatten(layer.cell.state_size))
+        state = [random(BATCH, UNITS, seed=seed) for seed in range(1, 1 + count)]
     call = by_torch if THEIRS == "torch" else by_jax
     return [each for _ in range(2) for each in call(layer, state, keywords)]
 
@@ -133,8 +160,17 @@ def test_layer_equals_keras_on_this_backend(row: dict[str, Any]) -> None:
         assert mine.dtype == wanted.dtype
         np.testing.assert_allclose(mine, wanted, rtol=2e-5, atol=2e-6)
     (picked,) = {choice.backend for _, choice in ours.explain().choices}
-    auto = "torch" if row["dtype"] == "float64" else PICKED
-    assert picked == (auto if row["backend"] == "auto" else row["backend"])
+    assert picked == (auto_choice(row) if row["backend"] == "auto" else row["backend"])
+
+
+def auto_choice(row: dict[str, Any]) -> str:
+    """Return what ``auto`` takes for the training step of a row."""
+    if row["dtype"] == "float64":
+        return "torch"
+    if PICKED == "keras" or not refusal({**row, "backend": PICKED}):
+        return PICKED
+    can = THEIRS == "torch" and not refusal({**row, "backend": "torch"})
+    return "torch" if can else "keras"
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -218,27 +254,32 @@ def test_forward_mode_of_torch_agrees_with_the_gradient(way: str, name: str, mas
 
 @pytest.mark.skipif(PICKED == "keras", reason="the kernels are unavailable here")
 @pytest.mark.parametrize(
-    ("units", "expected"), [(UNITS, "bfloat16"), (190, "float32")], ids=["small", "large"]
+    ("units", "expected"), [(UNITS, "bfloat16"), (220, "float32")], ids=["small", "large"]
 )
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_mixed_layer_inside_a_mixed_model_reads_large_weights_as_they_are(
-    units: int, expected: str, monkeypatch: pytest.MonkeyPatch
+    units: int, expected: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    fused_layer = elsewhere._computing.fused_layer
+    compute_layer = elsewhere._computing.compute_layer
 
-    def remembering(x: Any, h: Any, c: Any, *weights: Any, **how: Any) -> Any:
-        read.extend(keras.backend.standardize_dtype(each.dtype) for each in weights[:3])
-        return fused_layer(x, h, c, *weights, **how)
+    def remembering(*given: Any, **how: Any) -> Any:
+        weights = given[2] if THEIRS == "torch" else given[3]
+        read.extend(keras.backend.standardize_dtype(each.dtype) for each in weights)
+        return compute_layer(*given, **how)
 
-    monkeypatch.setattr(elsewhere._computing, "fused_layer", remembering)
-    layer = lstm_impl.keras.LSTM(units, backend=NAMES[-1], dtype="mixed_bfloat16")
+    monkeypatch.setattr(elsewhere._computing, "compute_layer", remembering)
+    ours = getattr(lstm_impl.keras, kind)
+    layer = ours(units, backend=NAMES[-1], dtype="mixed_bfloat16")
     # A model in mixed precision has an autocast scope of its own around the layer.
     model = keras.Sequential([keras.Input((TIMESTEPS, FEATURES)), layer])
     model.dtype_policy = "mixed_bfloat16"
     x = random(BATCH, TIMESTEPS, FEATURES)
     y = model(x)
-    assert read == 3 * [expected]
-    wide = keras.layers.LSTM(units)
+    count = len(read)
+    assert read == count * [expected]
+    assert count == (3 if kind == "LSTM" else 4)
+    wide = getattr(keras.layers, kind)(units)
     wide.build(x.shape)
     wide.set_weights(layer.get_weights())
     found, wanted = (
@@ -250,7 +291,7 @@ def test_mixed_layer_inside_a_mixed_model_reads_large_weights_as_they_are(
     model.compile("sgd", "mse")
     before = layer.get_weights()
     model.train_on_batch(x, random(BATCH, units, seed=1))
-    assert read[:3] == 3 * ["float32" if THEIRS == "jax" else expected]
+    assert read[:count] == count * ["float32" if THEIRS == "jax" else expected]
     for old, new in zip(before, layer.get_weights(), strict=True):
         assert new.dtype == np.float32
         assert np.abs(new - old).max() > 0

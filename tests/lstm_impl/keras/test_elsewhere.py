@@ -24,8 +24,9 @@ OURS = """\
 import keras, lstm_impl.keras
 from keras.src import layers
 layers.LSTM = lstm_impl.keras.LSTM
+layers.GRU = lstm_impl.keras.GRU
 """
-"""What makes Keras's own tests of its layer tests of ours."""
+"""What makes Keras's own tests of its layers tests of ours."""
 
 
 def run_in_process(backend: str, *arguments: str, more: dict[str, str] | None = None) -> int:
@@ -50,17 +51,20 @@ def test_layer_compiled_by_jax_equals_keras() -> None:
 
 
 @pytest.mark.parametrize("backend", [JAX, TENSORFLOW, "torch"])
-def test_layer_passes_the_tests_of_keras(backend: str, tmp_path: Path) -> None:
+def test_layers_pass_the_tests_of_keras(backend: str, tmp_path: Path) -> None:
     spec = importlib.util.find_spec("keras")
     if spec is None or spec.origin is None:
         pytest.skip("keras is not installed")
-    tests = Path(spec.origin).parent / "src" / "layers" / "rnn" / "lstm_test.py"
-    if not tests.exists():
-        pytest.skip(f"this Keras comes without {tests.name}")
+    folder = Path(spec.origin).parent / "src" / "layers" / "rnn"
+    tests = [folder / "lstm_test.py", folder / "gru_test.py"]
+    for each in tests:
+        if not each.exists():
+            pytest.skip(f"this Keras comes without {each.name}")
     (tmp_path / "ours_as_keras.py").write_text(OURS)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    arguments = ["-p", "ours_as_keras", "--rootdir", str(tmp_path), "-c", os.devnull, str(tests)]
-    assert run_in_process(backend, *arguments, more={"PYTHONPATH": path}) >= 5
+    how = ["-p", "ours_as_keras", "--rootdir", str(tmp_path), "-c", os.devnull]
+    arguments = [*how, *map(str, tests)]
+    assert run_in_process(backend, *arguments, more={"PYTHONPATH": path}) >= 10
 
 
 def test_import_on_unsupported_keras_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,9 @@ def results(layer: Any, row: Row) -> list[npt.NDArray[Any]]:
     x = tf.constant(random(BATCH, TIMESTEPS, FEATURES), dtype)
     state = []
     if row["initial_state"]:
-        state = [tf.constant(random(BATCH, UNITS, seed=seed), dtype) for seed in (1, 2)]
+        # Of two states, or of one in a GRU.
+        seeds = range(1, 1 + len(tf.nest.flatten(layer.cell.state_size)))
+        state = [tf.constant(random(BATCH, UNITS, seed=seed), dtype) for seed in seeds]
     mask = make_mask(row["mask"])
     masks = [] if mask is None else [tf.constant(mask)]
 

@@ -61,6 +61,28 @@ def test_accelerated_model_is_converted_like_the_original() -> None:
     close(run(content, x)[0], model.predict_on_batch(x))
 
 
+def test_each_gru_becomes_a_loop_with_the_reason_and_outputs_stay() -> None:
+    x = keras.Input((4, 3))
+    y = layers.LSTM(3, return_sequences=True, name="lstm")(x)
+    y = layers.GRU(3, return_sequences=True, name="after")(y)
+    y = layers.Bidirectional(layers.GRU(2, reset_after=False, return_sequences=True, name="two"))(y)
+    model = keras.Model(x, layers.RNN(layers.GRUCell(2), name="cells")(y))
+    batch = draw(1, 4, 3)
+    expected = model.predict_on_batch(batch)
+    for change in (lambda: None, lambda: accelerate(model, print_fn=None)):
+        change()
+        kinds = [type(each) for each in model._flatten_layers()]
+        lines: list[str] = []
+        content = export_litert(model, print_fn=lines.append)
+        assert sorted(line.partition(": ")[2] for line in lines) == [
+            litert_fused.OPERATOR,
+            *4 * ["a WHILE loop, because LiteRT has no operator for a GRU"],
+        ]
+        assert litert.operators(content)["WHILE"] == 4
+        close(run(content, batch)[0], expected)
+        assert [type(each) for each in model._flatten_layers()] == kinds
+
+
 class Doubled(keras.layers.LSTM):  # type: ignore[misc, name-defined]  # Keras has no types
     def inner_loop(self, *given: Any, **more: Any) -> Any:
         last, outputs, states = super().inner_loop(*given, **more)

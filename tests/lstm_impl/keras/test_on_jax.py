@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, reference
+from lstm_impl import LSTMSpec, LSTMWeights, get_backend, reference
 
 jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")
 if importlib.util.find_spec("tensorflow") is None and os.environ.get("KERAS_BACKEND") != "jax":
@@ -15,6 +15,7 @@ if importlib.util.find_spec("tensorflow") is None and os.environ.get("KERAS_BACK
 
 from lstm_impl.availability import AVAILABLE, UnavailableError  # noqa: E402
 from lstm_impl.backends.fused_cpu import library  # noqa: E402
+from lstm_impl.cell import CELLS, Cell  # noqa: E402
 from lstm_impl.keras import base, on_jax  # noqa: E402
 from lstm_impl.keras.choice import LayerCall  # noqa: E402
 
@@ -22,21 +23,33 @@ MASKS = np.array([list(row) for row in ("11111", "11000", "00111", "01001", "000
 """Full, padded on the right, on the left, with gaps, and empty."""
 
 
+SERVED = [
+    (name, cell)
+    for name in on_jax.NAMES
+    for cell in CELLS.values()
+    if not get_backend(name).cell_refusal(LSTMSpec(3, 4, cell=cell))
+]
+
+
 @pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("name", on_jax.NAMES)
-def test_masked_step_keeps_state_and_has_no_output(name: str, masked: bool) -> None:
-    spec, rng = LSTMSpec(3, 4, dtype="float64"), np.random.default_rng(0)
+@pytest.mark.parametrize(("name", "cell"), SERVED, ids=str)
+def test_masked_step_keeps_state_and_has_no_output(name: str, cell: Cell, masked: bool) -> None:
+    spec, rng = LSTMSpec(3, 4, dtype="float64", cell=cell), np.random.default_rng(0)
     mask, weights = MASKS if masked else np.ones_like(MASKS), LSTMWeights.random(spec)
-    x, (h, c) = rng.standard_normal((*mask.shape, 3)), rng.standard_normal((2, len(mask), 4))
-    y, h_last, c_last = jax.jit(functools.partial(on_jax.compute, name))(
-        x, (h, c), base.Weights(*weights.layers[0][0]), mask if masked else None
+    x = rng.standard_normal((*mask.shape, 3))
+    states = tuple(rng.standard_normal((len(cell.states), len(mask), 4)))
+    kernel, recurrent_kernel, *biases = weights.layers[0][0]
+    bias = biases[0] if len(biases) == 1 else np.stack(biases)
+    y, last = jax.jit(functools.partial(on_jax.compute, name, cell))(
+        x, states, base.Weights(kernel, recurrent_kernel, bias), mask if masked else None
     )
     for row, valid in enumerate(mask):
-        expected, state = np.zeros((5, 1, 4)), LSTMState(h[None, [row]], c[None, [row]])
+        expected = np.zeros((5, 1, 4))
+        state = cell.state_type(*(each[None, [row]] for each in states))
         if valid.any():
             own = x[row, valid][:, None]
             expected[valid], state = reference.forward(spec, weights, own, state)
-        for found, right in ((y, expected[:, 0]), (h_last, state.h), (c_last, state.c)):
+        for found, right in zip((y, *last), (expected[:, 0], *state), strict=True):
             np.testing.assert_allclose(found[row], np.squeeze(right), atol=1e-6)
 
 

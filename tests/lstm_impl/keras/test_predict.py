@@ -38,6 +38,8 @@ def made(layers: Any = ()) -> Any:
     for number in layers:
         lstm = keras.layers.LSTM(3, return_sequences=True, stateful=number == 0)
         y = (lstm, keras.layers.Bidirectional(lstm), keras.layers.Dense(4))[number](y)
+    if layers:
+        y = keras.layers.GRU(3, return_sequences=True, reset_after=layers[0] == 0)(y)
     every, *state = keras.layers.LSTM(4, return_sequences=True, return_state=True)(y)
     return keras.Model(x, {"y": every, "states": (state, state[0]), "recalled": Recall()(x)})
 
