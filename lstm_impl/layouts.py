@@ -131,6 +131,26 @@ def from_basic_cell(kernel: FloatArray, bias: FloatArray, forget_bias: float = 1
     return LayerWeights(both[:inputs], both[inputs:], _gates(bias, 0, 2, 1, 3))
 
 
+# -- the 2016 GRUCell, which has the form of the paper: a kernel [in + H, 2H] and a bias [2H] of the
+#    gates r and z, a kernel [in + H, H] and a bias [H] of the candidate.
+
+
+def legacy_gru_cell(cell: LayerWeights) -> list[FloatArray]:
+    """Return the gates' kernel and bias, then those of the candidate, of a 2016 GRUCell."""
+    units = len(cell.recurrent_kernel)
+    both = np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0)
+    kernels, biases = (np.split(each, [2 * units], axis=-1) for each in (both, cell.bias))
+    return [kernels[0], biases[0], kernels[1], biases[1]]
+
+
+def from_legacy_gru_cell(arrays: Sequence[FloatArray]) -> LayerWeights:
+    """Return canonical weights of a 2016 GRUCell, or their gradients."""
+    gates, gates_bias, candidate, candidate_bias = arrays
+    both = np.concatenate([gates, candidate], axis=-1)
+    kernel, recurrent_kernel = np.split(both, [len(both) - len(candidate_bias)], axis=0)
+    return LayerWeights(kernel, recurrent_kernel, np.append(gates_bias, candidate_bias))
+
+
 def _gates(array: FloatArray, *order: int) -> FloatArray:
     """Return a copy with the gates of the last axis in another order."""
     gates = np.split(array, len(order), axis=-1)

@@ -1,4 +1,4 @@
-"""Run ``keras_model`` and ``lstm_impl_model``: a Keras model of one LSTM, by a user's call.
+"""Run ``keras_model`` and ``lstm_impl_model``: a Keras model of one layer, by a user's call.
 
 ``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict(x)``, and so on
 (``PATHS``); ``lstm_impl_model`` is the same model after ``lstm_impl.keras.accelerate``. Arrays are
@@ -30,6 +30,7 @@ from lstm_impl.backends.others import litert
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.model import profile
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Tensor, Upstream
+from lstm_impl.cell import GRU, Cell
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import NO_RESETS, Model
 from lstm_impl.optimizer import LEARNING_RATE
@@ -41,12 +42,18 @@ MOST_PLACED = 1_000
 """Arrays that are kept in Keras's layout: two sets of inputs of some hundred windows."""
 
 
-INPUTS, OUTPUTS = ("x", "h", "c"), ("y", "h_n", "c_n")
-"""Names in the model: the input ``[B, T, in]`` and the initial state ``[B, H]``; the outputs
-``[B, T, H]`` and the final state."""
+def name_inputs(cell: Cell) -> tuple[str, ...]:
+    """Return the names of the model's input ``[B, T, in]`` and initial states ``[B, H]``."""
+    return ("x", *cell.states)
 
-Infer: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""Compute y and the final h and c from x, h and c."""
+
+def name_outputs(cell: Cell) -> tuple[str, ...]:
+    """Return the names of the model's outputs ``[B, T, H]`` and final states ``[B, H]``."""
+    return ("y", *(f"{each}_n" for each in cell.states))
+
+
+Infer: TypeAlias = Callable[..., tuple[Tensor, ...]]
+"""Compute y and the final states from x and the initial states."""
 
 Train: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 """Update the weights once, from the inputs and each output's gradient by name; return the loss."""
@@ -83,13 +90,23 @@ PATHS: Mapping[str, Path] = {
 """By the option in the backend's name; without one it is the plain call."""
 
 
+def make_layer(keras: Any, spec: LSTMSpec) -> Any:
+    """Make a layer of Keras that returns its outputs and its final states."""
+    how = {"return_sequences": True, "return_state": True, "dtype": spec.dtype}
+    if isinstance(spec.cell, GRU):
+        return keras.layers.GRU(spec.hidden_size, reset_after=spec.cell.reset_after, **how)
+    return keras.layers.LSTM(spec.hidden_size, **how)
+
+
 def make_model(keras: Any, layer: Any, spec: LSTMSpec) -> Any:
-    """Make a functional model of one LSTM layer, with its state as input and output."""
+    """Make a functional model of one layer, with its states as inputs and outputs."""
+    names = name_inputs(spec.cell)
     x = keras.Input((None, spec.input_size), name="x")
-    h, c = (keras.Input((spec.hidden_size,), name=name) for name in INPUTS[1:])
-    outputs = layer(x, initial_state=[h, c])
+    states = [keras.Input((spec.hidden_size,), name=name) for name in names[1:]]
+    outputs = layer(x, initial_state=states)
     return keras.Model(
-        dict(zip(INPUTS, (x, h, c), strict=True)), dict(zip(OUTPUTS, outputs, strict=True))
+        dict(zip(names, (x, *states), strict=True)),
+        dict(zip(name_outputs(spec.cell), outputs, strict=True)),
     )
 
 
@@ -103,27 +120,30 @@ def flow(keras: Any) -> Any:
     return Flow(reduction="sum")
 
 
-def _in_order(found: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    y, h, c = (found[name] for name in OUTPUTS)
-    return y, h, c
-
-
 # -- inference
 
 
-def build_infer(path: str, model: Any) -> Infer:
+def build_infer(path: str, model: Any, cell: Cell) -> Infer:
     """Infer by one of the model's own calls in TensorFlow."""
     import tensorflow as tf
 
+    inputs, outputs = name_inputs(cell), name_outputs(cell)
+
+    def in_order(found: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        return tuple(found[name] for name in outputs)
+
+    def named(*given: Tensor) -> dict[str, Tensor]:
+        return dict(zip(inputs, given, strict=True))
+
     if path == "predict":
-        return lambda x, h, c: _in_order(
-            model.predict({"x": x, "h": h, "c": c}, batch_size=len(x), verbose=0)
+        return lambda x, *states: in_order(
+            model.predict(named(x, *states), batch_size=len(x), verbose=0)
         )
     if path == "predict_on_batch":
-        return lambda x, h, c: _in_order(model.predict_on_batch({"x": x, "h": h, "c": c}))
+        return lambda *given: in_order(model.predict_on_batch(named(*given)))
 
-    def call(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return _in_order(model({"x": x, "h": h, "c": c}, training=False))
+    def call(*given: Tensor) -> tuple[Tensor, ...]:
+        return in_order(model(named(*given), training=False))
 
     if path == "function":
         traced: Infer = tf.function(call, autograph=False)
@@ -131,7 +151,7 @@ def build_infer(path: str, model: Any) -> Infer:
     return call
 
 
-def by_signature(model: Any) -> Infer:
+def by_signature(model: Any, cell: Cell) -> Infer:
     """Infer by the serving signature of the model after saving and loading it."""
     import tensorflow as tf
 
@@ -139,16 +159,18 @@ def by_signature(model: Any) -> Infer:
         model.export(folder, format="tf_saved_model", verbose=False)
         loaded = tf.saved_model.load(folder)
     serve = loaded.signatures["serving_default"]
+    inputs, outputs = name_inputs(cell), name_outputs(cell)
 
-    def infer(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return _in_order(serve(x=x, h=h, c=c))
+    def infer(*given: Tensor) -> tuple[Tensor, ...]:
+        found = serve(**dict(zip(inputs, given, strict=True)))
+        return tuple(found[name] for name in outputs)
 
     # The loaded object has the variables and must live as long as its signature.
     infer.loaded = loaded  # type: ignore[attr-defined]
     return infer
 
 
-def convert(model: Any, shape: tuple[int, ...], hidden: int) -> bytes:
+def convert(model: Any, shape: tuple[int, ...], spec: LSTMSpec) -> bytes:
     """Convert the model to LiteRT for an input of one shape ``[B, T, in]``."""
     import tensorflow as tf
 
@@ -158,16 +180,16 @@ def convert(model: Any, shape: tuple[int, ...], hidden: int) -> bytes:
         for variables in (model.trainable_variables, model.non_trainable_variables)
     )
 
-    def call(**given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def call(**given: Tensor) -> tuple[Tensor, ...]:
         outputs, _ = model.stateless_call(trained, other, given, training=False)
-        return _in_order(outputs)
+        return tuple(outputs[name] for name in name_outputs(spec.cell))
 
-    state = (shape[0], hidden)
-    return litert.convert(call, dict(zip(INPUTS, (shape, state, state), strict=True)))
+    shapes = dict.fromkeys(name_inputs(spec.cell), (shape[0], spec.hidden_size)) | {"x": shape}
+    return litert.convert(call, shapes)
 
 
 def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
-    """Infer by an ONNX graph of one LSTM operator with the model's weights, from arrays to arrays.
+    """Infer by an ONNX graph of one operator with the model's weights, from arrays to arrays.
 
     threads: 0 leaves them to ONNX Runtime.
     """
@@ -177,11 +199,13 @@ def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = spec.cell.states
 
-    def infer(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, h, c = session.run(("y", "h", "c"), {"x": x, "h0": h[None], "c0": c[None]})
+    def infer(x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        given = {f"{name}0": each[None] for name, each in zip(names, states, strict=True)}
+        y, *last = session.run(("y", *names), {"x": x, **given})
         # The operator's axes are [B, direction, T, H] and [direction, B, H].
-        return y[:, 0], h[0], c[0]
+        return y[:, 0], *(each[0] for each in last)
 
     return infer
 
@@ -189,7 +213,7 @@ def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
 # -- training
 
 
-def build_train(path: str, model: Any) -> Train:
+def build_train(path: str, model: Any, cell: Cell) -> Train:
     """Train by one of the calls; the model is compiled with ``flow``."""
     import tensorflow as tf
 
@@ -205,7 +229,8 @@ def build_train(path: str, model: Any) -> Train:
     def step(inputs: Mapping[str, Tensor], upstream: Mapping[str, Tensor]) -> Tensor:
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
-            made = [tf.cast(outputs[name], tf.float32) * upstream[name] for name in OUTPUTS]
+            names = name_outputs(cell)
+            made = [tf.cast(outputs[name], tf.float32) * upstream[name] for name in names]
             loss = tf.add_n([tf.reduce_sum(each) for each in made])
         variables = model.trainable_variables
         model.optimizer.apply(tape.gradient(loss, variables), variables)
@@ -217,15 +242,16 @@ def build_train(path: str, model: Any) -> Train:
     return step
 
 
-def observe(model: Any) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]:
+def observe(model: Any, cell: Cell) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]:
     """Return the model's outputs and weight gradients, which no training call returns."""
     import tensorflow as tf
 
     def look(inputs: Mapping[str, Tensor], upstream: Mapping[str, Tensor]) -> Any:
         weights = [each.value for each in model.trainable_variables]
         with tf.GradientTape() as tape:
-            outputs = _in_order(model(inputs, training=True))
-        pairs = zip(OUTPUTS, outputs, strict=True)
+            found = model(inputs, training=True)
+            outputs = tuple(found[name] for name in name_outputs(cell))
+        pairs = zip(name_outputs(cell), outputs, strict=True)
         flowing = [tf.cast(upstream[name], each.dtype) for name, each in pairs]
         return outputs, tape.gradient(outputs, weights, output_gradients=flowing)
 
@@ -260,17 +286,15 @@ class CalledModelModel(Model):
         self._before: LSTMWeights | None = None
         path = "".join(backend.options)
         with self._placing():
-            self._layer = keras.layers.LSTM(
-                spec.hidden_size, return_sequences=True, return_state=True, dtype=spec.dtype
-            )
+            self._layer = make_layer(keras, spec)
             self._model = self.backend.finished(make_model(keras, self._layer, spec))
             if self.backend.path.trains:
-                losses = {name: flow(keras) for name in OUTPUTS}
+                losses = {name: flow(keras) for name in name_outputs(spec.cell)}
                 self._model.compile(keras.optimizers.SGD(LEARNING_RATE), loss=losses)
-                self._train_call = build_train(path, self._model)
-                self._look = observe(self._model)
+                self._train_call = build_train(path, self._model, spec.cell)
+                self._look = observe(self._model, spec.cell)
             if self.backend.path.infers and not self.backend.path.exported:
-                self._infer_call = build_infer(path, self._model)
+                self._infer_call = build_infer(path, self._model, spec.cell)
         self._set_weights(weights)
 
     # -- arrays
@@ -296,10 +320,10 @@ class CalledModelModel(Model):
             return array[None]
         return array if self.batch_major else np.swapaxes(array, 0, 1)
 
-    def _given(self, call: Call) -> tuple[Tensor, Tensor, Tensor]:
+    def _given(self, call: Call) -> tuple[Tensor, ...]:
         # The state of a previous call has Keras's layout already.
-        h, c = (each if each.ndim == 2 else self._state(each) for each in call.states)
-        return self._sequence(call.x), h, c
+        states = (each if each.ndim == 2 else self._state(each) for each in call.states)
+        return self._sequence(call.x), *states
 
     # -- inference
 
@@ -316,16 +340,19 @@ class CalledModelModel(Model):
             threads = self.backend.threads
             if key:
                 run = litert.make_runner(self._converted(key), threads)
-                self._exported[key] = lambda x, h, c: tuple(run({"x": x, "h": h, "c": c}))
+                names = name_inputs(self.spec.cell)
+                self._exported[key] = lambda *given: tuple(
+                    run(dict(zip(names, given, strict=True)))
+                )
             elif "onnx" in self.backend.options:
                 self._exported[key] = by_onnx(self.spec, self.get_weights(), threads or 0)
             else:
                 with self._placing():
-                    self._exported[key] = by_signature(self._model)
+                    self._exported[key] = by_signature(self._model, self.spec.cell)
         return self._exported[key]
 
     def _converted(self, shape: tuple[int, ...]) -> bytes:
-        return convert(self._model, shape, self.spec.hidden_size)
+        return convert(self._model, shape, self.spec)
 
     def _trace_ahead(self, request: Request) -> None:
         given = self._given(request.call)
@@ -351,8 +378,8 @@ class CalledModelModel(Model):
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         flowing = (self._sequence(upstream.dy), *map(self._state, upstream.dstates))
         return (
-            dict(zip(INPUTS, self._given(call), strict=True)),
-            dict(zip(OUTPUTS, flowing, strict=True)),
+            dict(zip(name_inputs(self.spec.cell), self._given(call), strict=True)),
+            dict(zip(name_outputs(self.spec.cell), flowing, strict=True)),
         )
 
     def _train_and_update(
@@ -367,9 +394,9 @@ class CalledModelModel(Model):
         after = self.get_weights()
         self._assign(self._before)
         with self._placing():
-            (y, h, c), weights = self._look(inputs, flowing)
+            (y, *states), weights = self._look(inputs, flowing)
         self._assign(after)
-        return RawGradients(y, (h, c), None, None, weights)
+        return RawGradients(y, tuple(states), None, None, weights)
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
         if isinstance(raw, RawGradients):
@@ -388,7 +415,8 @@ class CalledModelModel(Model):
     # -- weights
 
     def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
-        return LSTMWeights.from_arrays(self.spec, [np.float32(each.numpy()) for each in raw])
+        arrays = [np.asarray(each.numpy(), np.float32) for each in raw]
+        return self.backend.unpack(self.spec, arrays)
 
     def get_weights(self) -> LSTMWeights:
         return self._host_weights(self._model.trainable_variables)
@@ -398,7 +426,8 @@ class CalledModelModel(Model):
         self._exported.clear()
 
     def _assign(self, weights: LSTMWeights) -> None:
-        for variable, array in zip(self._model.trainable_variables, weights.arrays(), strict=True):
+        arrays = self.backend.pack(self.spec, weights)
+        for variable, array in zip(self._model.trainable_variables, arrays, strict=True):
             variable.assign(array)
 
     def synchronize(self) -> None:
@@ -411,7 +440,8 @@ class CalledModelModel(Model):
         one = workload.first_window()
         by_name = {"call": self.backend.path.written, "device": self.device}
         if "onnx" in self.backend.options:
-            return Evidence("exported graph", details={**by_name, "operators": ["LSTM"]})
+            operator = "GRU" if isinstance(self.spec.cell, GRU) else "LSTM"
+            return Evidence("exported graph", details={**by_name, "operators": [operator]})
         if "litert" in self.backend.options:
             ops = litert.operators(
                 self._converted((one.batch, one.timesteps, self.spec.input_size))
@@ -428,10 +458,9 @@ class CalledModelModel(Model):
 
 
 class CalledModel(KerasThree):
-    """A Keras model of one LSTM layer, run through one of ``PATHS``."""
+    """A Keras model of one LSTM or GRU layer, run through one of ``PATHS``."""
 
     framework = "tensorflow"
-    cells = ("lstm",)
     model = CalledModelModel
     packages = (*TensorFlowBackend.packages, PACKAGE)
     gpu = TensorFlowBackend.gpu
@@ -506,10 +535,10 @@ class CalledModel(KerasThree):
 
 
 class KerasModel(CalledModel):
-    """A model of ``keras.layers.LSTM``."""
+    """A model of ``keras.layers.LSTM`` or ``keras.layers.GRU``."""
 
     strategy = "keras_model"
-    summary = "a Keras model of one LSTM, by the call that a user makes"
+    summary = "a Keras model of one LSTM or GRU, by the call that a user makes"
 
 
 class LstmImplModel(CalledModel):

@@ -1,4 +1,7 @@
-"""Run ``dynamic_rnn`` and ``static_rnn``: the API of 2016, with its ``BasicLSTMCell``."""
+"""Run ``dynamic_rnn`` and ``static_rnn``: the API of 2016, ``BasicLSTMCell`` and ``GRUCell``.
+
+The ``GRUCell`` has the form of the paper, whose reset gate acts before the recurrent product.
+"""
 
 import logging
 import os
@@ -15,8 +18,14 @@ from lstm_impl.backends.tensorflow.backend import (
     reverse_time,
 )
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
-from lstm_impl.cell import DEFAULT, Cell
-from lstm_impl.layouts import basic_cell, from_basic_cell
+from lstm_impl.cell import DEFAULT, GRU, Cell
+from lstm_impl.layouts import (
+    basic_cell,
+    from_basic_cell,
+    from_legacy_gru_cell,
+    legacy_gru_cell,
+)
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LayerWeights
 
 INSTALL_TF_KERAS = "pip install --no-deps 'tf-keras>=2.18'"
@@ -25,11 +34,12 @@ overwrite ``tensorflow-cpu`` in the same folder. tf-keras needs nothing that the
 
 
 class DynamicRNN(TensorFlowBackend):
-    """``tf.compat.v1.nn.dynamic_rnn`` over a ``BasicLSTMCell``."""
+    """``tf.compat.v1.nn.dynamic_rnn`` over a ``BasicLSTMCell`` or a ``GRUCell``."""
 
     strategy = "dynamic_rnn"
-    summary = "the 2016 API: tf.nn.dynamic_rnn over a BasicLSTMCell"
+    summary = "the 2016 API: tf.nn.dynamic_rnn over a BasicLSTMCell or GRUCell"
     flags = ()
+    cells = ("lstm", "gru_reset_before")
     bias_offset = 1.0
     packages = (
         Package(
@@ -40,10 +50,21 @@ class DynamicRNN(TensorFlowBackend):
         *TensorFlowBackend.packages,
     )
 
+    def cell_refusal(self, spec: LSTMSpec) -> str:
+        if spec.cell == GRU():
+            return (
+                "the GRUCell of the 2016 API has reset_after=False: its reset gate acts before the "
+                f"recurrent product. In {spec.cell.name} it acts after the product"
+            )
+        return super().cell_refusal(spec)
+
     def to_layout(self, cell: LayerWeights) -> Arrays:
-        return basic_cell(cell)
+        is_gru = cell.kernel.shape[-1] == len(GRU.gates) * len(cell.recurrent_kernel)
+        return legacy_gru_cell(cell) if is_gru else basic_cell(cell)
 
     def from_layout(self, arrays: Arrays, gradient: bool) -> LayerWeights:
+        if len(arrays) == 4:
+            return from_legacy_gru_cell(arrays)
         kernel, bias = arrays
         return from_basic_cell(kernel, bias, forget_bias=0.0 if gradient else 1.0)
 
@@ -55,19 +76,29 @@ class DynamicRNN(TensorFlowBackend):
         reverse: bool,
         cell: Cell = DEFAULT,
     ) -> Outputs:
-        x, (h, c), *_ = call
+        x, states, *_ = call
+        names: tuple[str, ...]
         with legacy_keras() as rnn_cell:
-            basic = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
+            if isinstance(cell, GRU):
+                made, state = rnn_cell.GRUCell(states[0].shape[-1], dtype=x.dtype), states[0]
+                names = ("_gate_kernel", "_gate_bias", "_candidate_kernel", "_candidate_bias")
+            else:
+                h, c = states
+                made = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
+                state = rnn_cell.LSTMStateTuple(c=c, h=h)
+                names = ("_kernel", "_bias")
             # Use our parameters in place of variables that the cell would make.
-            basic.built = True
-            basic._kernel, basic._bias = parameters
+            made.built = True
+            for name, tensor in zip(names, parameters, strict=True):
+                setattr(made, name, tensor)
             x = reverse_time(x, padding) if reverse else x
             lengths = None if padding is None else padding.lengths
-            y, last = self.run(basic, x, rnn_cell.LSTMStateTuple(c=c, h=h), lengths)
-        return Outputs(reverse_time(y, padding) if reverse else y, (last.h, last.c))
+            y, last = self.run(made, x, state, lengths)
+        final = (last,) if isinstance(cell, GRU) else (last.h, last.c)
+        return Outputs(reverse_time(y, padding) if reverse else y, final)
 
     def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
-        """Compute the outputs ``[T, B, H]`` and the last ``LSTMStateTuple``."""
+        """Compute the outputs ``[T, B, H]`` and the last state, in the form of the first one."""
         import tensorflow as tf
 
         y, last = tf.compat.v1.nn.dynamic_rnn(
@@ -77,10 +108,10 @@ class DynamicRNN(TensorFlowBackend):
 
 
 class StaticRNN(DynamicRNN):
-    """``tf.compat.v1.nn.static_rnn`` over a ``BasicLSTMCell``."""
+    """``tf.compat.v1.nn.static_rnn`` over a ``BasicLSTMCell`` or a ``GRUCell``."""
 
     strategy = "static_rnn"
-    summary = "the 2016 API: tf.nn.static_rnn over a BasicLSTMCell, unrolled"
+    summary = "the 2016 API: tf.nn.static_rnn over a BasicLSTMCell or GRUCell, unrolled"
     dynamic = False
 
     def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:

@@ -82,6 +82,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 }
 GRUS = ("gru", "gru_reset_before")
 LSTM_ONLY = GRUS, "computes the cell lstm only, not {}$"
+RESET_BEFORE = GRUS[:1], "has reset_after=False.* In {} "
 RESET_AFTER = GRUS[1:], "has reset_after=True.* In {} .*reset_after=False"
 REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     # strategy or id: the cells it refuses, and what the reason says of each
@@ -89,10 +90,8 @@ REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     "cudnn": RESET_AFTER,
     "jax_cudnn": LSTM_ONLY,
     "flax": RESET_AFTER,
-    "keras_model": LSTM_ONLY,
-    "lstm_impl_model": LSTM_ONLY,
-    "dynamic_rnn": LSTM_ONLY,
-    "static_rnn": LSTM_ONLY,
+    "dynamic_rnn": RESET_BEFORE,
+    "static_rnn": RESET_BEFORE,
     "torch": RESET_AFTER,
     "torch+frozen": (GRUS, "oneDNN, which PyTorch uses for no {}"),
     "litert+fused": (GRUS, "fused operator is an LSTM, not the cell {}"),

@@ -8,6 +8,7 @@ import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backends.keras.model import PATHS, CalledModel
+from lstm_impl.cell import GRU
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import SPEC, built, passes
@@ -146,3 +147,29 @@ def test_training_in_mixed_precision_passes_the_gate(strategy: str) -> None:
 def test_training_by_each_call_leaves_the_weights_of_the_reference(path: str) -> None:
     result = passes(built(f"keras_model+{path}" if path else "keras_model"), TRAIN, 3)
     assert "update" in result.errors
+
+
+# -- a GRU
+
+
+@pytest.mark.parametrize(
+    ("name", "workload"),
+    [
+        ("keras_model+function", INFER),
+        ("keras_model+predict_on_batch", INFER),
+        ("keras_model+onnx", INFER),
+        ("keras_model+litert", INFER),
+        ("keras_model+train_on_batch", TRAIN),
+        ("lstm_impl_model+train_on_batch", TRAIN),
+        ("lstm_impl_model", INFER),
+    ],
+)
+@pytest.mark.parametrize("cell", [GRU(), GRU(reset_after=False)], ids=str)
+def test_gru_by_each_kind_of_call_equals_the_reference(
+    name: str, workload: Workload, cell: GRU
+) -> None:
+    model = built(name, replace(SPEC, cell=cell))
+    result = passes(model, workload, 3)
+    assert "c" not in result.errors
+    if name.startswith("lstm_impl_model"):
+        assert model.evidence(workload)["computed_by"]
