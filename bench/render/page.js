@@ -165,7 +165,7 @@ function reset(changed) {
   const known = works.variant.filter((_, work) => works.mode[work] === mode);
   if (mode !== "training") pick("optimizer", "none");
   if (mode === "streaming") $("want-window").value = "";
-  if (known.includes(variant) || (variant === "bidirectional" && mode !== "streaming")) return;
+  if (known.includes(variant) || (variant && variantOptions(variant) && mode !== "streaming")) return;
   const usual = mode === "streaming" ? known : ["", ...known];
   pick("variant", usual.find((each) => answers.has(keyOf({ ...typed(), variant: each }))) ?? usual[0] ?? "");
 }
@@ -279,20 +279,27 @@ function copyButton(words) {
 }
 const offers = (found) => el("ul", {}, ...found.map(({ work }) =>
   el("li", {}, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, works.text[work]), ` ${works.answer[work][0]}`)));
+/** Return the options of bench.ask for a variant, or null if a variant needs a suite file. */
+function variantOptions(variant) {
+  const option = (word) => (word === "bidirectional" ? "--bidirectional" : data.cells.includes(word) ? `--cell ${word}` : null);
+  const options = variant.split(", ").filter(Boolean).map(option);
+  return options.includes(null) ? null : options;
+}
 /** Return the command that measures a query, or why there is none. */
 function command(question) {
   const { window: cut, timesteps, device, mode, variant } = question;
   if (cut !== null && (cut > timesteps || timesteps % cut)) return ["", `A window has to divide the ${timesteps} steps, so that all windows are equal.`];
   if (!/^(cpu|gpu:\d+)$/.test(device)) return ["", `No command measures on ${device}.`];
   if (mode === "streaming") return ["", "Streams are measured by a suite: python -m bench.run streaming."];
-  if (variant && variant !== "bidirectional") return ["", `Measuring it with ${variant} needs a suite file (bench.run --suite).`];
+  const options = variantOptions(variant ?? "");
+  if (!options) return ["", `Measuring it with ${variant} needs a suite file (bench.run --suite).`];
   const given = [["batch", question.batch], ["steps", timesteps], ["hidden", question.hidden_size],
     ["input", question.input_size === question.hidden_size ? null : question.input_size],
     ["layers", question.num_layers > 1 ? question.num_layers : null], ["window", cut],
     ["dtype", question.dtype === "float32" ? null : question.dtype], ["optimizer", question.optimizer === "none" ? null : question.optimizer],
     ["device", device === "cpu" ? null : device], ["mode", mode]];
   const words = given.filter(([, value]) => value !== null).map(([key, value]) => `--${key} ${value}`);
-  return [["python -m bench.ask", ...words, ...(variant ? ["--bidirectional"] : [])].join(" "), ""];
+  return [["python -m bench.ask", ...words, ...options].join(" "), ""];
 }
 /** Show the backends of the query with bars of speed, fastest first, and those without a time. */
 function showBackends() {

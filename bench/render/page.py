@@ -32,6 +32,8 @@ from bench.stats.bound import NOT_KNOWN
 from bench.verdicts.pairs import plain_values
 from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import Report, Section
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
+from lstm_impl.cell import list_cells
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
@@ -310,6 +312,7 @@ class PageData:
             "filters": {key: self._values(key) for key in FILTERS},
             "sizes": list(SIZES),
             "choices": list(CHOICES),
+            "cells": _other_cells(),
         }
 
     @property
@@ -335,7 +338,7 @@ class PageData:
             "optimizer": [NO_OPTIMIZER, *OPTIMIZERS],
             "device": ["cpu", "gpu:0"],
             "mode": list(MODES),
-            "variant": [""],
+            "variant": ["", *_other_cells()],
         }
         return {
             key: (label, list(dict.fromkeys([*usual[key], *self._values(key)])))
@@ -476,6 +479,11 @@ def work_text(case: Case) -> str:
     words = [*quantities.shape_texts(case), *([] if window is None else [f"windows of {window}"])]
     mode, device, dtype = map(labels.name, (case.workload.mode, case.device, case.spec.dtype))
     return f"{', '.join(words)}; {mode} on {device}, {dtype}"
+
+
+def _other_cells() -> list[str]:
+    """Return the names of the cells besides the LSTM, which no id of a case names."""
+    return [each for each in list_cells() if each != DEFAULT_CELL.name]
 
 
 def variant(case: Case) -> str:

@@ -359,6 +359,13 @@ def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> No
     command = text.split()
     options = bench.ask._parser().parse_args(command[3:])
     assert (options.batch, options.steps, options.input, options.window) == (3, 50, 7, 5)
+    assert options.cell == "lstm"
+    for cell in ("gru", "gru_reset_before"):
+        # The form keeps the cell when the mode changes.
+        opened.ask(Batch="3", Steps="50", Units="11", Window="", Mode="training", Variant=cell)
+        opened.ask(Mode="inference")
+        command = opened.page.locator("#answer .command").inner_text().split()
+        assert bench.ask._parser().parse_args(command[3:]).cell == cell
 
 
 def test_page_opens_on_a_training_shape_of_several_backends(new: Any, tmp_path: Path) -> None:
