@@ -1,7 +1,9 @@
 """Test the GRU's reference and layouts by the layers of other libraries."""
 
 import itertools
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,3 +157,12 @@ def test_forms_compute_different_outputs() -> None:
     one, _ = reference.forward(before, weights, x, state)
     other, _ = reference.forward(after, both, x, state)
     assert np.abs(one - other).max() > 0.01
+
+
+def test_example_of_the_document_runs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "library.md").read_text("utf-8")
+    (example,) = re.findall(r"^## A GRU$.*?^```python\n(.*?)^```", text, re.M | re.S)
+    found: dict[str, Any] = {}
+    exec(compile(example, "docs/library.md", "exec"), found)
+    assert found["y"].shape == (7, 2, 5)
+    assert [*found["state"].by_name()] == ["h"]
