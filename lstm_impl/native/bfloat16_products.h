@@ -120,9 +120,8 @@ constexpr bool kRoundsFactors = !std::is_same_v<Products, OfFloats>;
 // Sums that stay in registers, of products as Products makes them.
 template <class Products>
 struct InRegisters {
-  // Rows whose sums are kept side by side, and pairs of a panel that all of them meet before the
-  // next ones are read: 16 kB of floats, and 12 kB of sums, in the first cache.
-  static constexpr Index kMostRows = 48, kDepthOpened = 32;
+  // Rows whose sums are kept side by side: 12 kB of sums, in the first cache.
+  static constexpr Index kMostRows = 48;
 
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {
     return recurrence_plan(layer, features, pool);
@@ -163,10 +162,11 @@ struct InRegisters {
         start = {sums, Part::kAcross};
         continue;
       }
-      alignas(64) float scratch[2 * kDepthOpened * kWidth * kLanes];
-      for (Index from = 0; from < product.pairs; from += kDepthOpened) {
+      constexpr Index kDepth = Products::kDepthOpened;
+      alignas(64) float scratch[Products::kOpened * kDepth * kWidth * kLanes];
+      for (Index from = 0; from < product.pairs; from += kDepth) {
         const Factors<Left> part =
-            product.part(from, std::min(kDepthOpened, product.pairs - from), kWidth);
+            product.part(from, std::min(kDepth, product.pairs - from), kWidth);
         const float* opened =
             Products::template opened<kWidth, kCount>(part.panel + kFirst, part.pairs, scratch);
         for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
@@ -211,6 +211,10 @@ struct InRegisters {
 // The left operand is of floats, that bfloat16 holds.
 struct Widened : InRegisters<Widened> {
   using Left = float;
+
+  // Pairs of a panel that all rows meet before the next ones are read, and floats that are made of
+  // each of them: 16 kB, in the first cache.
+  static constexpr Index kDepthOpened = 32, kOpened = 2;
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
@@ -288,6 +292,11 @@ struct Widened : InRegisters<Widened> {
 // The left operand is of bfloat16.
 struct Dots : InRegisters<Dots>, DotInstruction {
   using Left = BFloat16;
+
+  // Nothing is made of a panel, of which 128 kB stay in the second cache while all rows meet them. By
+  // 32 pairs, sums were stored and loaded so often that 64 rows with 512 units took 1.06 times as
+  // long.
+  static constexpr Index kDepthOpened = 512, kOpened = 1;
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 

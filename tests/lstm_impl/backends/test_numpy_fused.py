@@ -50,6 +50,17 @@ def test_few_rows_of_whole_registers_equal_the_reference(
     passes(model, workload)
 
 
+@pytest.mark.parametrize("kind", ["bf32", "bfloat16", "mixed_bfloat16", "int8"])
+def test_gru_multiplies_as_an_lstm_of_the_same_sizes(kind: str) -> None:
+    sizes, kernels = (30, 16, 40, 64), c_interface.kernels()
+    layers = [
+        c_interface.KernelLayer(*sizes, type=c_interface.TYPES[kind], cell=cell)
+        for cell in c_interface.CELLS.values()
+    ]
+    lstm, *grus = map(kernels.products, layers)
+    assert grus == [lstm, lstm]
+
+
 def test_unknown_cell_of_a_layer_is_refused_by_number() -> None:
     unknown = c_interface.KernelLayer(1, 1, 2, 3, cell=3)
     with pytest.raises(c_interface.KernelError, match="3 is no cell of a layer"):
