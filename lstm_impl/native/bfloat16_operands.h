@@ -45,6 +45,7 @@ class Bfloat16Hidden {
   using Value = ValueType;
   using Weight = WeightType;
   using Products = BFloat16;
+  static constexpr bool kReadsPadding = true;
   using Left = typename Dots::Left;
 
   explicit Bfloat16Hidden(const Forward<Value, Weight>& call)

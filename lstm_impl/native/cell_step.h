@@ -44,6 +44,7 @@ class CellStep {
     const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
     const unsigned char* const mask = mask_at(t, row);
     Value* const gates = kept(t, row, block);
+    const bool clears = reads_padding(gates, count);
     const float* c_before = nullptr;
     float* c = nullptr;
     if constexpr (Cell::kHasCellState) {
@@ -52,7 +53,7 @@ class CellStep {
     }
     for (Index r = 0; r < rows; ++r) {
       if (more != nullptr) add_row(z + r * across, more + r * kPanel);
-      clear_padding(z + r * across, count);
+      if (clears) clear_padding(z + r * across, count);
       finish_gates(z + r * across, mask == nullptr || mask[r] != 0, r, c_before, c,
                    gates != nullptr ? gates + r * kPanel : nullptr);
     }
@@ -89,10 +90,10 @@ class CellStep {
     const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
     const auto before = hidden_.at(s - 1);
     for (Index r = 0; r < rows; ++r) {
-      clear_padding(z + r * kPanel, count);
+      Value* const gates = kept(t, row + r, block);
+      if (reads_padding(gates, count)) clear_padding(z + r * kPanel, count);
       const Vector h = before.read(row + r, unit, count);
-      const Vector reset =
-          Cell::template finish_reset_gates<Products>(z + r * kPanel, h, kept(t, row + r, block));
+      const Vector reset = Cell::template finish_reset_gates<Products>(z + r * kPanel, h, gates);
       operands.keep_reset(row + r, unit, count, reset);
     }
   }
@@ -118,10 +119,14 @@ class CellStep {
     for (Index at = 0; at < kPanel; at += kLanes) store(to + at, load(to + at) + load(from + at));
   }
 
-  // Lanes past the units have sums of products with zero, which are NaN next to an infinity. The next
-  // step, and the gradients, multiply what comes of them with zero again, and add that to all units.
+  // Lanes past the units have sums of products with zero, which are NaN next to an infinity. Some
+  // products of the next step, and the gradients, multiply what comes of them with zero again, and
+  // add that to the sums of all units. Elsewhere clearing would cost the smallest layers a fiftieth.
+  static bool reads_padding(const Value* gates, Index count) {
+    return (Hidden::kReadsPadding || gates != nullptr) && count < kLanes;
+  }
+
   static LSTM_IMPL_INLINE void clear_padding(float* z, Index count) {
-    if (count >= kLanes) return;
 #pragma GCC unroll 4
     for (Index at = 0; at < kPanel; at += kLanes) store(z + at, load_some(z + at, count));
   }

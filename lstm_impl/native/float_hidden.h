@@ -19,6 +19,9 @@ class FloatHidden {
   using Weight = WeightType;
   using Products = Value;  // what decides how exact the gates need to be
 
+  // Whether products read lanes past the units.
+  static constexpr bool kReadsPadding = false;
+
   explicit FloatHidden(const Forward<Value, Weight>& call)
       : call_(call), layer_(call.layer), y_(rows_of(layer_, call.y, layer_.units)) {
     if (kRounds<Value> || (call.mask != nullptr && call.hidden == nullptr)) {

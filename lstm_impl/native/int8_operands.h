@@ -51,6 +51,7 @@ class Int8Hidden {
   using Value = float;
   using Weight = float;
   using Products = BFloat16;  // gates need not be more exact than for those
+  static constexpr bool kReadsPadding = false;
 
   explicit Int8Hidden(const Forward<float>& call)
       : call_(call),
