@@ -13,6 +13,10 @@
 //
 //   fused_cpu_kernels few
 //
+// Or some sizes for each cell and each kind of product, for emulators that need minutes for the rest.
+//
+//   fused_cpu_kernels some
+//
 // Or only how bfloat16 is multiplied.
 //
 //   fused_cpu_kernels products
@@ -825,6 +829,27 @@ int check_all_in_int8(std::mt19937& random, const std::vector<int>& few,
   return wrong;
 }
 
+// Some sizes for each cell and each kind of product. Returns how many are wrong, of `cases`.
+int check_some(std::mt19937& random, int* cases) {
+  const std::vector<int> threads{1, 3};
+  int wrong = 0;
+  for (const CellKind cell : kCells) {
+    for (const int padding : {0, 1, 2}) {
+      const bool one = padding == 1, two = padding == 2;
+      wrong += check({5, 3, 4, 7, one, two, padding, false, cell}, random, threads);
+      wrong += check({1, 2, 9, 40, two, one, padding, false, cell}, random, threads);
+      wrong += check({11, 13, 9, 21, two, one, padding, true, cell}, random, threads);
+      wrong += check_mixed({11, 13, 9, 21, one, two, padding, false, cell}, random, threads);
+      wrong += check_in_int8({4, 5, 7, 33, one, two, padding, false, cell}, random, threads);
+      *cases += 5;
+    }
+    wrong += check_infinity<float, float>({30, 5, 7, 21, false, false, 0, true, cell}, random);
+    wrong += check_numbers_in_int8(cell, random);
+    *cases += 2;
+  }
+  return wrong;
+}
+
 // -- where there is no memory
 
 enum Outcome { kRight = 0, kRefused = 1, kWrong = 2 };
@@ -893,6 +918,11 @@ int main(int count, char** arguments) {
   if (asked == "products") return std::puts(lstm_impl::products_name()) < 0;
   std::mt19937 random(count > 1 ? static_cast<unsigned>(std::atoi(arguments[1])) : 0);
   int wrong = check_sizes(), cases = 0;
+  if (asked == "some") {
+    wrong += check_some(random, &cases);
+    std::printf("%d cases, %d wrong\n", cases + 1, wrong);
+    return wrong == 0 ? 0 : 1;
+  }
   std::vector<int> few{1, 2, 3, kNobodyComes};
   std::vector<int> many{1, 2, 3, 4, 5, 6, 7, 8, kNobodyComes};
   if (asked == "few") few = many = {1, 3};
