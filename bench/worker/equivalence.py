@@ -559,18 +559,27 @@ suite take 100 MB each and are computed again for each backend.
 def _with_cache(judge: Judge, spec: LSTMSpec) -> Judge:
     """Return the judge with a cache of its answers."""
 
-    def run(
-        weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
-    ) -> dict[str, FloatArray]:
-        facts = f"{judge.name} {spec} {inputs.x.shape} {inputs.reset_to}"
-        digest = hashlib.sha256(facts.encode())
+    def find_key(what: str, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None) -> str:
+        digest = hashlib.sha256(f"{what} {inputs.x.shape} {inputs.reset_to}".encode())
         given = (inputs.x, inputs.dy, *inputs.state, inputs.lengths, inputs.masks, inputs.resets)
         flowing = (None,) if dstate is None else tuple(dstate)
         for array in (*weights.arrays(), *given, *flowing):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
-        return _cached(digest.hexdigest(), lambda: judge.run(weights, inputs, dstate))
+        return digest.hexdigest()
 
-    return Judge(judge.name, run)
+    def run(
+        weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
+    ) -> dict[str, FloatArray]:
+        key = find_key(f"{judge.name} {spec}", weights, inputs, dstate)
+        return _cached(key, lambda: judge.run(weights, inputs, dstate))
+
+    def estimate(
+        of: LSTMSpec, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
+    ) -> dict[str, FloatArray]:
+        key = find_key(f"deviations {of}", weights, inputs, dstate)
+        return _cached(key, lambda: judge.estimate(of, weights, inputs, dstate))
+
+    return Judge(judge.name, run, estimate)
 
 
 def _cached(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:

@@ -48,7 +48,6 @@ from lstm_impl.proof.networks import (
     short_from_full_states,
     special_numbers,
 )
-from lstm_impl.proof.rounding import estimate_deviations
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload
@@ -432,7 +431,7 @@ class _Comparison:
         theirs = self.judge.run(network.weights, network.inputs, flowing)
         theirs = self._select_representable(self._select_requested(theirs))
         with limit_threads(spec, network.inputs.x.shape[1]):
-            rounding: Mapping[str, FloatArray] = estimate_deviations(
+            rounding: Mapping[str, FloatArray] = self.judge.estimate(
                 spec, network.weights, network.inputs, flowing
             )
         expected = network.spread(ours, theirs)

@@ -12,6 +12,7 @@ import threadpoolctl
 
 import lstm_impl.reference as reference
 from lstm_impl.proof.comparison import collect_results
+from lstm_impl.proof.rounding import estimate_deviations
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
@@ -34,10 +35,17 @@ class Judge:
     run
         A function of weights, inputs, and the gradient of the final state or None for no gradients.
         It returns arrays by the names that ``collect_results`` gives.
+    estimate
+        A function of a spec and of the same arguments. It returns the standard deviations of the
+        results by rounding. They do not depend on the backend that is judged, so a caller may keep
+        them.
     """
 
     name: str
     run: Callable[[LSTMWeights, Inputs, LSTMState | None], dict[str, FloatArray]]
+    estimate: Callable[[LSTMSpec, LSTMWeights, Inputs, LSTMState | None], dict[str, FloatArray]] = (
+        estimate_deviations
+    )
 
 
 def limit_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager[object]:

@@ -104,7 +104,11 @@ def judge_that_counts(spec: LSTMSpec, calls: list[int]) -> Judge:
         calls.append(1)
         return reference.run(*arguments)  # type: ignore[arg-type]
 
-    return Judge(reference.name, run)  # type: ignore[arg-type]
+    def estimate(*arguments: object) -> object:
+        calls.append(1)
+        return reference.estimate(*arguments)  # type: ignore[arg-type]
+
+    return Judge(reference.name, run, estimate)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("another_process")
