@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from bench.render.palette import COLOURS, DASHES, MARKERS
-from bench.render.plot import Axes, Figure, current_theme, empty_figure
+from bench.render.palette import COLOURS, DARK, DASHES, LIGHT, MARKERS, Theme
+from bench.render.plot import Axes, Figure, current_theme, empty_figure, style
 from bench.render.quantities import count as number_of
 from bench.stats.comparison import Verdict
 from research.noises import (
     PAIRED_SPREADS,
     UNPAIRED_SPREADS,
+    Noise,
     draw_measured,
     draw_outlying_processes,
 )
@@ -36,20 +39,29 @@ LINES = tuple(zip(MARKERS, (*DASHES, *DASHES), strict=True))
 COUNTS = (1, 3, 6, 10, 20, 50)
 
 
+EFFECTS = np.linspace(0, 0.15, 61)
+"""The slowdowns of the picture of power."""
+
+
+@functools.cache
+def _simulate_power(noise: Noise, count: int, trials: int) -> list[float]:
+    """Return in how many of a hundred comparisons each of ``EFFECTS`` is found."""
+    found = paired_verdicts(EFFECTS, noise, count, trials)
+    return [100 * rate(each, Verdict.SLOWER) for each in found]
+
+
 def draw_power(trials: int) -> Figure:
     """Draw the power over the size of the effect, with a line for each number of processes."""
     figure, axes = _figure(2, "How surely an effect is found: paired processes")
-    effects = np.linspace(0, 0.15, 61)
     worlds = (
         ("noise as measured", draw_measured),
         ("a bad process in ten", draw_outlying_processes),
     )
     for panel, (axis, (name, noise)) in enumerate(zip(axes, worlds, strict=True)):
         for count, colour, look in zip(COUNTS, COLOURS, LINES, strict=False):
-            found = paired_verdicts(effects, noise, count, trials)
-            rates = [100 * rate(each, Verdict.SLOWER) for each in found]
+            rates = _simulate_power(noise, count, trials)
             axis.plot(
-                100 * effects, rates, color=colour, label=number_of(count, "process"), **_line(look)
+                100 * EFFECTS, rates, color=colour, label=number_of(count, "process"), **_line(look)
             )
         for count, (effect, *promised) in PROMISES.items():
             axis.plot(
@@ -131,9 +143,21 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
     return made, axes
 
 
-def pictures(trials: int) -> dict[str, Callable[[], Figure]]:
-    """Return the functions that draw the pictures of ``research/verdicts.md``, by file name."""
+def pictures(trials: int) -> dict[str, Callable[[], bytes]]:
+    """Return the functions that draw the pictures of ``research/verdicts.md``, by file name.
+
+    Each picture has a version for a dark page.
+    """
+    drawn = {"verdicts-power": lambda: draw_power(trials), "verdicts-needed": draw_needed}
     return {
-        "verdicts-power.png": lambda: draw_power(trials),
-        "verdicts-needed.png": draw_needed,
+        f"{name}{suffix}.png": functools.partial(_draw_png, draw, theme)
+        for name, draw in drawn.items()
+        for suffix, theme in (("", LIGHT), ("-dark", DARK))
     }
+
+
+def _draw_png(draw: Callable[[], Figure], theme: Theme) -> bytes:
+    with style(theme):
+        file = io.BytesIO()
+        draw().savefig(file, format="png")
+    return file.getvalue()

@@ -7,7 +7,6 @@ pictures.
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,9 +41,7 @@ def _study(options: argparse.Namespace) -> int:
         print(f"{title}\n\n{table.markdown(aligned=True)}\n")
     if folder is not None:
         for name, draw in pictures(options.trials or TRIALS).items():
-            picture = io.BytesIO()
-            draw().savefig(picture, format="png")
-            output.write_file(folder / name, picture.getvalue())
+            output.write_file(folder / name, draw())
     return 0
 
 

@@ -130,7 +130,7 @@ def _draw_series(axes: Figure, window: Window, row: int, settings: EchoSettings)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=9, labelbottom=False, length=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    share = f"series {row + 1}: {int(right.sum())} of {len(x)} right"
+    share = f"series {row + 1}: {int(right.sum())} of {len(x)} correct"
     axes.set_title(share, loc="right", fontsize=9, pad=2)
     axes.spines[:].set_visible(False)
 

@@ -22,6 +22,7 @@ from bench.echo.task import EchoSettings, SettingsError, best_possible_loss, che
 from bench.echo.training import DivergedError, Training, build_model
 from bench.machine import devices
 from bench.render import plot
+from bench.render.palette import THEMES
 
 DEFAULT_BACKEND = "while_loop"  # The loop of the tutorial's dynamic_rnn.
 FALLBACK_BACKEND = "numpy"  # NumPy needs no framework.
@@ -72,6 +73,7 @@ def parser() -> arguments.Parser:
         ("backend", "ID", str, backend),
         ("output", "FILE", Path, f"file of the picture: .png, .svg or .pdf ({PICTURE})"),
     )
+    arguments.add_choice(made, "theme", THEMES, "the background of the picture", "light")
     return made
 
 
@@ -181,7 +183,7 @@ def train(options: argparse.Namespace) -> int:
         print(f"No picture was drawn, because matplotlib is missing. Install it: {plot.INSTALL}")
     else:
         scene = picture.Scene(settings, backend.name, losses, best[:done], len(best), training.last)
-        picture.save(scene, path)
+        picture.save(scene, path, THEMES[options.theme])
         print(f"picture: {path}")
     if done < len(best):
         print(f"stopped after window {done} of {len(best)}")

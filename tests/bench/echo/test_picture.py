@@ -12,6 +12,7 @@ import pytest
 from bench.echo.picture import Scene, draw, running_median, save
 from bench.echo.task import EchoSettings
 from bench.render import plot
+from bench.render.palette import DARK, LIGHT
 from tests.bench.echo.made_scenes import scene
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib (the extra named plots)")
@@ -22,6 +23,15 @@ def drawn(what: Scene) -> Any:
     draw(figure, what)
     figure.canvas.draw()
     return figure
+
+
+def test_picture_for_a_dark_page_has_light_letters(tmp_path: Path) -> None:
+    save(scene(), path := tmp_path / "dark.svg", DARK)
+    svg = path.read_text("utf-8")
+    assert f"fill: {DARK.back}" in svg
+    assert f"fill: {DARK.text}" in svg
+    assert LIGHT.back not in svg
+    assert LIGHT.text not in svg
 
 
 MANY = EchoSettings(
