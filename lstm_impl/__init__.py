@@ -22,7 +22,15 @@ from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.frameworks import Framework
 from lstm_impl.model import Model
 from lstm_impl.registry import get_backend, list_backends
-from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, Refusal, UnsupportedError
+from lstm_impl.spec import (
+    GATES,
+    PRECISIONS,
+    LSTMSpec,
+    Refusal,
+    RefusalReason,
+    UnsupportedError,
+    find_refusal_code,
+)
 from lstm_impl.tuning import tune
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, dropout_masks
@@ -52,6 +60,7 @@ __all__ = [
     "Profile",
     "RawGradients",
     "Refusal",
+    "RefusalReason",
     "Request",
     "Step",
     "UnavailableError",
@@ -61,6 +70,7 @@ __all__ = [
     "build",
     "check",
     "dropout_masks",
+    "find_refusal_code",
     "get_backend",
     "list_backends",
     "tune",

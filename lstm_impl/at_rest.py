@@ -60,7 +60,7 @@ def used_since(before: Mapping[int, float], now: Mapping[int, float]) -> float:
     return sum(max(0.0, used - before.get(number, 0.0)) for number, used in now.items())
 
 
-class Rest:
+class IdleWait:
     """Wait, whenever it is called, until the other threads of the process are idle.
 
     Parameters
@@ -80,11 +80,11 @@ class Rest:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._now, self._others, self._sleep = now, others, sleep
-        self.in_vain = 0
+        self.timeouts = 0
 
     def __call__(self) -> None:
         """Return once the other threads are idle, or after ``LONGEST`` seconds."""
-        if self.in_vain >= TRIES:
+        if self.timeouts >= TRIES:
             return
         begun = start = self._now()
         before = self._others()
@@ -92,7 +92,7 @@ class Rest:
             self._sleep(LOOK)
             now, others = self._now(), self._others()
             if used_since(before, others) < AT_WORK * (now - start):
-                self.in_vain = 0
+                self.timeouts = 0
                 return
             start, before = now, others
-        self.in_vain += 1
+        self.timeouts += 1

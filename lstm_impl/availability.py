@@ -7,10 +7,21 @@ from lstm_impl.spec import Refusal, UnsupportedError
 
 
 class UnavailableError(UnsupportedError):
-    """Report that a backend or a device is not available here. The message says what to do."""
+    """Report that a backend or a device is not available here. The message says what to do.
 
-    def __init__(self, message: str, refusal: Refusal = Refusal.UNAVAILABLE) -> None:
+    Attributes
+    ----------
+    refusal
+        The reason as a code.
+    reason
+        The reason in words, without the name of the backend with which the message begins.
+    """
+
+    def __init__(
+        self, message: str, refusal: Refusal = Refusal.UNAVAILABLE, reason: str = ""
+    ) -> None:
         super().__init__(message, refusal)
+        self.reason = reason or message
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,14 @@ from lstm_impl.availability import AVAILABLE, Availability, Package, Unavailable
 from lstm_impl.cell import GRU
 from lstm_impl.model import NO_RESETS, Model
 from lstm_impl.names import check_options, join
-from lstm_impl.spec import FloatArray, LSTMSpec, Refusal, UnsupportedError
+from lstm_impl.spec import (
+    FloatArray,
+    LSTMSpec,
+    Refusal,
+    RefusalReason,
+    UnsupportedError,
+    find_refusal_code,
+)
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -182,17 +189,20 @@ class Backend:
         if reason := self.cell_refusal(spec):
             return reason
         if spec.dtype == "bf32" and not self.bf32:
-            return "it has no products of bfloat16 for float32 numbers"
+            text = "it has no products of bfloat16 for float32 numbers"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         if workload is not None and workload.reset_rate and not self.takes_resets:
             return NO_RESETS
         if workload is None or workload.optimizer is None:
             return ""
         if workload.optimizer not in self.optimizers:
-            return f"it updates no weights with {workload.optimizer}"
+            text = f"it updates no weights with {workload.optimizer}"
+            return RefusalReason(text, Refusal.NO_OPTIMIZER)
         if spec.precision.variable in ("float16", "bfloat16"):
-            return (
+            return RefusalReason(
                 f"{spec.precision.variable} weights lose an optimizer's updates in their rounding; "
-                f"mixed_{spec.precision.variable} keeps them in float32"
+                f"mixed_{spec.precision.variable} keeps them in float32",
+                Refusal.NO_DTYPE,
             )
         return ""
 
@@ -202,12 +212,13 @@ class Backend:
         if self.cells is None or name in self.cells:
             return ""
         if isinstance(spec.cell, GRU) and GRU().name in self.cells:
-            return (
+            return RefusalReason(
                 "its GRU has reset_after=True: the reset gate acts after the recurrent product. "
-                f"In {name} it acts before the product (reset_after=False)"
+                f"In {name} it acts before the product (reset_after=False)",
+                Refusal.NO_CELL,
             )
         known = f"cell {self.cells[0]}" if len(self.cells) == 1 else f"cells {_listed(self.cells)}"
-        return f"it computes the {known} only, not {name}"
+        return RefusalReason(f"it computes the {known} only, not {name}", Refusal.NO_CELL)
 
     def use_threads(self, count: int) -> None:
         """Let models of this strategy use a number of CPU threads for what they make from now on.
@@ -272,7 +283,7 @@ class Backend:
             raise UnavailableError(f"{self.name} on {device}: {available}", available.refusal)
         # A subclass may not ask the method of its base class, so the cell is checked here too.
         if reason := self.cell_refusal(spec) or self.refusal(spec):
-            raise UnsupportedError(f"{self.name}: {reason}")
+            raise UnsupportedError(f"{self.name}: {reason}", find_refusal_code(reason))
         quantized = weights.map(spec.quantize)
         model = self._build(spec, quantized, device, batch_major)
         model.given_weights = quantized

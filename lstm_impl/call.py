@@ -9,10 +9,14 @@ from typing import Any, NamedTuple, TypeAlias
 from lstm_impl.spec import FloatArray
 from lstm_impl.workload import Inputs
 
-Tensor = Any  # a framework's own tensor; no one type covers all frameworks
+Tensor = Any
+"""A framework's own tensor. No common type covers all frameworks."""
+
 Tensors = Sequence[Tensor]
+"""Several tensors, whose order the context defines."""
+
 State = tuple[Tensor, Tensor]
-"""Hidden and cell state of an LSTM."""
+"""The hidden state and the cell state of an LSTM."""
 
 States = tuple[Tensor, ...]
 """The states of a cell, in the order of ``Cell.states``: (h, c) for an LSTM."""
@@ -21,11 +25,20 @@ States = tuple[Tensor, ...]
 class Call(NamedTuple):
     """Hold the arguments of a forward pass, as tensors on the device.
 
-    x: the input ``[T, B, in]``, or batch-major. states: the initial states, ``[L*D, B, H]`` each.
-    lengths: valid timesteps of each sequence, ``[B]``, or None if all are T. masks: dropout masks
-    between layers ``[L-1, T, B, D*H]``, given only when dropout is wanted. resets, restarts: bool
-    ``[T, B]``, also where x is batch-major, or None. A sequence starts over at a step that is True:
-    from zeros (resets), or from its own initial states (restarts). At most one of the two is given.
+    Attributes
+    ----------
+    x
+        The input ``[T, B, in]``, or ``[B, T, in]`` if the model is batch-major.
+    states
+        The initial states, ``[L*D, B, H]`` each, in the order of ``Cell.states``.
+    lengths
+        The valid timesteps of each sequence, ``[B]``, or None if all are T.
+    masks
+        The dropout masks between layers, ``[L-1, T, B, D*H]``, or None without dropout.
+    resets, restarts
+        Bool ``[T, B]``, even if x is batch-major, or None. A sequence starts over at a step that is
+        True: with ``resets`` from zeros, with ``restarts`` from its own initial states. At most one
+        of the two is given.
     """
 
     x: Tensor
@@ -37,13 +50,13 @@ class Call(NamedTuple):
 
     @property
     def starts_over(self) -> bool:
-        """Whether resets or restarts are given."""
+        """Whether sequences may start over, from zeros or from their initial states."""
         return self.resets is not None or self.restarts is not None
 
     def by_name(self, states: Sequence[str]) -> dict[str, Tensor]:
-        """Return the tensors that are not None by name: x, each state, and the fields after those.
+        """Return the tensors that are not None by name: x, each state, and the other fields.
 
-        states: the names of the cell's states.
+        ``states`` has the names of the cell's states.
         """
         named = {"x": self.x, **dict(zip(states, self.states, strict=True))}
         rest = {name: getattr(self, name) for name in self._fields[2:]}
@@ -51,17 +64,18 @@ class Call(NamedTuple):
 
     @classmethod
     def from_names(cls, states: Sequence[str], **tensors: Tensor) -> Call:
-        """Make a call from the tensors that ``by_name`` returned.
+        """Make a call from tensors by name, as ``by_name`` returns them.
 
-        states: the names of the cell's states, in the order of ``Cell.states``.
+        ``states`` has the names of the cell's states, in the order of ``Cell.states``.
         """
         initial = tuple(tensors.pop(name) for name in states)
         return cls(states=initial, **tensors)
 
     def after(self, left: Outputs | RawGradients) -> Call:
-        """Return a copy of this call whose initial states are the final states of another call.
+        """Return a copy of this call that begins with the final states of another call.
 
-        left: the results of that other call. A window continues where the previous one ended.
+        ``left`` has the results of that other call. So a window continues where the previous one
+        ended.
         """
         return self._replace(states=left.states)
 
@@ -69,8 +83,12 @@ class Call(NamedTuple):
 class Upstream(NamedTuple):
     """Hold the gradients of a loss with respect to the results of a call.
 
-    dy: of the outputs, ``[T, B, D*H]``, or batch-major. dstates: of each final state,
-    ``[L*D, B, H]``, in the order of ``Cell.states``.
+    Attributes
+    ----------
+    dy
+        The gradient of the outputs ``[T, B, D*H]``, or ``[B, T, D*H]`` if the model is batch-major.
+    dstates
+        The gradient of each final state, ``[L*D, B, H]``, in the order of ``Cell.states``.
     """
 
     dy: Tensor
@@ -78,19 +96,25 @@ class Upstream(NamedTuple):
 
     @property
     def flat(self) -> tuple[Tensor, ...]:
-        """The gradients of y and of each state, one after the other."""
+        """The gradient of the outputs, followed by that of each state."""
         return (self.dy, *self.dstates)
 
 
 class Request(NamedTuple):
     """Say what a step must compute.
 
-    gradients: which gradients, one of ``lstm_impl.workload.GRADIENTS`` (``weights``,
+    Attributes
+    ----------
+    gradients
+        Which gradients to compute, one of ``lstm_impl.workload.GRADIENTS`` (``weights``,
         ``weights+input``, ``all``), or None for inference.
-    call: the inputs.
-    upstream: the gradients of the outputs and final states, or None for inference.
-    optimizer: the name of the optimizer that updates the weights in the step (``sgd`` or ``adam``),
-        or None. Its state must have been created before.
+    call
+        The inputs.
+    upstream
+        The gradients of the outputs and final states, or None for inference.
+    optimizer
+        The name of the optimizer that updates the weights in the step (``sgd`` or ``adam``), or
+        None. The state of the optimizer must exist already.
     """
 
     gradients: str | None
@@ -102,8 +126,12 @@ class Request(NamedTuple):
 class Outputs(NamedTuple):
     """Hold the results of a forward pass, which are still on the device.
 
-    y: the outputs, ``[T, B, D*H]``, or batch-major. states: the final states, ``[L*D, B, H]``
-    each, in the order of ``Cell.states``.
+    Attributes
+    ----------
+    y
+        The outputs ``[T, B, D*H]``, or ``[B, T, D*H]`` if the model is batch-major.
+    states
+        The final states, ``[L*D, B, H]`` each, in the order of ``Cell.states``.
     """
 
     y: Tensor
@@ -111,12 +139,12 @@ class Outputs(NamedTuple):
 
     @property
     def flat(self) -> tuple[Tensor, ...]:
-        """The outputs and each state, one after the other."""
+        """The outputs, followed by each state."""
         return (self.y, *self.states)
 
     @classmethod
     def from_flat(cls, tensors: Iterable[Tensor]) -> Outputs:
-        """Make the results from y and each state, in the order of ``flat``."""
+        """Make the results from the outputs and each state, in the order of ``flat``."""
         y, *states = tensors
         return cls(y, tuple(states))
 
@@ -124,7 +152,12 @@ class Outputs(NamedTuple):
 class LSTMOutputs(NamedTuple):
     """Hold what a function of one LSTM layer returns.
 
-    y: the outputs, one for each timestep. h, c: the hidden and the cell state after the last one.
+    Attributes
+    ----------
+    y
+        The outputs of each timestep.
+    h, c
+        The hidden state and the cell state after the last timestep.
     """
 
     y: Tensor
@@ -146,9 +179,15 @@ class GRUOutputs(NamedTuple):
 class RawGradients:
     """Hold the results of a training step, which are still on the device.
 
-    y, states: as in ``Outputs``. dx, dstates: the gradients of the input and of the initial states,
-    None where they were not requested. weights: the gradients of the weights in the backend's own
-    layout, which ``Model._host_weights`` converts to canonical weights.
+    Attributes
+    ----------
+    y, states
+        The outputs and the final states, as in ``Outputs``.
+    dx, dstates
+        The gradients of the input and of the initial states. Each is None if it was not requested.
+    weights
+        The gradients of the weights in the backend's own layout. ``Model._host_weights`` converts
+        them to canonical weights.
     """
 
     y: Tensor
@@ -161,41 +200,64 @@ class RawGradients:
     def of(cls, outputs: Outputs, inputs: Sequence[Tensor], weights: Any) -> RawGradients:
         """Make the results from the outputs and the computed gradients.
 
-        inputs: the gradients that ``differentiated`` selects: none, dx, or dx and then the gradient
-        of each initial state. weights: the gradients of the weights in the backend's layout.
+        Parameters
+        ----------
+        outputs
+            The outputs and the final states.
+        inputs
+            The gradients that ``differentiated`` selects: none, dx, or dx followed by the gradient
+            of each initial state.
+        weights
+            The gradients of the weights in the backend's own layout.
         """
         dx = inputs[0] if inputs else None
         return cls(*outputs, dx, tuple(inputs[1:]) or None, weights)
 
 
 Results: TypeAlias = Mapping[str, FloatArray]
-"""Results of a call on the host, as time-major arrays by name.
+"""The results of a call on the host, as time-major arrays by name.
 
-The names are y, h and c, and for gradients dx, dh, dc and such as ``dlayer0.forward.kernel``.
+An LSTM has the names y, h and c. Names of gradients begin with d: dx, dh, dc and, for example,
+``dlayer0.forward.kernel``.
 """
 
 
 @dataclass(frozen=True)
 class Step:
-    """Do one unit of work that is ready to be timed: its inputs are already on the device.
+    """Hold one unit of work that is ready to be timed, with its inputs on the device.
 
-    run: does the work once and returns the results of the last window, without waiting for them:
-        ``Outputs`` in inference, ``RawGradients`` in training. Of a stream it takes the next chunk.
-    synchronize: waits until all work handed to the device is done.
-    trace: does what can be done before the first call besides compiling, such as tracing a graph.
-    place: places sets of inputs on the device; the next calls take them in turn.
-    use: the same, by the sets' numbers in ``InputSets``.
-    overwritten: names the arrays of one of the placed sets, by its position, that differ from these
-        inputs now.
-    check_inputs: raises an error if the placed set of this number is no longer what it was.
-    results: returns a call's results on the host.
-    restart: begins again with the model's given weights and a new optimizer, or with a stream's
-        first state; None if calls leave nothing behind.
-    max_sets: how many sets of inputs may be placed at once.
-    place_results: places such arrays on the device, waits for them, and returns a function that
-        copies them to the host, as ``results`` does after a call.
+    The timed calls can be judged only if the step has ``place`` and ``results``.
 
-    Without ``place`` or ``results`` the timed calls are not judged.
+    Attributes
+    ----------
+    run
+        Does the work once and returns the results of the last window without waiting for them:
+        ``Outputs`` in inference, ``RawGradients`` in training. In a stream, it takes the next
+        chunk.
+    synchronize
+        Waits until the device has done all work.
+    trace
+        Does what is possible before the first call without compiling, such as tracing a graph.
+    use
+        Places sets of inputs, given by their numbers in ``InputSets``, on the device. The next
+        calls take them in turn.
+    results
+        Copies the results of a call to the host.
+    restart
+        Begins again with the weights that the model was given and a new optimizer, or with the
+        first state of a stream. It is None if calls leave nothing behind.
+    max_sets
+        The number of sets of inputs that may be on the device at once.
+    place_results
+        Places results on the device, waits for them, and returns a function that copies them to
+        the host in the same way as ``results``.
+    place
+        Places the given sets of inputs on the device. The next calls take them in turn.
+    overwritten
+        Compares a placed set, given by its position, with the given inputs, and returns the names
+        of the arrays that differ.
+    check_inputs
+        Raises an error if the placed set of the given number has changed.
     """
 
     run: Callable[[], Tensor]

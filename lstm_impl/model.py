@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +30,51 @@ from lstm_impl.spec import (
     FloatArray,
     LSTMSpec,
     Refusal,
+    RefusalReason,
     UnsupportedError,
+    find_refusal_code,
     require_choice,
     require_real,
 )
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import RESET_TO, Inputs, InputSets, Workload, differentiated
 
-NO_RESETS = (
+NO_RESETS = RefusalReason(
     "it takes no resets, so a sequence cannot start over in the middle of a call; "
-    "split the sequences there, or use a backend that takes resets, such as while_loop"
+    "split the sequences there, or use a backend that takes resets, such as while_loop",
+    Refusal.NO_RESETS,
 )
-"""Why a backend refuses resets."""
+"""The reason why a backend refuses resets."""
+
+
+class TrainingArguments(NamedTuple):
+    """Hold the arguments of ``Model.forward_and_gradients`` as a user gave them."""
+
+    x: npt.ArrayLike
+    dy: npt.ArrayLike
+    state: LSTMState | None = None
+    dstate: LSTMState | None = None
+    lengths: npt.ArrayLike | None = None
+    masks: npt.ArrayLike | None = None
+    resets: npt.ArrayLike | None = None
+    reset_to: str = "zeros"
+    optimizer: str | None = None
+    of: str = "all"
+
+    def train(self, model: Model) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        """Call a model's ``forward_and_gradients`` with these arguments."""
+        return model.forward_and_gradients(
+            self.x,
+            self.dy,
+            self.state,
+            self.dstate,
+            self.lengths,
+            masks=self.masks,
+            resets=self.resets,
+            reset_to=self.reset_to,
+            optimizer=self.optimizer,
+            of=self.of,
+        )
 
 
 class Model(abc.ABC):
@@ -172,7 +205,7 @@ class Model(abc.ABC):
         if not reason and workload.reset_rate and not self.backend.takes_resets:
             reason = NO_RESETS
         if reason:
-            raise UnsupportedError(f"{self.backend.name}: {reason}")
+            raise UnsupportedError(f"{self.backend.name}: {reason}", find_refusal_code(reason))
 
     def _refuse_resets(self, resets: object | None, reset_to: str) -> None:
         """Raise ValueError or UnsupportedError if a call of tensors cannot take these resets."""
@@ -292,6 +325,15 @@ class Model(abc.ABC):
         With ``optimizer``, which ``start_optimizer`` must have started, the step also updates the
         weights. The other parameters are those of ``gradients``.
         """
+        return self._forward_and_gradients(
+            TrainingArguments(x, dy, state, dstate, lengths, masks, resets, reset_to, optimizer, of)
+        )
+
+    def _forward_and_gradients(
+        self, given: TrainingArguments
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        """Compute what ``forward_and_gradients`` returns. Variants override this method."""
+        x, dy, state, dstate, lengths, masks, resets, reset_to, optimizer, of = given
         call = self._checked(
             x, state, lengths, masks, resets, reset_to, gradients=of, optimizer=optimizer
         )

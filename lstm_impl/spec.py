@@ -23,14 +23,30 @@ class Refusal(enum.StrEnum):
     """Say why a backend does not do what was requested, as a code on which programs can decide."""
 
     UNSUPPORTED = "unsupported"
-    """It does not compute this: the network, the precision or the kind of call."""
+    """It does not compute this network or this kind of call, for another reason than the following
+    ones."""
+
+    NO_CELL = "no_cell"
+    """It does not compute this cell."""
+
+    NO_DTYPE = "no_dtype"
+    """It does not compute in this precision."""
 
     UNKNOWN_NAME = "unknown_name"
     """No backend, option or variant has this name, or it lacks its number."""
 
     NO_GRADIENTS = "no_gradients"
+    """It only infers, or it does not compute these gradients."""
+
     NO_OPTIMIZER = "no_optimizer"
+    """It does not update weights with this optimizer."""
+
+    NO_RESETS = "no_resets"
+    """It does not let sequences start over in mid-sequence."""
+
     NO_PROFILER = "no_profiler"
+    """It has no profiler that could count its operators."""
+
     UNAVAILABLE = "unavailable"
     """It cannot run here, for another reason than the following ones."""
 
@@ -45,6 +61,41 @@ class Refusal(enum.StrEnum):
 
     OTHER_ENVIRONMENT = "other_environment"
     """It needs variables that are set before its process starts."""
+
+
+class RefusalReason(str):
+    """State why a backend does not compute something, in words and as a code.
+
+    It is a string, so that it can be used wherever a backend of another package has a plain one.
+
+    Parameters
+    ----------
+    text
+        The reason in words, for a user.
+    refusal
+        The reason as a code, for a program.
+
+    Examples
+    --------
+    >>> reason = RefusalReason("it computes in float32 only, not float64", Refusal.NO_DTYPE)
+    >>> find_refusal_code(reason)
+    <Refusal.NO_DTYPE: 'no_dtype'>
+    >>> find_refusal_code("it is Tuesday")
+    <Refusal.UNSUPPORTED: 'unsupported'>
+    """
+
+    refusal: Refusal
+
+    def __new__(cls, text: str, refusal: Refusal = Refusal.UNSUPPORTED) -> RefusalReason:
+        """Make the string, and attach the code to it."""
+        reason = super().__new__(cls, text)
+        reason.refusal = refusal
+        return reason
+
+
+def find_refusal_code(reason: str) -> Refusal:
+    """Return the code of a reason, which is ``UNSUPPORTED`` for a plain string."""
+    return reason.refusal if isinstance(reason, RefusalReason) else Refusal.UNSUPPORTED
 
 
 class UnsupportedError(RuntimeError):

@@ -38,7 +38,14 @@ from bench.worker import equivalence, estimate, memory_server, resources, roofs,
 from bench.worker.disturbances import validity
 from bench.worker.kept_results import JudgedCalls, TimedInputs
 from bench.worker.roofs import Roofs
-from lstm_impl import LSTMWeights, Refusal, UnavailableError, UnsupportedError, Workload
+from lstm_impl import (
+    LSTMWeights,
+    Refusal,
+    UnavailableError,
+    UnsupportedError,
+    Workload,
+    find_refusal_code,
+)
 from lstm_impl.backend import Backend
 from lstm_impl.call import Step
 from lstm_impl.model import Model
@@ -451,7 +458,8 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
             why = Reason("needs_environment", {"why": reason, "variables": variables})
         return Unmeasured(NOT_MEASURED, why)
     if refusal := backend.refusal(case.spec, case.workload):
-        return Unmeasured(REFUSED, Reason("unsupported", {"why": _text("refusal", refusal)}))
+        values = {"why": _text("refusal", refusal), "refusal": find_refusal_code(refusal).value}
+        return Unmeasured(REFUSED, Reason("unsupported", values))
     too_large = estimate.too_large(case, bench.free(case.device))
     return None if too_large is None else Unmeasured(NOT_MEASURED, too_large)
 
@@ -546,7 +554,8 @@ def _with_secret_inputs(
 def _text(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"its {what} is a {type(value).__name__}; expected text")
-    return value
+    # A RefusalReason is a subclass of str, which msgspec does not write.
+    return str(value)
 
 
 # -- measure the cases of a group

@@ -38,7 +38,7 @@ from bench.worker.kept_results import (
     JudgedCalls,
     Selection,
 )
-from lstm_impl.at_rest import LONG_CALL, Rest
+from lstm_impl.at_rest import LONG_CALL, IdleWait
 from lstm_impl.call import Results, Step
 from lstm_impl.spec import FloatArray
 
@@ -69,7 +69,7 @@ class Clock:
     def system(cls) -> Clock:
         """Return the performance counter, with a rest for the threads of this process."""
         resolution = time.get_clock_info("perf_counter").resolution
-        return cls(time.perf_counter, resolution, Rest())
+        return cls(time.perf_counter, resolution, IdleWait())
 
 
 def first_use(step: Step, clock: Clock) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""The backends, one file a strategy. None imports its framework before it is used."""
+"""Hold the built-in backends, in one folder for each framework."""

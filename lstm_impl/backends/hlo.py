@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from lstm_impl.evidence import most
 
-# "%name = type opcode(operands)": the type may be a tuple, with /*index=5*/ comments in it, and
-# ends in a bracket; opcodes are lower case.
+# An instruction is "%name = type opcode(operands)". Its type may be a tuple that contains comments
+# such as /*index=5*/, and it ends in a bracket. Opcodes are lower case.
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?[\w.-]+ = .*?[\])}] ([a-z][a-z0-9-]*)\(", re.MULTILINE)
 _TARGET = re.compile(r'custom_call_target="([^"]+)"')
-# "%body.1 (arg: (s32[], f32[4])) -> (s32[], f32[4]) {", or the ENTRY.
+# A computation begins with "%body.1 (arg: (s32[], f32[4])) -> (s32[], f32[4]) {" or with ENTRY.
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) (?:\(.*)?\{$")
 _CALLED = re.compile(r"\b(to_apply|condition|body|calls)=%?([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\s*\{\s*"n":\s*"?(\d+)"?')
@@ -25,14 +25,14 @@ _FREE = frozenset(
         *("opt-barrier", "partition-id", "replica-id", "call", "while"),
     }
 )
-"""Instructions that start no kernel."""
+"""Instructions that start no kernel of their own."""
 
 OF_XLA = "hlo_op"
-"""The profiler's key for the instruction of a module that XLA compiled."""
+"""The key under which profilers store the instruction of a module that XLA compiled."""
 
 
 class ProfiledEvent(NamedTuple):
-    """An event of TensorFlow's profiler or JAX's."""
+    """Hold one event of TensorFlow's or JAX's profiler."""
 
     plane: str
     line: str
@@ -43,7 +43,7 @@ class ProfiledEvent(NamedTuple):
 
 
 def describe_hlo(text: str) -> dict[str, Any]:
-    """Count each kind of instruction, with loops, fusions and calls of libraries."""
+    """Count each kind of instruction in a module, and its loops, fusions and calls of libraries."""
     instructions = Counter(_INSTRUCTION.findall(text))
     return {
         "fusions": instructions["fusion"],
@@ -55,12 +55,15 @@ def describe_hlo(text: str) -> dict[str, Any]:
 
 
 def instruction_kind(instruction: str) -> str:
-    """Return the kind of an instruction: ``dot`` for ``dot.12``."""
+    """Return the kind of an instruction, such as ``dot`` for ``dot.12``."""
     return instruction.rstrip("0123456789.") or instruction
 
 
 def launches(text: str) -> int | None:
-    """Return how many kernels a call of the module starts, with all iterations of its loops."""
+    """Return how many kernels one call of the module starts, with all iterations of its loops.
+
+    The result is None if the text does not show how often a loop runs.
+    """
     entry, computations = _computations(text)
 
     @functools.cache
@@ -79,11 +82,12 @@ def launches(text: str) -> int | None:
 
     try:
         return started(entry)
-    except (KeyError, RecursionError):  # what the text does not show
+    except (KeyError, RecursionError):  # The text does not show it.
         return None
 
 
 def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
+    """Return the name of the entry computation, and the lines of each computation by its name."""
     entry = ""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -97,7 +101,11 @@ def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def _trips(line: str, condition: str, computations: dict[str, list[str]]) -> int:
-    """Return a loop's iterations, by the compiler or by its condition: loops here begin at 0."""
+    """Return the number of a loop's iterations.
+
+    The compiler may have written it down. Otherwise, it is the only constant in the loop's
+    condition, because loops begin at 0 here.
+    """
     if match := _TRIPS.search(line):
         return int(match[1])
     lines = computations[condition]
@@ -105,5 +113,5 @@ def _trips(line: str, condition: str, computations: dict[str, list[str]]) -> int
     text = "\n".join([*lines, *(each for name in fused for each in computations.get(name, ()))])
     bounds = {int(each) for each in _BOUND.findall(text)}
     if len(bounds) != 1:
-        raise KeyError("how often a loop turns")
+        raise KeyError("the text does not say how often a loop runs")
     return bounds.pop()

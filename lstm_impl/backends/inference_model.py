@@ -1,4 +1,4 @@
-"""Share what models have whose weights are compiled in as constants: they only infer."""
+"""Share what models have in common whose weights are compiled as constants, for inference only."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from lstm_impl.weights import LSTMWeights
 
 
 class InferenceModel(Model):
-    """A model of NumPy arrays whose calls return when they are done."""
+    """Run a model on NumPy arrays, in calls that return when they are done."""
 
     def _open(self, weights: LSTMWeights) -> None:
         self._ready: dict[Any, Any] = {}
         self._set_weights(weights)
 
     def _forget(self) -> None:
-        """Drop what was compiled with the previous weights."""
+        """Discard what was compiled with the previous weights."""
         self._ready.clear()
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
@@ -34,15 +34,15 @@ class InferenceModel(Model):
         self._forget()
 
     def synchronize(self) -> None:
-        """Nothing to wait for."""
+        """Do nothing, because a call returns only when it is done."""
 
 
 def input_shapes(
     inputs: Mapping[str, npt.NDArray[np.generic]],
 ) -> tuple[tuple[int, ...] | None, ...]:
-    """Return the shapes for which a model is compiled, None for each input that is not given.
+    """Return the shapes for which a model is compiled, with None for each input that is absent.
 
-    The states' shapes follow from the input's and the spec's.
+    The shapes of the states follow from that of the input and from the spec.
     """
     return tuple(
         inputs[name].shape if name in inputs else None for name in ("x", "lengths", "masks")

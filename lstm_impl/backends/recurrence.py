@@ -1,13 +1,14 @@
-"""Multiply by the recurrent kernel, for all frameworks whose tensors index and multiply."""
+"""Multiply by the recurrent kernel in any framework whose tensors support indexing and ``@``."""
 
 from lstm_impl.call import Tensor, Tensors
 from lstm_impl.cell import Recurrence
 
 
 def make_recurrence(recurrent: Tensors) -> Recurrence:
-    """Return the product with the recurrent kernel that a cell's equations call.
+    """Return a function that multiplies by the recurrent kernel, for the equations of a cell.
 
-    recurrent: the recurrent kernel ``[H, G*H]``, and the second bias ``[G*H]`` if the cell has one.
+    ``recurrent`` holds the recurrent kernel ``[H, G*H]``, and the second bias ``[G*H]`` if the cell
+    has one.
     """
 
     def multiply(h: Tensor, gates: range | None = None) -> Tensor:

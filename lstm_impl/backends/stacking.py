@@ -1,4 +1,4 @@
-"""Loop over layers and directions, for all frameworks whose tensors index and multiply."""
+"""Loop over layers and directions in any framework whose tensors support indexing and ``*``."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,9 @@ from lstm_impl.call import Call, Outputs, States, Tensor
 from lstm_impl.spec import LSTMSpec
 
 Layer = Callable[[int, Call, bool], Outputs]
-"""Compute one direction of one layer, from its row in the states, its own call (states ``[B, H]``)
-and whether it reads backwards; outputs stand at the step they belong to."""
+"""Compute one direction of one layer. The arguments are its row in the states, its call with states
+``[B, H]``, and whether it reads the sequence backwards. Each output stands at the step to which it
+belongs."""
 
 
 def through_layers(
@@ -17,7 +18,24 @@ def through_layers(
     join: Callable[[list[Tensor]], Tensor],
     stack: Callable[[list[Tensor]], Tensor],
 ) -> Outputs:
-    """Compute the network: outputs ``[.., .., D*H]`` with the input's axes, and final states."""
+    """Compute all layers and directions of a network.
+
+    Parameters
+    ----------
+    spec, call
+        The network, and its inputs.
+    layer
+        A function that computes one direction of one layer.
+    join
+        A function that concatenates the outputs of two directions on the feature axis.
+    stack
+        A function that stacks the final states of all layers and directions.
+
+    Returns
+    -------
+    Outputs
+        The outputs with the axes of the input and D*H features, and the final states.
+    """
     x = call.x
     last: list[States] = []
     for number in range(spec.num_layers):

@@ -1,9 +1,11 @@
-"""Variants of backends: the same models, given other inputs, batches of them, or int8 weights.
+"""Change backends into variants, which are the same models with other inputs or calls.
 
-``:forward`` times ``model.forward``, NumPy's arrays in and out; ``:denormal`` a state that has
-decayed into float32's denormal numbers, where many processors are slow; ``:padded``, ``:batches``
-and ``:buckets`` sequences of different lengths in batches; ``:int8`` inference after dynamic
-quantisation, by PyTorch, ONNX Runtime or the kernels of ``fused_cpu``.
+- ``:forward`` times ``model.forward``, from NumPy arrays to NumPy arrays.
+- ``:denormal`` uses a state that has decayed into float32's denormal numbers, on which many
+  processors are slow.
+- ``:padded``, ``:batches`` and ``:buckets`` take sequences of different lengths in batches.
+- ``:int8`` infers after dynamic quantisation by PyTorch, by ONNX Runtime or for the kernels of
+  ``fused_cpu``.
 """
 
 from __future__ import annotations
@@ -39,16 +41,23 @@ from lstm_impl.call import (
 )
 from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Profile
-from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
+from lstm_impl.model import (
+    Model,
+    TrainingArguments,
+    batch_and_timesteps,
+    checked_lengths,
+    checked_state,
+    given_step,
+)
 from lstm_impl.proof.comparison import collect_results
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import Array, FloatArray, LSTMSpec
+from lstm_impl.spec import Array, FloatArray, LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload
 
 
 class VariantModel(Model):
-    """A model that wraps the backend's own, ``inner``, which does what the variant leaves alone."""
+    """Wrap the backend's own model, ``inner``, which does whatever the variant does not change."""
 
     def __init__(self, backend: VariantBackend, inner: Model) -> None:
         self.inner = inner
@@ -117,24 +126,11 @@ class VariantModel(Model):
         how: Any = {"resets": resets, "reset_to": reset_to}
         return self.inner.forward(x, state, lengths, masks=masks, **how)
 
-    def forward_and_gradients(
-        self,
-        x: npt.ArrayLike,
-        dy: npt.ArrayLike,
-        state: LSTMState | None = None,
-        dstate: LSTMState | None = None,
-        lengths: npt.ArrayLike | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
-        resets: npt.ArrayLike | None = None,
-        reset_to: str = "zeros",
-        optimizer: str | None = None,
-        of: str = "all",
+    def _forward_and_gradients(
+        self, given: TrainingArguments
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        self._refuse_call("training", masks, optimizer, resets)
-        given = x, dy, state, dstate, lengths
-        more: Any = {"resets": resets, "reset_to": reset_to, "optimizer": optimizer, "of": of}
-        return self.inner.forward_and_gradients(*given, masks=masks, **more)
+        self._refuse_call("training", given.masks, given.optimizer, given.resets)
+        return given.train(self.inner)
 
     def _refuse_call(
         self,
@@ -143,15 +139,20 @@ class VariantModel(Model):
         optimizer: str | None = None,
         resets: npt.ArrayLike | None = None,
     ) -> None:
-        """Raise UnsupportedError if the variant refuses masks, an optimizer or resets."""
+        """Raise UnsupportedError if the variant does not take masks, an optimizer or resets."""
         dropout, rate = 0.0 if masks is None else 0.5, 0.0 if resets is None else 1.0
         self._refuse(Workload(1, 1, mode, dropout=dropout, optimizer=optimizer, reset_rate=rate))
 
 
 class VariantBackend(Backend):
-    """A backend whose models wrap those of ``inner``. It says of itself what ``inner`` says.
+    """Wrap a backend so that its models become a variant. It describes itself as ``inner`` does.
 
-    variant: what follows the colon in its name.
+    Parameters
+    ----------
+    inner
+        The backend.
+    variant
+        The name of the variant, which follows the colon in the id.
     """
 
     variant_model: ClassVar[type[VariantModel]]
@@ -183,11 +184,12 @@ class VariantBackend(Backend):
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None:
             if workload.streaming or workload.window is not None:
-                return f"{self.variant} takes complete sequences"
+                return f"{self.variant} takes only complete sequences"
             if workload.optimizer is not None or workload.dropout:
                 return f"{self.variant} is measured without an optimizer and without dropout"
             if workload.reset_rate:
-                return f"{self.variant} is measured on sequences that never start over"
+                text = f"{self.variant} is measured on sequences that never start over"
+                return RefusalReason(text, Refusal.NO_RESETS)
         return self.inner.refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
@@ -207,28 +209,30 @@ class VariantBackend(Backend):
 
 
 def make_variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
-    """Make a variant of this name of the backend with this id."""
+    """Make the variant of this name of the backend with this id."""
     return change(get_backend(backend), variant)
 
 
 # -- denormal numbers
 
 DENORMAL = 1e-39
-"""Size of the state: in the middle of float32's denormal numbers, 1.4e-45 to 1.2e-38."""
+"""The size of the numbers in the state. It is in the middle of float32's denormal numbers, which
+reach from 1.4e-45 to 1.2e-38."""
 
 FORGET_BIAS = 4.0
-"""A forget gate of 0.982: over 100 timesteps a state falls to a sixth, and stays denormal."""
+"""The bias of the forget gate, which makes the gate 0.982. Over 100 timesteps a state falls to a
+sixth of its size, and stays denormal."""
 
 RECURRENT = 0.05
-"""Factor of a random recurrent kernel, so small that no state grows."""
+"""The factor of a random recurrent kernel. It is so small that no state grows."""
 
 LOOSE = 0.01
-"""Relative error allowed: denormal numbers near 1e-40 have five digits, less rounding in each
-step."""
+"""The largest relative error of denormal outputs. Denormal numbers near 1e-40 have five digits, and
+lose some in the rounding of each step."""
 
 
 def decaying(weights: LSTMWeights) -> LSTMWeights:
-    """Return weights with the same input kernels whose state decays slowly without an input."""
+    """Return weights whose state decays slowly. The input kernels stay the same."""
 
     def cell(of: LayerWeights) -> LayerWeights:
         bias = np.zeros_like(of.bias)
@@ -240,17 +244,18 @@ def decaying(weights: LSTMWeights) -> LSTMWeights:
 
 
 class DenormalModel(VariantModel):
-    """A model whose step has a zero input, and a denormal state and gradients."""
+    """Time a step whose input is zero, and whose state and gradients are denormal."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         self._refuse(workload)
         inputs = self.inputs(workload, seed)
         step = given_step(self.inner, inputs, workload.mode, workload.gradients)
-        # The gate judges the model: denormal numbers have too few digits for its bounds.
+        # The gate judges the model instead, because denormal numbers have too few digits for its
+        # bounds.
         return replace(step, results=None, place_results=None, overwritten=None)
 
     def inputs(self, workload: Workload, seed: int = 0) -> Inputs:
-        """Make a zero input, and output gradients as small as the state, so that both decay."""
+        """Make zero inputs, and output gradients as small as the state, so that both decay."""
         rng = np.random.default_rng(seed)
         silent = workload.inputs(self.spec, seed)
 
@@ -263,7 +268,10 @@ class DenormalModel(VariantModel):
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
         """Add whether the backend keeps denormal outputs or flushes them to zero.
 
-        Raises ArithmeticError if they are neither the reference's nor zero.
+        Raises
+        ------
+        ArithmeticError
+            If the outputs are neither those of the reference nor zero.
         """
         given = self.inputs(workload)
         ours, _ = self.inner.forward(self._swapped(given.x), given.state, given.lengths)
@@ -273,26 +281,29 @@ class DenormalModel(VariantModel):
         off = np.abs(self._swapped(ours).astype(np.float64) - theirs)
         kept = bool(ours.any())
         if kept and off.max() > LOOSE * np.abs(theirs).max():
-            raise ArithmeticError("its denormal outputs are neither the reference's nor zero")
+            raise ArithmeticError(
+                "the denormal outputs are wrong; expected those of the reference, or zeros"
+            )
         made = "kept" if kept else "flushed to zero"
         return {**super().evidence(workload), "denormals": made}
 
 
 class DenormalBackend(VariantBackend):
-    """The backend with a denormal state and weights with which it decays slowly."""
+    """Give a backend a denormal state, and weights with which the state decays slowly."""
 
     variant_model = DenormalModel
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
         if spec.cell != DEFAULT:
-            return f"the state decays by the forget gate of an lstm, not in a {spec.cell.name}"
+            text = f"the state decays by the forget gate of an lstm, which {spec.cell.name} has not"
+            return RefusalReason(text, Refusal.NO_CELL)
         return super().cell_refusal(spec)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if reason := self.cell_refusal(spec):
             return reason
         if spec.dtype != "float32" or spec.num_layers > 1 or spec.bidirectional:
-            return "the state decays in one layer in one direction, in float32"
+            return "the state decays only in one layer in one direction, in float32"
         return super().refusal(spec, workload)
 
     def build(
@@ -310,7 +321,7 @@ class DenormalBackend(VariantBackend):
 
 
 class ForwardModel(VariantModel):
-    """A model whose step is ``forward``, from NumPy's arrays to NumPy's arrays."""
+    """Time ``forward``, from NumPy arrays to NumPy arrays."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         self._refuse(workload)
@@ -354,34 +365,35 @@ class ForwardModel(VariantModel):
 
 
 class ForwardBackend(VariantBackend):
-    """The backend by the call that a user of this library makes."""
+    """Time the call that a user of this library makes."""
 
     variant_model = ForwardModel
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
-            return "forward only infers"
+            text = "forward only infers; it computes no gradients"
+            return RefusalReason(text, Refusal.NO_GRADIENTS)
         return super().refusal(spec, workload)
 
 
-# -- batches of sequences whose lengths differ
+# -- batches of sequences with different lengths
 
 BATCH = 16
-"""Sequences of a batch."""
+"""The number of sequences in a batch."""
 
 BUCKETS = 4
-"""Buckets of as many sequences each."""
+"""The number of buckets, which have equally many sequences."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The indices of some sequences of a workload, and the timesteps to which they are padded."""
+    """Hold the indices of some sequences of a workload, and the length to which they are padded."""
 
     timesteps: int
     rows: npt.NDArray[np.intp]
 
     def of(self, inputs: Inputs) -> Inputs:
-        """Return these sequences' inputs."""
+        """Return the inputs of these sequences."""
         part, rows = slice(0, self.timesteps), self.rows
         state = inputs.state.map(lambda array: array[:, rows])
         lengths = None if inputs.lengths is None else inputs.lengths[rows]
@@ -389,11 +401,13 @@ class Batch:
 
 
 def batches(policy: str, lengths: npt.NDArray[np.integer]) -> list[Batch]:
-    """Put sequences into batches, padded to the longest of all, of each batch, or of a bucket.
+    """Divide sequences into batches, and pad each batch to the length that the policy requires.
 
-    They arrive in a random order, the same for each policy; buckets have similar lengths. If the
-    same lengths are given in another order, the batches have the same lengths in the same order:
-    arrays of a new shape in each call would have to be compiled.
+    A batch is padded to the longest sequence of all (``padded``), of the batch (``batches``), or of
+    a bucket (``buckets``). Sequences arrive in a random order, which is the same for all policies.
+    Buckets hold sequences of similar lengths. If the same lengths are given in another order, the
+    batches have the same lengths in the same order. Otherwise each call would have arrays of new
+    shapes, for which some backends would have to compile.
     """
     ranked = np.argsort(-lengths, kind="stable")
     arrived = ranked[np.random.default_rng(0).permutation(len(lengths))]
@@ -410,7 +424,7 @@ def batches(policy: str, lengths: npt.NDArray[np.integer]) -> list[Batch]:
 
 
 def merged(parts: Sequence[Batch], results: Sequence[Results], timesteps: int) -> Results:
-    """Merge the results of batches; gradients of weights are summed."""
+    """Merge the results of batches. The gradients of weights are added."""
     complete: dict[str, FloatArray] = {}
     total = sum(len(part.rows) for part in parts)
     for name, first in results[0].items():
@@ -426,7 +440,7 @@ def merged(parts: Sequence[Batch], results: Sequence[Results], timesteps: int) -
 
 
 class BatchedModel(VariantModel):
-    """A model whose step works on all batches of a workload, one after the other."""
+    """Time a step over all batches of a workload, one after the other."""
 
     backend: VariantBackend
 
@@ -461,7 +475,7 @@ class BatchedModel(VariantModel):
             place(map(sets, numbers))
 
         def run() -> tuple[list[Batch], list[Any]]:
-            # The next inputs have other lengths, and so other batches.
+            # The next inputs have other lengths, and therefore other batches.
             return parts, [step.run() for step in steps]
 
         def results(raw: tuple[list[Batch], list[Any]]) -> Results:
@@ -499,22 +513,11 @@ class BatchedModel(VariantModel):
         found = self._in_batches(x, None, state, None, lengths)
         return self._swapped(found["y"]), self._collect_state(found)
 
-    def forward_and_gradients(
-        self,
-        x: npt.ArrayLike,
-        dy: npt.ArrayLike,
-        state: LSTMState | None = None,
-        dstate: LSTMState | None = None,
-        lengths: npt.ArrayLike | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
-        resets: npt.ArrayLike | None = None,
-        reset_to: str = "zeros",
-        optimizer: str | None = None,
-        of: str = "all",
+    def _forward_and_gradients(
+        self, given: TrainingArguments
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        self._refuse_call("training", masks, optimizer, resets)
-        found = self._in_batches(x, dy, state, dstate, lengths, of)
+        self._refuse_call("training", given.masks, given.optimizer, given.resets)
+        found = self._in_batches(*given[:5], given.of)
         names = self.get_weights().names()
         gradients = LSTMGradients(
             self._swapped(found["dx"]) if "dx" in found else None,
@@ -524,7 +527,7 @@ class BatchedModel(VariantModel):
         return self._swapped(found["y"]), self._collect_state(found), gradients
 
     def _collect_state(self, results: Results, prefix: str = "") -> LSTMState:
-        """Return the states among results; with the prefix ``d`` their gradients."""
+        """Return the states among results, or with the prefix ``d`` their gradients."""
         cell = self.spec.cell
         made: LSTMState = cell.state_type(*(results[prefix + name] for name in cell.states))
         return made
@@ -538,7 +541,10 @@ class BatchedModel(VariantModel):
         lengths: npt.ArrayLike | None,
         of: str = "all",
     ) -> Results:
-        """Return the results by name; dy: None in inference; of: what is differentiated."""
+        """Compute the batches one by one, and return the merged results by name.
+
+        ``dy`` is None in inference. ``of`` says what is differentiated.
+        """
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         swap = self._swapped
         inputs = Inputs(
@@ -567,7 +573,7 @@ class BatchedModel(VariantModel):
 
 
 class BatchedBackend(VariantBackend):
-    """The backend on a workload's sequences in batches; the variant says how they are padded."""
+    """Compute a workload's sequences in batches, which the variant's name says how to pad."""
 
     variant_model = BatchedModel
 
@@ -596,25 +602,28 @@ class Int8Backend(Backend):
         if spec.cell.name in self.quantised_cells:
             return ""
         names = ", ".join(self.quantised_cells)
-        return f"in int8 it computes the cell {names} only, not {spec.cell.name}"
+        text = f"in int8 it computes the cell {names} only, not {spec.cell.name}"
+        return RefusalReason(text, Refusal.NO_CELL)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
+        """Return why the backend cannot compute a network, or an empty string."""
         if reason := self.cell_refusal(spec):
             return reason
         if spec.dtype != "float32":
-            return f"float32 weights are rounded to int8, not {spec.dtype}"
+            text = f"only float32 weights can be rounded to int8, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         if workload is None:
             return ""
         if workload.training or workload.dropout:
-            return "a quantised network only infers, without dropout"
+            text = "a quantised network only infers, without dropout; it computes no gradients"
+            return RefusalReason(text, Refusal.NO_GRADIENTS)
         if workload.window is not None or workload.streaming:
             return "the error of a quantised network is known for complete sequences only"
         return ""
 
 
 class TorchInt8Model(TorchLSTMModel):
-    """``torch.ao.quantization.quantize_dynamic``'s module, with the weights at that time."""
+    """Run a module of ``torch.ao.quantization.quantize_dynamic``, made when weights are set."""
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
@@ -623,7 +632,7 @@ class TorchInt8Model(TorchLSTMModel):
     def _quantised(self) -> Any:
         torch = self._torch
         module = self._new_module(self.spec.input_size, self.spec.num_layers)
-        # The float32 parameters are kept in ``parameters``; the module's own are copied from them.
+        # ``parameters`` keeps the float32 parameters. The module's own are copies of them.
         with torch.no_grad():
             for ours, kept in zip(trained_parameters(module), self.parameters, strict=True):
                 ours.copy_(kept)
@@ -637,10 +646,10 @@ class TorchInt8Model(TorchLSTMModel):
 
 
 class OnnxRuntimeInt8Model(OnnxRuntimeModel):
-    """Sessions of graphs with ``DynamicQuantizeLSTM``, by ONNX Runtime's ``quantize_dynamic``."""
+    """Run graphs with ``DynamicQuantizeLSTM``, which ONNX Runtime's ``quantize_dynamic`` makes."""
 
     def graph(self, lengths: bool = False, masks: bool = False) -> bytes:
-        """Serialise the ONNX model with its LSTM operators quantised."""
+        """Serialise the ONNX model with quantised LSTM operators."""
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -657,7 +666,7 @@ class OnnxRuntimeInt8Model(OnnxRuntimeModel):
 
 
 class NumPyFusedInt8Model(NumPyFusedModel):
-    """Weights in int8, a scale for each column, packed for the kernels."""
+    """Keep int8 weights with a scale for each column, packed for the kernels."""
 
     kernel_type = c_interface.TYPES["int8"]
 
@@ -674,10 +683,11 @@ class NumPyFusedInt8Model(NumPyFusedModel):
 
 
 QUANTISED = "dynamically quantised to int8"
+"""What the summaries of quantised backends add."""
 
 
 class TorchInt8(Int8Backend, Torch):
-    """PyTorch's LSTM, quantised."""
+    """Quantise PyTorch's LSTM."""
 
     strategy = "torch:int8"
     summary = f"{Torch.summary}, {QUANTISED}"
@@ -685,7 +695,7 @@ class TorchInt8(Int8Backend, Torch):
 
 
 class OnnxRuntimeInt8(Int8Backend, OnnxRuntime):
-    """ONNX Runtime's LSTM operator, quantised."""
+    """Quantise ONNX Runtime's LSTM operator."""
 
     strategy = "onnxruntime:int8"
     summary = f"{OnnxRuntime.summary}, {QUANTISED}"
@@ -693,7 +703,7 @@ class OnnxRuntimeInt8(Int8Backend, OnnxRuntime):
 
 
 class NumPyFusedInt8(Int8Backend, NumPyFused):
-    """The kernels of ``fused_cpu``, with int8 weights."""
+    """Quantise the weights of ``fused_cpu``'s kernels."""
 
     strategy = "numpy_fused:int8"
     summary = f"{NumPyFused.summary}, {QUANTISED}"
@@ -709,5 +719,5 @@ _INT8: Mapping[str, type[Int8Backend]] = {
 
 
 def int8(backend: str) -> Backend:
-    """The quantised backend of the same runtime as the float32 backend with this id."""
+    """Return the quantised backend of the same runtime as the float32 backend with this id."""
     return _INT8[backend]()

@@ -18,7 +18,7 @@ from lstm_impl.checking.arrays import TensorFlowArrays
 from lstm_impl.checking.function import TargetBackend, TargetModel
 from lstm_impl.checking.layers import LayerBackend, infer_spec, match_parameters
 from lstm_impl.checking.layout import CallLayout, TargetError
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec, Refusal, RefusalReason
 from lstm_impl.workload import Workload
 
 LIBRARIES = (".so", ".dylib", ".dll")
@@ -48,9 +48,10 @@ class LibraryBackend(TargetBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.cell.name not in CELLS:
-            return f"the C interface has no {spec.cell.name}"
+            return RefusalReason(f"the C interface has no {spec.cell.name}", Refusal.NO_CELL)
         if spec.dtype != "float32":
-            return f"a library is checked in float32, not {spec.dtype}"
+            text = f"a library is checked in float32, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)
 
 

@@ -36,17 +36,18 @@ from lstm_impl.proof.networks import (
     ALMOST_INFINITE,
     SEVERAL,
     SparseNetwork,
-    chosen_sequences,
-    large_numbers,
-    large_updates,
-    not_finite,
-    reached_by_nan,
-    reset_patterns,
-    saturated,
-    saturated_errors,
-    separate_products,
-    short_from_full_states,
-    special_numbers,
+    compare_saturated_results,
+    enlarge_updates,
+    find_nan_outputs,
+    insert_not_finite,
+    make_network_of_large_numbers,
+    make_network_of_separate_products,
+    make_reset_patterns,
+    make_special_networks,
+    name_saturated_error,
+    saturate_network,
+    select_sequences,
+    shorten_from_full_states,
 )
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
@@ -185,21 +186,21 @@ def gate(
         if workload.optimizer is not None:
             judged.begin(weights)
         state = judged.compare_results(weights, replace(window, state=state))
-    for name, given in reset_patterns(windows[0]):
+    for name, given in make_reset_patterns(windows[0]):
         judged.begin(weights)
         judged.compare_results(weights, given, f"reset {name}")
     # What follows shows other mistakes, in sequences that never start over.
     plain = windows[0].without_resets()
-    large, given = saturated(spec, weights, plain)
+    large, given = saturate_network(spec, weights, plain)
     judged.begin(large)
     judged.compare_saturated(large, given)
-    for name, special, given in special_numbers(spec, weights, plain):
+    for name, special, given in make_special_networks(spec, weights, plain):
         judged.begin(special)
         judged.compare_results(special, given, name)
     # The bounds of these networks follow from the rounding errors of an LSTM (``rounding.py``).
     # Nobody has derived them for another cell.
     if spec.cell == DEFAULT:
-        for make in (separate_products, large_numbers):
+        for make in (make_network_of_separate_products, make_network_of_large_numbers):
             judged.compare_sparse(make(spec, plain, seed))
         judged.begin(weights)
         judged.compare_not_finite(weights, plain)
@@ -281,9 +282,13 @@ class _Comparison:
     def compare_saturated(self, weights: LSTMWeights, inputs: Inputs) -> None:
         """Compare the results of the network with large weights and inputs."""
         ours, theirs = self.compute_both(weights, inputs)
-        found, allowed = saturated_errors(self.model.spec, ours, theirs)
+        found, allowed = compare_saturated_results(self.model.spec, ours, theirs)
         self.keep(found, allowed)
-        by_array = {name.removeprefix("saturated "): most for name, most in allowed.items()}
+        by_array = {
+            name: allowed[kind]
+            for name in theirs
+            if (kind := name_saturated_error(name)) in allowed
+        }
         given = self._replace_ignored_inputs(inputs)
         self._report_to_watcher("saturated", weights, given, None, ours, theirs, by_array)
 
@@ -363,7 +368,7 @@ class _Comparison:
         calls = UPDATES if key in _long_runs_judged else LONG_RUN
         first = workload.first_window()
         given = [
-            large_updates(spec, optimizer, weights, first.inputs(spec, seed + number))
+            enlarge_updates(spec, optimizer, weights, first.inputs(spec, seed + number))
             for number in range(UPDATES)
         ]
         weights = given[0][0]
@@ -406,7 +411,7 @@ class _Comparison:
         state.
         """
         spec = self.model.spec
-        short = short_from_full_states(spec, inputs, min(comparison.SHORT, len(inputs.x)))
+        short = shorten_from_full_states(spec, inputs, min(comparison.SHORT, len(inputs.x)))
         for kind, given in (("quantised", inputs), ("short", short)):
             ours, theirs = self.compute_both(weights, given)
             emulated = self._compute_judge_results(
@@ -516,7 +521,7 @@ class _Comparison:
         inputs = self._replace_ignored_inputs(inputs)
         if self.workload.reset_rate:  # no call without resets was compared so far
             self.ordinary = self._select_requested(self._compute_judge_results(weights, inputs))
-        given, rows, step = not_finite(inputs)
+        given, rows, step = insert_not_finite(inputs)
         with np.errstate(invalid="ignore"):  # NumPy warns about infinity minus infinity.
             results = self.compute_unchecked(given)
         names = [
@@ -563,13 +568,13 @@ class _Comparison:
         """Return the right results of a sequence with NaN, from its results without NaN."""
         spec, y = self.model.spec, self.ordinary["y"][:length, row]
         state = np.full((spec.state_layers, spec.hidden_size), np.nan)
-        return {"y": np.where(reached_by_nan(spec, y, step), np.nan, y), "h": state, "c": state}
+        return {"y": np.where(find_nan_outputs(spec, y, step), np.nan, y), "h": state, "c": state}
 
     def _compute_almost_infinite(
         self, weights: LSTMWeights, inputs: Inputs, row: int
     ) -> dict[str, FloatArray]:
         """Return the right results of a sequence with infinity."""
-        one = chosen_sequences(inputs, np.array([row]))
+        one = select_sequences(inputs, np.array([row]))
         large = np.where(np.isinf(one.x), ALMOST_INFINITE, np.asarray(one.x, np.float64))
         found = self.judge.run(weights, replace(one, x=large), None)
         return {name: array[:, 0] for name, array in found.items()}

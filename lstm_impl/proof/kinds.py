@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import lstm_impl.proof.comparison as comparison
-from lstm_impl.proof.networks import RESET_PATTERNS, SEVERAL, largest_saturated_error
+from lstm_impl.proof.networks import RESET_PATTERNS, SEVERAL, find_saturated_bound
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -266,7 +266,7 @@ KINDS = (
     ErrorKind(
         "saturated",
         _ALL,
-        lambda case, array: largest_saturated_error(case.spec, array),
+        lambda case, array: find_saturated_bound(case.spec, array),
         "with kernels and inputs 8 times as large {array} differs from the {judge}, "
         f"relative root mean square {NUMBERS}",
     ),

@@ -1,7 +1,7 @@
 """Replace the LSTMs and GRUs of a PyTorch model by the layers of this package, and put them back.
 
-A module keeps its identity and only changes its class. Parameters, their names, the optimizer's
-state, hooks, the training mode and all attributes therefore stay what they are.
+A module keeps its identity and only changes its class. So its parameters, their names, the state of
+the optimizer, hooks, the training mode and all attributes stay the same.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ PrintFunction = Callable[[str], object]
 
 
 class AcceleratedLayer(RecurrentLayer):
-    """A module of PyTorch whose class ``accelerate`` has changed.
+    """Share what the modules have in common whose class ``accelerate`` has changed.
 
-    Pickles and the files of ``torch.save`` hold PyTorch's class, so that they load without this
+    Pickles and files of ``torch.save`` contain PyTorch's class, so that they load without this
     library. A copy by ``copy.deepcopy`` stays accelerated.
     """
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Return what a pickle holds: PyTorch's class and its state."""
+        """Return what a pickle contains: PyTorch's class and the state."""
         state = self.__getstate__()
         state.pop("_prepacked", None)
-        # What pickle writes for any object in its first protocols.
+        # The first protocols of pickle write this for every object.
         return copyreg._reconstructor, (self.torch_module, object, None), state  # type: ignore[attr-defined]
 
     def __copy__(self) -> Self:
@@ -50,34 +50,35 @@ class AcceleratedLayer(RecurrentLayer):
 
 
 class AcceleratedLSTM(AcceleratedLayer, LSTM):
-    """A ``torch.nn.LSTM`` whose class ``accelerate`` has changed."""
+    """Compute a ``torch.nn.LSTM`` whose class ``accelerate`` has changed."""
 
 
 class AcceleratedGRU(AcceleratedLayer, GRU):
-    """A ``torch.nn.GRU`` whose class ``accelerate`` has changed."""
+    """Compute a ``torch.nn.GRU`` whose class ``accelerate`` has changed."""
 
 
 _ACCELERATED = {each.torch_module: each for each in (AcceleratedLSTM, AcceleratedGRU)}
-"""What takes the place of a module of PyTorch."""
+"""The class that replaces each class of PyTorch."""
 
 _OWN = (LSTM, GRU, AcceleratedLSTM, AcceleratedGRU)
-"""The layers that ``decelerate`` makes modules of PyTorch."""
+"""The classes of layers that ``decelerate`` turns into modules of PyTorch."""
 
 
 def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
     """Replace every ``torch.nn.LSTM`` and ``GRU`` of a model by a layer of this package, in place.
 
-    Parameters, their names, the optimizer's state, hooks, the training mode, ``requires_grad``,
-    types and options stay what they are. A seed gives the same dropout masks. ``state_dict`` is
-    unchanged. Files of ``torch.save`` hold PyTorch's modules and load without this library.
+    Parameters, their names, the state of the optimizer, hooks, the training mode,
+    ``requires_grad``, types and options stay the same, and so does ``state_dict``. A seed gives the
+    same dropout masks. Files of ``torch.save`` contain PyTorch's modules and load without this
+    library.
 
     Parameters
     ----------
     model : torch.nn.Module
         A model that contains LSTMs or GRUs, or one of these.
     print_fn : callable or None
-        Gets one line for each LSTM and GRU: what it is now, or why it was kept. None prints
-        nothing.
+        A function that is called with one line for each LSTM and GRU, which says what the module is
+        now or why it was kept. None prints nothing.
 
     Returns
     -------
@@ -91,16 +92,17 @@ def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
 
     Notes
     -----
-    A module that the kernels cannot compute stays what it is: with ``proj_size``, in other types
-    than float32 and bfloat16, on another device than a CPU, a subclass, or with a ``forward`` of
-    its own. The replacement is a ``torch.nn.RNNBase``, but no ``torch.nn.LSTM`` or ``GRU``: code
-    that asks ``isinstance`` finds it by the base class, or runs before ``accelerate``.
+    A module that the kernels cannot compute stays the same. This is a module with ``proj_size``,
+    with a type other than float32 and bfloat16, on a device other than a CPU, of a subclass, or
+    with a ``forward`` of its own. The replacement is a ``torch.nn.RNNBase``, but not a
+    ``torch.nn.LSTM`` or ``GRU``. Code that uses ``isinstance`` must test for the base class, or run
+    before ``accelerate``.
     """
     return _convert(model, _accelerated, print_fn)
 
 
 def decelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
-    """Make every layer of this package in a model a ``torch.nn.LSTM`` or ``GRU`` again, in place.
+    """Turn every layer of this package in a model into a ``torch.nn.LSTM`` or ``GRU``, in place.
 
     Parameters
     ----------
@@ -108,7 +110,7 @@ def decelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
         A model that ``accelerate`` has changed, or that was made with ``lstm_impl.torch.LSTM`` or
         ``GRU``.
     print_fn : callable or None
-        Gets one line for each LSTM and GRU. None prints nothing.
+        A function that is called with one line for each LSTM and GRU. None prints nothing.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def decelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
 
 def _convert(model: Model, convert: Callable[[Any], str], print_fn: PrintFunction | None) -> Model:
     if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"expected a torch.nn.Module, and got {type(model).__name__}")
+        raise TypeError(f"the model is a {type(model).__name__}; expected a torch.nn.Module")
     lines = [
         f"{name or type(model).__name__}: {convert(module)}"
         for name, module in model.named_modules()
@@ -138,13 +140,16 @@ def _convert(model: Model, convert: Callable[[Any], str], print_fn: PrintFunctio
 
 
 def _is_recurrent(module: Any) -> bool:
-    """Return whether a module is an LSTM or GRU, of PyTorch or of this package, also compiled."""
-    name = getattr(module, "original_name", type(module).__name__)  # of TorchScript
+    """Return whether a module is an LSTM or GRU of PyTorch or of this package.
+
+    It may have been compiled by TorchScript.
+    """
+    name = getattr(module, "original_name", type(module).__name__)  # TorchScript has the former.
     return isinstance(module, (*_ACCELERATED, RecurrentLayer)) or name in ("LSTM", "GRU")
 
 
 def _accelerated(module: Any) -> str:
-    """Accelerate a module if the kernels can compute it; return what was done."""
+    """Accelerate a module if the kernels can compute it, and return a line about it."""
     if isinstance(module, RecurrentLayer):
         return f"it is lstm_impl.torch.{type(module).__name__} already"
     name = _qualified_name(module)
@@ -155,13 +160,13 @@ def _accelerated(module: Any) -> str:
 
 
 def _decelerated(module: Any) -> str:
-    """Make a layer of this package one of PyTorch; return what was done."""
+    """Turn a layer of this package into one of PyTorch, and return a line about it."""
     if type(module) not in _OWN:
         return f"{_qualified_name(module)} is kept"
     name = type(module).__name__
     vars(module).pop("_prepacked", None)
     module.__class__ = made = module.torch_module
-    module.flatten_parameters()  # as it would be on a GPU
+    module.flatten_parameters()  # PyTorch does this on a GPU.
     return f"lstm_impl.torch.{name} is now torch.nn.{made.__name__}"
 
 

@@ -1,7 +1,7 @@
 """Define modules with the arguments, inputs and parameters of ``torch.nn.LSTM`` and ``GRU``.
 
-The kernels of ``fused_cpu`` compute them. Where they cannot, PyTorch's own code does, after one
-warning.
+The kernels of ``fused_cpu`` compute them. If the kernels cannot compute a call, PyTorch's own code
+does, after one warning.
 """
 
 from __future__ import annotations
@@ -24,27 +24,33 @@ from lstm_impl.backends.torch.fused_layer import (
 from lstm_impl.call import Call, States, Tensor
 
 _is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
-"""Return whether ``torch.export`` runs. PyTorch has the question since version 2.7."""
+"""Return whether ``torch.export`` is running. PyTorch before version 2.7 cannot tell."""
 
 Weights: TypeAlias = tuple[Tensor, ...]
 """A kernel ``[in, G*H]``, a recurrent kernel ``[H, G*H]`` and one or two biases ``[G*H]``.
 
-G is the number of the cell's gates. The two matrices may be transposed, as PyTorch's modules have
-them.
+G is the number of gates of the cell. The two matrices may be transposed, as in PyTorch's modules.
 """
 
 
 class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
-    """What ``LSTM`` and ``GRU`` share: a module of PyTorch, computed by the kernels.
+    """Share what ``LSTM`` and ``GRU`` have in common: a module of PyTorch that the kernels compute.
 
-    ``LSTM`` says what the modules take. A subclass names PyTorch's module and the operators.
+    ``LSTM`` documents the arguments and inputs.
+
+    Attributes
+    ----------
+    torch_module
+        PyTorch's module, which a subclass defines.
+    operators
+        The operators of the cell, which a subclass defines.
     """
 
     torch_module: ClassVar[type[torch.nn.RNNBase]]
     operators: ClassVar[CellOperators]
 
     _prepacked: dict[int, _Copies] | None = None
-    """What ``prepack`` keeps, by layer and direction; None unless it was called."""
+    """The copies that ``prepack`` keeps, by layer and direction. It is None before ``prepack``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(self.operators.module, *args, **kwargs)
@@ -52,18 +58,19 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
     def prepack(self, enabled: bool = True) -> Self:
         """Keep copies of the weights in the layout of the kernels, for calls without gradients.
 
-        A stream of short calls then takes only the time of the kernels.
+        With them, a stream of short calls takes only the time of the kernels.
 
         A call makes new copies if PyTorch has counted a change of a parameter since the last ones.
-        It counts ``load_state_dict``, an optimizer's step, ``module.to`` and any operator that
-        writes in place. PyTorch does not count writes through ``parameter.data``, through a NumPy
-        array that shares the memory, or by another process to shared memory. After such a write,
-        call ``prepack`` again. Without ``prepack`` every call reads the parameters themselves.
+        PyTorch counts ``load_state_dict``, a step of an optimizer, ``module.to`` and every operator
+        that writes in place. PyTorch does not count writes through ``parameter.data``, through a
+        NumPy array that shares the memory, or by another process to shared memory. After such a
+        write, call ``prepack`` again. Without ``prepack`` every call reads the parameters
+        themselves.
 
         Parameters
         ----------
         enabled : bool
-            False forgets the copies and makes every call read the parameters again.
+            False deletes the copies, so that every call reads the parameters again.
 
         Returns
         -------
@@ -81,7 +88,7 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a copied or unpickled state, and make its parameters contiguous.
 
-        Up to version 0.2.0 each matrix was transposed in memory.
+        Up to version 0.2.0, each matrix was transposed in memory.
         """
         super().__setstate__(state)
         for parameter in self.parameters():
@@ -101,8 +108,8 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         if problem := self._problem_of_gates(state_dict, prefix):
             error_msgs.append(problem)
             return
-        # With assign=True PyTorch takes the loaded tensors as parameters. Files of version 0.2.0
-        # and earlier hold matrices that are transposed in memory.
+        # With assign=True, PyTorch uses the loaded tensors as parameters. Files of version 0.2.0
+        # and earlier contain matrices that are transposed in memory.
         own = {
             name: each.detach().contiguous()
             if name.startswith(prefix) and torch.is_tensor(each) and not each.is_contiguous()
@@ -113,7 +120,7 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         super()._load_from_state_dict(own, prefix, *found)
 
     def _problem_of_gates(self, state_dict: dict[str, Any], prefix: str) -> str:
-        """Return why a state_dict is of another kind of cell, or an empty string."""
+        """Return why a state_dict belongs to another kind of cell, or an empty string."""
         name = f"{prefix}weight_hh_l0"
         shape = tuple(getattr(state_dict.get(name), "shape", ()))
         for other in OPERATORS:
@@ -132,11 +139,26 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
     def forward(
         self, input: Tensor | PackedSequence, hx: Any = None
     ) -> tuple[Tensor | PackedSequence, Any]:
-        """Compute outputs and the final state, as PyTorch's module does.
+        """Compute the outputs and the final state in the same form as PyTorch's module.
 
-        input: ``[T, B, in]``, ``[B, T, in]`` if batch_first, ``[T, in]``, or a packed sequence.
-        hx: of an LSTM h and c ``[L*D, B, H]``, of a GRU h alone, or ``[L*D, H]`` each without a
-        batch; zeros if None.
+        Parameters
+        ----------
+        input : torch.Tensor or PackedSequence
+            The input ``[T, B, in]``, ``[B, T, in]`` if ``batch_first``, ``[T, in]``, or a packed
+            sequence.
+        hx : tuple, torch.Tensor or None
+            The initial state ``[L*D, B, H]``, or ``[L*D, H]`` without a batch. An LSTM takes
+            ``(h, c)``, and a GRU takes ``h``. None means zeros.
+
+        Returns
+        -------
+        tuple
+            The outputs and the final state.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or if the state belongs to another kind of cell.
         """
         if isinstance(input, torch.fx.Proxy):
             leaf: tuple[Tensor, Any] = _call_as_leaf(self, input, hx)
@@ -181,9 +203,9 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
     def __prepare_scriptable__(self) -> torch.nn.RNNBase:
         """Return PyTorch's own module with these parameters, which ``torch.jit.script`` compiles.
 
-        TorchScript cannot compile the calls of the kernels. A scripted model is computed by
-        PyTorch's code, and its file loads without this library. PyTorch also puts the returned
-        module into the model that it scripts: call ``accelerate`` again to go on with the kernels.
+        TorchScript cannot compile the calls of the kernels. PyTorch's code computes a scripted
+        model, and its file loads without this library. PyTorch also puts the returned module into
+        the model that it scripts. Call ``accelerate`` again to continue with the kernels.
         """
         made = torch.nn.RNNBase.__new__(self.torch_module)
         state = self.__getstate__()
@@ -192,7 +214,7 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         return made
 
     def _split_state(self, hx: Any) -> States:
-        """Return the states of a cell. Raises ValueError for those of another kind of cell."""
+        """Return the states of the cell, or raise ValueError for those of another kind of cell."""
         names = self.operators.tensors[1 : self.operators.first_weight]
         is_one = torch.is_tensor(hx)
         if is_one != (len(names) == 1):
@@ -204,7 +226,7 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         return (hx,) if is_one else tuple(hx)
 
     def _check_states(self, states: States, shape: tuple[int, ...]) -> None:
-        """Raise ValueError if a state has another shape."""
+        """Raise ValueError if a state does not have the given shape."""
         names = self.operators.tensors[1 : self.operators.first_weight]
         if len(states) == len(names) and all(each.shape == shape for each in states):
             return
@@ -225,17 +247,17 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         self, x: Tensor, states: States, valid: Tensor | None, batch_major: bool
     ) -> tuple[Tensor, States]:
         directions = 1 + self.bidirectional
-        if batch_major and self._is_dropping():  # PyTorch draws the masks time-major
+        if batch_major and self._is_dropping():  # PyTorch draws time-major masks.
             y, states = self._layers(x.transpose(0, 1), states, valid, batch_major=False)
             return y.transpose(0, 1), states
-        # Each operator outside a graph takes microseconds, and in training as many again.
+        # Outside a graph, each operator takes microseconds, and twice as many in training.
         before: list[States] = [states]
         if len(states[0]) > 1:
             before = list(zip(*(each.split(1) for each in states), strict=True))
         after: list[States] = []
         outputs: list[Tensor] = []
         weights, transposed = self._weights()
-        # A program that torch.export makes of a module in eval() only infers.
+        # A program that torch.export makes of a module in eval() is for inference only.
         inference = not self.training and _is_exporting()
         for row, parameters in enumerate(weights):
             reverse = row % directions == 1
@@ -260,10 +282,10 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         return bool(self.dropout and self.training and self.num_layers > 1)
 
     def _dropped(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """Drop numbers out of an input ``[T, B, D*H]`` by the masks that PyTorch draws."""
+        """Drop numbers of an input ``[T, B, D*H]`` with the masks that PyTorch draws."""
         if valid is None:
             return torch.nn.functional.dropout(x, self.dropout)
-        data = torch.nn.functional.dropout(x[valid], self.dropout)  # of a packed sequence
+        data = torch.nn.functional.dropout(x[valid], self.dropout)  # The data is packed.
         return torch.zeros_like(x).index_put((valid,), data)
 
     def _weights(self) -> tuple[list[Weights], bool]:
@@ -285,18 +307,18 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
 
 
 def _is_written_to_file() -> bool:
-    """Return whether this call is traced for a file that holds PyTorch's own operators.
+    """Return whether this call is traced for a file that contains PyTorch's own operators.
 
-    ``torch.jit.trace`` and both ONNX exporters write the operators that they see. Those of this
-    package would tie the file to this library, and ONNX has an operator for PyTorch's LSTM.
+    ``torch.jit.trace`` and both ONNX exporters write the operators that they see. A file with the
+    operators of this package would need this library, and ONNX has an operator for PyTorch's LSTM.
     """
     return bool(torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
 
 
 def _call_as_leaf(layer: RecurrentLayer, input: Any, hx: Any) -> Any:
-    """Return a call of the whole layer in a graph of ``torch.fx``, as for PyTorch's modules.
+    """Return one call of the complete layer in a graph of ``torch.fx``, as for PyTorch's modules.
 
-    Tracers step into a module unless it belongs to ``torch.nn``.
+    Tracers trace the inside of a module unless it belongs to ``torch.nn``.
     """
     tracer = input.tracer
     given = (input,) if hx is None else (input, hx)
@@ -304,53 +326,60 @@ def _call_as_leaf(layer: RecurrentLayer, input: Any, hx: Any) -> Any:
 
 
 class LSTM(RecurrentLayer):
-    """``torch.nn.LSTM`` with the same arguments, inputs, outputs, parameters and state_dict.
+    """Compute ``torch.nn.LSTM`` with the kernels of ``fused_cpu`` on a CPU.
 
-    Not a subclass of it, of which ``torch.compile`` makes no graph.
+    Arguments, inputs, outputs, parameters and ``state_dict`` are those of ``torch.nn.LSTM``. This
+    class is not a subclass of it, because ``torch.compile`` makes no graph of such a subclass.
 
-    Takes float32 and bfloat16, also by ``torch.autocast``, padded batches as ``PackedSequence``,
-    and one sequence without a batch axis. A batch may be empty.
+    The layer takes float32 and bfloat16, also through ``torch.autocast``. It takes padded batches
+    as ``PackedSequence``, and one sequence without a batch axis. A batch may be empty.
 
     The kernels read each matrix transposed. A call of one or two timesteps with few sequences
     transposes the matrices in registers, and every other call copies them. With large matrices, a
-    single step then takes up to one and a half times as long. ``prepack`` keeps the copies for
-    inference.
+    single step then takes up to 1.5 times as long. ``prepack`` keeps the copies for inference.
 
     In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
     ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.
 
     ``torch.jit.script``, ``torch.jit.trace`` and ``torch.onnx.export`` write PyTorch's own
-    operators, and ONNX files get an ``LSTM`` node. So these files do not need this library.
-    ``torch.export`` of a layer in ``eval()`` writes the kernels' operator for inference.
+    operators, and an ONNX file gets an ``LSTM`` node. So these files do not need this library.
+    ``torch.export`` of a layer in ``eval()`` writes the operator of the kernels for inference.
     ``torch.fx`` keeps the layer as one call.
 
-    Where the kernels cannot compute, PyTorch's own code does, and the first such call logs a
-    warning with the reason: with ``proj_size``, in other types, on other devices, and where the
-    kernels can neither be loaded nor compiled. Raises ValueError for tensors of different devices.
+    If the kernels cannot compute a call, PyTorch's own code does, and the first such call logs a
+    warning with the reason. This happens with ``proj_size``, with other types, on other devices,
+    and if the kernels can neither be loaded nor compiled.
+
+    Raises
+    ------
+    ValueError
+        If the tensors of a call are on different devices.
     """
 
     torch_module = torch.nn.LSTM
     operators = LSTM_OPERATORS
 
-    # What torch.nn.LSTM.forward calls, where it computes in place of the kernels.
+    # torch.nn.LSTM.forward calls these methods when it computes instead of the kernels.
     check_forward_args = torch.nn.LSTM.check_forward_args
     get_expected_cell_size = torch.nn.LSTM.get_expected_cell_size
     permute_hidden = torch.nn.LSTM.permute_hidden
 
 
 class GRU(RecurrentLayer):
-    """``torch.nn.GRU`` with the same arguments, inputs, outputs, parameters and state_dict.
+    """Compute ``torch.nn.GRU`` with the kernels of ``fused_cpu`` on a CPU.
 
-    The reset gate acts after the product with the recurrent kernel, as in PyTorch, cuDNN and by
-    default in Keras (``reset_after=True``). ``fused_gru_layer`` computes the other form.
+    Arguments, inputs, outputs, parameters and ``state_dict`` are those of ``torch.nn.GRU``. The
+    reset gate acts after the product with the recurrent kernel. PyTorch and cuDNN do the same, and
+    Keras by default (``reset_after=True``). ``fused_gru_layer`` computes the other form.
 
-    What ``LSTM`` says of types, inputs, transposed matrices, ``prepack``, forward mode and of calls
-    that the kernels cannot compute holds for this layer, too.
+    ``LSTM`` documents types, inputs, transposed matrices, ``prepack``, forward mode and calls that
+    the kernels cannot compute.
 
     Raises
     ------
     ValueError
-        For ``reset_after=False``, for ``proj_size``, and for tensors of different devices.
+        If ``reset_after`` is False, if ``proj_size`` is given, or if the tensors of a call are on
+        different devices.
     """
 
     torch_module = torch.nn.GRU
@@ -371,10 +400,19 @@ class GRU(RecurrentLayer):
 
 
 class _Copies(NamedTuple):
-    """The weights of one layer and direction for the kernels, and what they are copies of.
+    """Hold copies of the weights of one layer and direction, and the parameters they are from.
 
-    aliases: tensors in the memory of the parameters. As long as they live, no other tensor gets
-    these addresses.
+    Attributes
+    ----------
+    parameters
+        The parameters.
+    aliases
+        Tensors that share the memory of the parameters. As long as they live, no other tensor gets
+        these addresses.
+    versions
+        The versions of the parameters, or None for a parameter whose changes are not counted.
+    weights
+        The copies, in the layout of the kernels.
     """
 
     parameters: list[Tensor]
@@ -384,14 +422,14 @@ class _Copies(NamedTuple):
 
     @classmethod
     def of(cls, parameters: list[Tensor], biases: int) -> _Copies:
-        """Copy these parameters, for a cell with this number of biases."""
-        # The versions are read first: another thread may write while this one copies.
+        """Copy the given parameters for a cell with the given number of biases."""
+        # The versions are read first, because another thread may write while this one copies.
         counted = [each._version if _counts_changes(each) else None for each in parameters]
         aliases = [each.detach() for each in parameters]
         return cls(parameters, aliases, counted, _pack(parameters, biases))
 
     def are_current(self, parameters: list[Tensor]) -> bool:
-        """Return whether these are the parameters, with no change that PyTorch has counted."""
+        """Return whether the copies are of these parameters and no change was counted since."""
         fields = zip(parameters, self.parameters, self.aliases, self.versions, strict=True)
         return all(
             now is before
@@ -403,7 +441,7 @@ class _Copies(NamedTuple):
 
 
 def _counts_changes(parameter: Tensor) -> bool:
-    """Return whether copies of a parameter may be kept, and its version says for how long."""
+    """Return whether copies of a parameter may be kept until its version changes."""
     is_trained = torch.is_grad_enabled() and parameter.requires_grad
     is_plain = type(parameter) in (torch.Tensor, torch.nn.Parameter)
     return is_plain and not (is_trained or parameter.is_inference())
@@ -417,7 +455,7 @@ def _pack(parameters: list[Tensor], count: int) -> Weights:
 
 
 def _merge_biases(parameters: list[Tensor], count: int) -> Weights:
-    """Return as many biases as the cell has: PyTorch's two, or their sum; zeros if it has none."""
+    """Return the given number of biases: PyTorch's two, their sum, or zeros if there are none."""
     kernel, _, *biases = parameters
     if not biases:
         return count * (kernel.new_zeros(kernel.shape[0]),)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import lstm_impl.tuning.machine as machine
-from lstm_impl.at_rest import Rest
+from lstm_impl.at_rest import IdleWait
 from lstm_impl.backend import Backend
 from lstm_impl.call import Step, Tensor
 from lstm_impl.proof import gate
@@ -183,7 +183,7 @@ def remember(
     if not steps:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise UnsupportedError(f"none of the candidates can run: {reasons}")
-    ran = race(steps, seconds, seed, rest=Rest(), print_fn=print_fn)
+    ran = race(steps, seconds, seed, rest=IdleWait(), print_fn=print_fn)
     made = datetime.now(UTC).isoformat(timespec="seconds")
     decision = decide(question, ran, problems, rule, made, by)
     save(decision)
@@ -203,7 +203,7 @@ def _prepare_entrant(
     if not (available := backend.availability(device)):
         return str(available)
     if reason := backend.refusal(spec, workload):
-        return reason
+        return str(reason)
     try:
         model = backend.build(spec, weights, device, batch_major=workload.batch_major)
         proof = gate(model, workload, seed)

@@ -1,4 +1,4 @@
-"""A made-up cell of two gates and one state, which no framework has.
+"""Define a made-up cell of two gates and one state, which no framework has.
 
 It shows that a cell is described once: everything that is tested with it needs no other code. Its
 candidate multiplies the recurrence's sum by the update gate, so that the sums of the input and of
@@ -24,7 +24,7 @@ from lstm_impl.cell import (
 
 @dataclass(frozen=True)
 class Leaky(Cell):
-    """A leaky cell.
+    """Define a leaky cell.
 
     ::
 
@@ -37,7 +37,7 @@ class Leaky(Cell):
 
     @property
     def name(self) -> str:
-        """``leaky``."""
+        """Return the name of the cell."""
         return "leaky"
 
     def equations(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, Rest, other_threads, used_since
+from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, IdleWait, other_threads, used_since
 
 
 @dataclass
 class Process:
-    """A process whose other thread works for ``busy`` seconds at a part of a processor."""
+    """Simulate a process whose other thread works for ``busy`` seconds."""
 
     busy: float
     share: float = 1.0
@@ -29,8 +29,8 @@ class Process:
         self.looks += 1
         self.time += seconds + self.late
 
-    def rest(self) -> Rest:
-        return Rest(lambda: self.time, self.others, self.sleep)
+    def rest(self) -> IdleWait:
+        return IdleWait(lambda: self.time, self.others, self.sleep)
 
 
 def test_rest_without_other_threads_takes_one_look() -> None:
@@ -61,7 +61,7 @@ def test_rest_with_an_endless_thread_stops_waiting_after_some_tries() -> None:
     rest = process.rest()
     for _ in range(100):
         rest()
-    assert rest.in_vain == TRIES
+    assert rest.timeouts == TRIES
     assert process.time <= TRIES * (LONGEST + 2 * LOOK)
 
 
@@ -86,7 +86,7 @@ def test_rest_sees_a_thread_that_waits_in_a_loop() -> None:
         # On a machine that is busy the thread may not have had its turn in a look: then once more.
         while len(looks) < 2:
             looks.clear()
-            Rest(sleep=sleep)()
+            IdleWait(sleep=sleep)()
     finally:
         stop.set()
         thread.join()

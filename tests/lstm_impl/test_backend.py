@@ -27,7 +27,7 @@ def test_options_that_exclude_each_other_raise_with_the_reason() -> None:
 
 
 class Loaf(NumPyLoop):
-    """A backend that needs flour, an oven (a GPU, as it were) and a baker."""
+    """Define a backend that needs flour, an oven (as a GPU) and a baker."""
 
     strategy = "loaf"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")

@@ -161,7 +161,7 @@ def test_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None:
 
     @dataclasses.dataclass(frozen=True)
     class Told(LSTM):
-        """An LSTM that says for each gate that it multiplies h."""
+        """Define an LSTM that names each gate with which it multiplies h."""
 
         def step_gradients(
             self, weights: Any, kept: Any, before: Any, after: Any, gradients: Any
@@ -251,7 +251,7 @@ def test_gate_passes_another_cell_computed_right(cell: Cell, workload: Workload)
 
 @dataclasses.dataclass(frozen=True)
 class BackwardsUpdate(GRU):
-    """A GRU that uses its update gate the other way round."""
+    """Define a GRU that uses its update gate the other way round."""
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
         (new,), kept = super().step(weights, x, states)
@@ -261,7 +261,7 @@ class BackwardsUpdate(GRU):
 
 @dataclasses.dataclass(frozen=True)
 class ExchangedGates(GRU):
-    """A GRU with its reset and update gates exchanged."""
+    """Define a GRU with its reset and update gates exchanged."""
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
         def exchange(array: Any) -> Any:
@@ -273,7 +273,7 @@ class ExchangedGates(GRU):
 
 @dataclasses.dataclass(frozen=True)
 class DroppedSecondBias(GRU):
-    """A GRU that forgets the bias of its recurrence."""
+    """Define a GRU that forgets the bias of its recurrence."""
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
         none = np.zeros_like(weights.bias)
@@ -282,7 +282,7 @@ class DroppedSecondBias(GRU):
 
 @dataclasses.dataclass(frozen=True)
 class OtherForm(GRU):
-    """A GRU whose reset gate acts before the product of the recurrent kernel."""
+    """Define a GRU whose reset gate acts before the product of the recurrent kernel."""
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
         bias = weights.bias + np.asarray(weights.recurrent_bias)
@@ -303,7 +303,7 @@ def test_gate_stops_a_wrong_gru(wrong: GRU, mode: str) -> None:
 
 
 class RoundedReference(NumPyModel):
-    """The reference with results in float32."""
+    """Compute the reference with results in float32."""
 
     def __init__(self, spec: LSTMSpec, weights: LSTMWeights) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, weights.map(spec.quantize))

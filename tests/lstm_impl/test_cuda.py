@@ -86,7 +86,7 @@ def missing_library(name: str) -> Any:
 
 
 class Driver:
-    """A stand-in for libcuda.so.1 with a version and a status."""
+    """Stand in for libcuda.so.1 with a version and a status."""
 
     def __init__(self, version: int, status: int = 0) -> None:
         self.version, self.status = version, status

@@ -18,7 +18,7 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Problem:
-    """All arguments of the reference, with the gradients of its outputs."""
+    """Hold all arguments of the reference, with the gradients of its outputs."""
 
     spec: LSTMSpec
     weights: LSTMWeights

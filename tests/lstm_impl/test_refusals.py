@@ -1,18 +1,35 @@
 """Test that each refusal has a code, next to the words for people."""
 
+import json
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import lstm_impl
-from lstm_impl import Availability, Refusal, UnavailableError, UnsupportedError, cuda
+from lstm_impl import (
+    Availability,
+    Refusal,
+    RefusalReason,
+    UnavailableError,
+    UnsupportedError,
+    cuda,
+    find_refusal_code,
+)
 from lstm_impl.availability import Package
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.names import check_variant
+from tests.lstm_impl.made_up_cell import LEAKY
 
 SPEC = lstm_impl.LSTMSpec(2, 3, bidirectional=True)
 """A stream has no end at which its second direction could begin."""
+
+
+def build(name: str, **options: Any) -> lstm_impl.Model:
+    """Build a small network with a backend."""
+    spec = lstm_impl.LSTMSpec(2, 3, **options)
+    return lstm_impl.get_backend(name).build(spec, lstm_impl.LSTMWeights.random(spec, seed=0))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +47,8 @@ SPEC = lstm_impl.LSTMSpec(2, 3, bidirectional=True)
             ),
             Refusal.UNSUPPORTED,
         ),
+        (lambda: build("numpy_fused", dtype="float64"), Refusal.NO_DTYPE),
+        (lambda: build("numpy_fused", cell=LEAKY), Refusal.NO_CELL),
     ],
 )
 def test_unsupported_request_raises_with_its_code(
@@ -59,3 +78,42 @@ def test_build_on_another_device_raises_with_the_code_of_the_availability() -> N
     with pytest.raises(UnavailableError) as caught:
         lstm_impl.get_backend("cudnn").build(spec, weights, "cpu")
     assert caught.value.refusal is Refusal.OTHER_DEVICE
+
+
+def test_unavailable_error_has_its_reason_without_the_backend() -> None:
+    error = UnavailableError("fused_cpu: no compiler", Refusal.NO_COMPILER, reason="no compiler")
+    assert (str(error), error.reason) == ("fused_cpu: no compiler", "no compiler")
+    restored = pickle.loads(pickle.dumps(error))
+    assert (restored.reason, restored.refusal) == ("no compiler", Refusal.NO_COMPILER)
+    assert UnavailableError("no compiler").reason == "no compiler"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "workload", "code"),
+    [
+        ("onnxruntime", {}, lstm_impl.Workload(1, 2, "training"), Refusal.NO_GRADIENTS),
+        ("onnxruntime", {"dtype": "bfloat16"}, None, Refusal.NO_DTYPE),
+        ("block_lstm", {"dtype": "float64"}, None, Refusal.NO_DTYPE),
+        ("block_lstm", {"cell": LEAKY}, None, Refusal.NO_CELL),
+        ("while_loop", {"dtype": "bf32"}, None, Refusal.NO_DTYPE),
+        ("litert", {}, lstm_impl.Workload(1, 2, "training"), Refusal.NO_GRADIENTS),
+    ],
+)
+def test_backend_refuses_with_a_code(
+    name: str, options: dict[str, Any], workload: lstm_impl.Workload | None, code: Refusal
+) -> None:
+    spec = lstm_impl.LSTMSpec(2, 3, **options)
+    assert find_refusal_code(lstm_impl.get_backend(name).refusal(spec, workload)) is code
+
+
+def test_reason_is_a_string_with_a_code() -> None:
+    reason = lstm_impl.get_backend("numpy_fused").refusal(lstm_impl.LSTMSpec(2, 3, dtype="float64"))
+    assert find_refusal_code(reason) is Refusal.NO_DTYPE
+    assert reason == "it computes in float32 only, not float64"
+    assert json.loads(json.dumps(reason)) == reason
+    assert find_refusal_code(pickle.loads(pickle.dumps(reason))) is Refusal.NO_DTYPE
+
+
+def test_plain_reason_of_another_package_is_unsupported() -> None:
+    assert find_refusal_code("it is Tuesday") is Refusal.UNSUPPORTED
+    assert find_refusal_code(RefusalReason("it is Tuesday")) is Refusal.UNSUPPORTED

@@ -197,7 +197,7 @@ def test_batch_major_model_takes_batch_major_resets() -> None:
 # -- backends
 
 
-def test_backend_that_takes_no_resets_says_so() -> None:
+def test_backend_without_resets_refuses_them() -> None:
     spec, silent = LSTMSpec(3, 4), []
     for name in list_backends():
         backend = get_backend(name)

@@ -17,7 +17,7 @@ def row(backend: str, time_s: float, bar: Bar) -> dict[str, object]:
     return {**case, "backend": backend, "time_s": time_s, "outcome": "measured"}
 
 
-def test_measuring_on_a_cpu_without_amx_says_so(
+def test_measurement_on_a_cpu_without_amx_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(amx_bars, "cpu_flags", lambda: frozenset(["avx512_bf16"]))

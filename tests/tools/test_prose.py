@@ -57,7 +57,7 @@ def test_command_names_the_place_and_what_to_write_instead(
     assert capsys.readouterr().out == f"{tmp_path / 'bad.md'}:3: 'at hand': write 'available'\n"
 
 
-def test_command_with_a_path_that_does_not_exist_says_so(
+def test_command_names_a_path_that_does_not_exist(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prose.main([str(tmp_path / "none.md")]) == prose.BAD_INPUT

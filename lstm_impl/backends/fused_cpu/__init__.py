@@ -1,4 +1,4 @@
-"""Run a fused LSTM op in C++, for CPUs, and build its library."""
+"""Run a fused LSTM op in C++ on CPUs, and build its library."""
 
 from lstm_impl.backends.fused_cpu.backend import FusedCpu, ops
 

@@ -1,11 +1,13 @@
-"""Run ``fused_cpu``: a layer over the sequence in one op of this library, on a CPU.
+"""Run ``fused_cpu``: a layer over the entire sequence in one op of this library, on a CPU.
 
-The kernels are C++ (``lstm_impl/native``), compiled on first use. Inference keeps nothing; training
-keeps the gates and cell states. Backward is one op for dz of all steps and the gradients of the
-weights, and another for the input's gradient, which is called only if that is requested.
+The kernels are C++ (``lstm_impl/native``) and are compiled on first use. Inference keeps nothing.
+Training keeps the gates and the cell states. The backward pass is one op for dz of all steps and
+the gradients of the weights, and another op for the gradient of the input, which is called only if
+that is requested.
 
-Outside a graph a training step calls the ops one by one: calling an op takes some microseconds,
-calling a graph a hundred. In all other contexts TensorFlow uses their registered gradients.
+Outside a graph, a training step calls the ops one by one, because calling an op takes some
+microseconds and calling a graph takes a hundred. In all other contexts, TensorFlow uses the
+registered gradients of the ops.
 """
 
 from __future__ import annotations
@@ -46,11 +48,10 @@ __all__ = ["FusedCpu", "ops"]
 
 
 class FusedModel(KernelModel, TensorFlowModel):
-    """A model that calls the ops directly; in a graph only with an optimizer or in a user's
-    graph."""
+    """Call the ops directly. A graph is used only with an optimizer, or if the user traces one."""
 
     def network(self, call: Call, training: bool) -> Outputs:
-        # Not transposed, as for other backends: the ops take either layout.
+        # Unlike in other backends, nothing is transposed, because the ops take either layout.
         with self._tf.device(self.tf_device):
             return self._network.forward(call, self._values(), keep=training)[0]
 
@@ -60,19 +61,20 @@ class FusedModel(KernelModel, TensorFlowModel):
 
     @functools.cached_property
     def _borrowed(self) -> tuple[Any, Any]:
-        # Looked up once: each takes a microsecond.
+        # Both are looked up only once, because each lookup takes a microsecond.
         dtype = np.dtype(self.compute_dtype.as_numpy_dtype)
         return dtype, self._tf.experimental.dlpack.from_dlpack
 
     def _lend(self, array: FloatArray) -> Tensor:
-        # The ops read memory of any alignment, so without a copy.
+        # The ops read memory of any alignment, so the array need not be copied.
         dtype, from_dlpack = self._borrowed
         if array.dtype == dtype and array.flags.carray:
             return from_dlpack(array.__dlpack__())
         return self._to_device(array)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        # Not copied, as asarray would not be writable: each output has memory of its own.
+        # asarray would return a read-only array. Each output has memory of its own, so this is no
+        # copy.
         found: npt.NDArray[np.generic] = tensor.__array__()
         return found
 
@@ -85,8 +87,8 @@ class FusedModel(KernelModel, TensorFlowModel):
         return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
 
     def synchronize(self) -> None:
-        # An eager op on a CPU is done when it returns, unless ops are asynchronous; synchronizing
-        # devices takes as long as a small op.
+        # Unless ops are asynchronous, an eager op on a CPU has finished when it returns.
+        # Synchronizing devices would take as long as a small op.
         if self._tf.config.experimental.get_synchronous_execution():
             return
         super().synchronize()
@@ -97,16 +99,16 @@ class FusedModel(KernelModel, TensorFlowModel):
 
     @functools.cached_property
     def _handles(self) -> Tensors:
-        """The variables' handles, which the ops read outside a graph."""
+        """The handles of the variables, which the ops read outside a graph."""
         return [variable.handle for variable in self.variables]
 
     def _values(self) -> Tensors:
-        # Not cast to the compute type: the ops take the weights as they are.
+        # The weights are not cast to the compute type, because the ops take them as they are.
         return [self._tf.convert_to_tensor(each) for each in self.variables]
 
 
 class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
-    """``LstmImplFusedLstm`` forward, ``LstmImplFusedLstmGrad`` backward."""
+    """Run ``LstmImplFusedLstm`` forward and ``LstmImplFusedLstmGrad`` backward."""
 
     strategy = "fused_cpu"
     summary = "a fused op of our own in C++, compiled on first use"
@@ -122,7 +124,7 @@ class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
         return "no fused op ran; the profiler saw " + (", ".join(evidence.get("ops", {})) or "none")
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        ops()  # compiled now, not in the first call
+        ops()  # This compiles them now, so that the first call does not.
         return super()._build(spec, weights, device, batch_major)
 
     def to_layout(self, cell: LayerWeights) -> tuple[FloatArray, ...]:
@@ -138,7 +140,7 @@ class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
 
 
 class Network:
-    """Layers and directions of fused ops, forward and backward."""
+    """Run layers and directions of fused ops forward and backward."""
 
     def __init__(self, spec: LSTMSpec, batch_major: bool) -> None:
         self._num_layers = spec.num_layers
@@ -158,7 +160,7 @@ class Network:
         ]
 
     def forward(self, call: Call, parameters: Tensors, keep: bool) -> tuple[Outputs, list[Kept]]:
-        """Compute outputs and final states, and keep what ``backward`` needs of each layer."""
+        """Compute the outputs and the final states, and keep what ``backward`` needs."""
         if len(self._layers) == 1 and not keep:
             y, *final = self._layers[0].infer(call, parameters)
             return Outputs(y, tuple(final[: self._states])), []
@@ -190,9 +192,10 @@ class Network:
         upstream: Upstream,
         gradients: str,
     ) -> tuple[Tensors, list[Tensor]]:
-        """Compute gradients of x and the states, None where not requested, and of the parameters.
+        """Compute the gradients of x, of the states and of the parameters.
 
-        gradients: one of ``GRADIENTS``. What was kept may be written over.
+        Gradients of x and of the states are None if ``gradients``, one of ``GRADIENTS``, does not
+        request them. What was kept may be overwritten.
         """
         import tensorflow as tf
 
@@ -219,10 +222,11 @@ class Network:
         return (dy, *(_joined(each, 0) for each in zip(*states, strict=True))), weights
 
     def _rows(self, number: int) -> range:
+        """Return the rows of a layer in the state: one for each direction."""
         return range(number * self._directions, (number + 1) * self._directions)
 
     def _mask(self, masks: Tensor, number: int) -> Tensor:
-        """Return the dropout mask of layer ``number``'s input; masks are time-major."""
+        """Return the dropout mask of a layer's input. The masks are time-major."""
         import tensorflow as tf
 
         mask = masks[number - 1]
@@ -230,6 +234,7 @@ class Network:
 
 
 def _joined(tensors: Sequence[Tensor], axis: int) -> Tensor:
+    """Concatenate tensors, unless there is only one."""
     if len(tensors) == 1:
         return tensors[0]
     import tensorflow as tf
@@ -240,17 +245,20 @@ def _joined(tensors: Sequence[Tensor], axis: int) -> Tensor:
 logger = logging.getLogger(__name__)
 
 NOT_COMPILED = (
-    "XLA cannot compile its op: leave jit_compile=True out, or use while_loop+hoisted+xla"
+    "XLA cannot compile the op of fused_cpu; leave jit_compile=True out, or use "
+    "while_loop+hoisted+xla"
 )
+"""The reason why XLA cannot be used."""
 
 NO_SECOND_GRADIENT = (
-    "the gradient of fused_cpu is an op that has no gradient itself, and tf.vectorized_map drops "
+    "the gradient of fused_cpu is an op without a gradient of its own, and tf.vectorized_map drops "
     "the loop that has one; use while_loop+hoisted for a second gradient there"
 )
+"""The reason why a second gradient cannot be computed inside ``tf.vectorized_map``."""
 
 
 class Kept(NamedTuple):
-    """What a layer keeps for its gradient: its call, and its op's outputs."""
+    """Hold what a layer keeps for its gradient: its call and the outputs of its op."""
 
     call: Call
     y: Tensor
@@ -260,17 +268,28 @@ class Kept(NamedTuple):
 
 
 class FusedLayer:
-    """One direction of one layer: the ops, with what does not change from call to call.
+    """Compute one direction of one layer with the ops, and keep what never changes between calls.
 
-    row: which of a call's states ``[rows, B, H]`` is its own. reverse: the steps are read from the
-    last to the first; outputs stand at the step they belong to. batch_major: of input and output.
-    bf32: products of float32 may be of bfloat16. weight_dtype: the type of the parameters, and of
-    their gradients: that of the call's tensors, or float32. cell: what a timestep computes.
+    The parameters are the kernel ``[in, G*H]``, the recurrent kernel ``[H, G*H]`` and the bias
+    ``[G*H]``, where G is the number of the cell's gates. Outside a graph they are the handles of
+    variables. The bias of a cell that has two is ``[2, G*H]``. A call's lengths are integers
+    ``[B]``, or a bool mask ``[T, B]`` that is False where a step is left out, or None.
 
-    parameters are kernel ``[in, G*H]``, recurrent kernel ``[H, G*H]`` and bias ``[G*H]``, where G
-    is the number of the cell's gates, or outside a graph the handles of their variables. The bias
-    of a cell that has two is ``[2, G*H]``. A call's lengths are integers ``[B]``, a bool mask
-    ``[T, B]`` that is False where a step is left out, or None.
+    Parameters
+    ----------
+    row
+        Which row of a call's states ``[rows, B, H]`` belongs to this layer and direction.
+    reverse
+        Whether the steps are read from the last to the first. Each output still stands at its step.
+    batch_major
+        Whether input and output are batch-major.
+    bf32
+        Whether float32 products may use bfloat16.
+    weight_dtype
+        The type of the parameters and of their gradients: the type of the call's tensors, or
+        float32.
+    cell
+        What a timestep computes.
     """
 
     def __init__(
@@ -291,7 +310,7 @@ class FusedLayer:
         self._layout: dict[str, Any] = {"batch_major": True} if batch_major else {}
         if number := CELLS[cell.name]:
             self._layout["cell"] = number
-        # Each attribute of an op, also with its default value, takes half a microsecond.
+        # Each attribute of an op takes half a microsecond, even if it has its default value.
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
         self._forward = self._attributes | ({"bf32": True} if bf32 else {})
@@ -299,16 +318,16 @@ class FusedLayer:
         self._backward = self._attributes | of_weights
 
     def infer(self, call: Call, parameters: Tensors) -> LSTMOutputs:
-        """Compute outputs ``[T, B, H]`` and final states ``[1, B, H]``, and keep nothing.
+        """Compute the outputs ``[T, B, H]`` and the final states ``[1, B, H]``, and keep nothing.
 
-        The c of a GRU is ``[0, B, H]``.
+        A GRU has no c. Its op returns an empty tensor ``[0, B, H]`` in that place.
         """
         check_not_compiled()
         read = (call.x, *_fill_second_state(call.states), *parameters, as_padding(call.lengths))
         return LSTMOutputs(*self._inference(*read, **self._forward))
 
     def train(self, call: Call, parameters: Tensors) -> tuple[LSTMOutputs, Kept]:
-        """Compute the same, and keep what ``backward`` needs."""
+        """Compute what ``infer`` computes, and keep what ``backward`` needs."""
         check_not_compiled()
         read = (call.x, *_fill_second_state(call.states), *parameters, as_padding(call.lengths))
         y, h, c, *kept = self._training(*read, **self._forward)
@@ -323,10 +342,10 @@ class FusedLayer:
         of_state: bool = True,
         last: bool = False,
     ) -> tuple[Tensors, list[Tensor]]:
-        """Compute gradients of x, of the states (``[1, B, H]`` each) and of the parameters.
+        """Compute the gradients of x, of the states (``[1, B, H]`` each) and of the parameters.
 
-        upstream: its states have the rows of the call's. last: what was kept is not needed again,
-        and may be written over.
+        The states of ``upstream`` have as many rows as those of the call. ``last`` says that what
+        was kept is not needed again and may be overwritten.
         """
         x, states, padding, *_ = kept.call
         flow = upstream.dy, *_fill_second_state(upstream.dstates)
@@ -346,16 +365,17 @@ class FusedLayer:
 
 
 def _fill_second_state(states: States) -> States:
-    """Return two states, as the ops take them; they do not read the second one of a GRU."""
+    """Return two states, because the ops take two. They do not read the second state of a GRU."""
     return states if len(states) == 2 else (states[0], states[0])
 
 
 def as_padding(padding: Tensor | None) -> Tensor:
-    """Return the padding as the ops take it: int32 or bool."""
+    """Convert padding to the type that the ops take: int32 or bool."""
     import tensorflow as tf
 
     if padding is None:
-        # In the graph being traced: a loop's gradient cannot capture tensors from outside.
+        # The tensor must belong to the graph that is being traced, because the gradient of a loop
+        # cannot capture tensors from outside.
         return _no_padding() if tf.executing_eagerly() else tf.zeros([0], tf.int32)
     padding = tf.convert_to_tensor(padding)
     return padding if padding.dtype == tf.bool else tf.cast(padding, tf.int32)
@@ -363,7 +383,7 @@ def as_padding(padding: Tensor | None) -> Tensor:
 
 @functools.cache
 def _no_padding() -> Tensor:
-    """Make it once, which takes as long as a small op."""
+    """Make an empty tensor only once, because that takes as long as a small op."""
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
@@ -371,32 +391,32 @@ def _no_padding() -> Tensor:
 
 
 def check_not_compiled() -> None:
-    """Raise UnsupportedError if XLA compiles the graph being traced."""
+    """Raise UnsupportedError if XLA compiles the graph that is being traced."""
     if compiled_by_xla():
         raise UnsupportedError(f"fused_cpu: {NOT_COMPILED}")
 
 
 def compiled_by_xla() -> bool:
-    """Return whether XLA compiles the graph being traced."""
+    """Return whether XLA compiles the graph that is being traced."""
     import tensorflow as tf
 
     if tf.executing_eagerly():
         return False
-    # TensorFlow has no public way to ask; its own loops ask this before they are built.
+    # TensorFlow has no public function for this. Its own loops call this one before they are built.
     from tensorflow.python.ops import control_flow_util
 
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def loaded() -> Availability:
-    """Return whether the library is loaded; if there is none, compile it in the background."""
+    """Return whether the library is loaded. Compile it in the background if there is none."""
     instead = "TensorFlow's own ops compute"
     return fused_cpu_library.ready(fused_cpu_library.TENSORFLOW, ops, instead)
 
 
 @functools.cache
 def ops() -> Any:
-    """Return the ops as a module, after compiling them if necessary."""
+    """Return a module with the ops, and compile them first if necessary."""
     import tensorflow as tf
 
     module = fused_cpu_library.load(fused_cpu_library.TENSORFLOW)
@@ -414,7 +434,7 @@ def ops() -> Any:
 
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
-    """Compute the forward pass again, since nothing was kept."""
+    """Compute the forward pass again, because inference kept nothing, and then its gradients."""
     names = "row", "reverse", "batch_major", "bf32", "cell"
     given = {name: op.get_attr(name) for name in names}
     y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
@@ -422,7 +442,7 @@ def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
 
 
 def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
-    """Return gradients of a forward op's inputs, whose own gradients are those of a plain loop."""
+    """Return the gradients of a forward op's inputs. Second gradients come from a plain loop."""
     import tensorflow as tf
 
     x, h, c, *parameters, padding = op.inputs
@@ -431,7 +451,7 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     cell = get_cell(names[op.get_attr("cell")])
     layer = FusedLayer(0, reverse, batch_major, weight_dtype=parameters[0].dtype.name, cell=cell)
     count = len(cell.states)
-    # Outside a graph a slice takes longer than the op.
+    # Outside a graph, slicing takes longer than the op itself, so a single row is not sliced.
     states = [each if each.shape[0] == 1 else each[row : row + 1] for each in (h, c)[:count]]
     call = Call(x, tuple(states), padding)
     flow = Upstream(upstream[0], tuple(upstream[1 : 1 + count]))
@@ -443,7 +463,8 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
         biases = [bias] if bias.shape.rank == 1 else [bias[0], bias[1]]
         x = tf.transpose(x, [1, 0, 2]) if batch_major else x
         mask = _steps(x, padding)
-        steps = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
+        # A loop needs only the mask, and no lengths.
+        steps = None if mask is None else PaddingMask(None, mask)
         own = Call(x, tuple(state[0] for state in states))
         arrays = [kernel, recurrent_kernel, *biases]
         y, final = WhileLoop().layer(own, arrays, steps, reverse, cell)
@@ -453,17 +474,17 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     inputs, outputs = [x, *states, *parameters], flow.flat
     found = with_gradient(plain, inputs, outputs, [*dstates, *weights], 1, [padding])
     dstates, weights = found[:count], found[count:]
-    # Separately, so that a graph that does not need it does not compute it.
+    # This is a call of its own, so that a graph that does not need dx does not compute it.
     (dx,) = with_gradient(plain, inputs, outputs, [dx], 0, [padding])
     if (rows := h.shape[0]) > 1:
         around = [[row, rows - row - 1], [0, 0], [0, 0]]
         dstates = [tf.pad(each, around) for each in dstates]
-    # A GRU does not read c.
+    # A GRU does not read c, so its gradient is None.
     return [dx, *dstates, *[None] * (2 - count), *weights, None]
 
 
 def _steps(x: Tensor, padding: Tensor) -> Tensor | None:
-    """Return the mask ``[T, B, 1]`` of an op's ``padding``."""
+    """Return the mask ``[T, B, 1]`` of an op's padding, or None if there is no padding."""
     import tensorflow as tf
 
     if padding.shape == [0]:

@@ -17,22 +17,29 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
 TYPES: Mapping[str, int] = {"float32": 0, "bfloat16": 1, "bf32": 2, "int8": 3, "mixed_bfloat16": 4}
-"""The type of a layer, by precision.
+"""The number of a layer's type in the C interface, by precision.
 
-int8 is for weights that ``Kernels.pack`` has rounded. In mixed_bfloat16 the weights and their
-gradients are float32, and all other numbers bfloat16.
-"""
+int8 is for weights that ``Kernels.pack`` has rounded. In mixed_bfloat16, the weights and their
+gradients are float32, and all other numbers are bfloat16."""
 
 CELLS: Mapping[str, int] = {"lstm": 0, "gru": 1, "gru_reset_before": 2}
-"""The cell of a layer, by the name of the cell."""
+"""The number of a layer's cell in the C interface, by the name of the cell."""
 
 
 class KernelLayer(ctypes.Structure):
-    """Sizes, type and cell of one direction of one layer.
+    """Hold the sizes, the type and the cell of one direction of one layer.
 
-    type: one of ``TYPES``. threads: the largest number of threads; 0 means one on each CPU.
-    transposed: whether the kernels and their gradients are ``[G*H, in]`` and ``[G*H, H]``, where G
-    is the number of the cell's gates. cell: one of ``CELLS``.
+    Attributes
+    ----------
+    type
+        One of ``TYPES``.
+    threads
+        The largest number of threads. 0 means one on each CPU.
+    transposed
+        Whether the kernels and their gradients are ``[G*H, in]`` and ``[G*H, H]``, where G is the
+        number of the cell's gates.
+    cell
+        One of ``CELLS``.
     """
 
     _fields_ = [
@@ -43,29 +50,32 @@ class KernelLayer(ctypes.Structure):
 
 
 kernel_layer = functools.lru_cache(KernelLayer)
-"""The structure of these sizes, made once: it takes as long as half a small kernel."""
+"""Return the structure of these sizes. It is made once, because that takes half as long as a small
+kernel."""
 
 
-# To make an array of ctypes takes a third as long as a small kernel.
+# Packing addresses with struct is faster: making a ctypes array takes a third of a small kernel's
+# time.
 _THREE, _THIRTEEN, _FOURTEEN, _SEVENTEEN, _EIGHTEEN = (
     struct.Struct(f"{count}P").pack for count in (3, 13, 14, 17, 18)
 )
 
 
 class KernelError(RuntimeError):
-    """A kernel could not compute, such as for want of memory."""
+    """Report that a kernel could not compute, for example because there was too little memory."""
 
 
 class Kernels:
-    """The functions of the library: each takes a layer and the addresses of its arrays, in order.
+    """Call the functions of the library.
 
-    An address is 0 where an array is left out. The caller's arrays are contiguous, of the right
-    sizes, and live until the call returns; the interpreter's lock is not held meanwhile.
+    Each takes a layer and the addresses of its arrays in order. The address of an array that is
+    left out is 0. The caller's arrays must be contiguous, have the right sizes, and live until the
+    call returns. The interpreter's lock is released meanwhile.
     """
 
     def __init__(self, loaded: ctypes.CDLL) -> None:
         if (version := loaded.lstm_version()) != library.VERSION:
-            raise KernelError(f"its library has version {version}; expected {library.VERSION}")
+            raise KernelError(f"the library has version {version}; expected {library.VERSION}")
         loaded.lstm_error.restype = ctypes.c_char_p
         self._lanes = int(loaded.lstm_lanes())
         self._loaded = loaded
@@ -83,35 +93,40 @@ class Kernels:
     def kept_sizes(
         self, timesteps: Any, batch: Any, units: Any, cell: str = "lstm"
     ) -> tuple[Any, Any]:
-        """Return how many gates and cell states a forward pass keeps.
+        """Return how many gates and how many cell states a forward pass keeps.
 
-        Sizes may be a tracer's symbols. cell: one of ``CELLS``; a GRU keeps no cell states.
+        Sizes may be symbols of a tracer. ``cell`` is one of ``CELLS``. A GRU keeps no cell states.
         """
         numbers = -(-units // self._lanes) * self._lanes * timesteps * batch
         return 4 * numbers, numbers if cell == "lstm" else 0
 
     def forward(self, layer: KernelLayer, *addresses: int) -> None:
-        """Compute: kernel, recurrent_kernel, bias, x, h0, c0, mask; y, h, c, gates, cells, hidden.
+        """Compute a forward pass.
 
-        What is behind the semicolon is written. mask: bytes ``[T, B]``, 0 where a step is left out.
-        c0, c and cells are 0 for a GRU. One that resets after the product has the recurrent bias as
-        one address more, the last.
+        The addresses are those of the inputs kernel, recurrent_kernel, bias, x, h0, c0 and mask,
+        and of the results y, h, c, gates, cells and hidden. The mask is a byte array ``[T, B]``
+        that is 0 where a step is left out. For a GRU, c0, c and cells are 0. A GRU that resets
+        after the product has one address more at the end, the recurrent bias.
         """
         packed = _THIRTEEN if len(addresses) == 13 else _FOURTEEN
         self._check(self._forward(ctypes.byref(layer), None, packed(*addresses)))
 
     def backward(self, layer: KernelLayer, *addresses: int) -> None:
-        """Compute: recurrent_kernel, x, h0, c0, mask, hidden, gates, cells, dy, dh, dc; dz, dh0,
-        dc0, dkernel, drecurrent_kernel, dbias.
+        """Compute a backward pass.
 
-        A GRU that resets after the product has the gradient of the recurrent bias as one address
-        more, the last.
+        The addresses are those of the inputs recurrent_kernel, x, h0, c0, mask, hidden, gates,
+        cells, dy, dh and dc, and of the results dz, dh0, dc0, dkernel, drecurrent_kernel and dbias.
+        A GRU that resets after the product has one address more at the end, the gradient of the
+        recurrent bias.
         """
         packed = _SEVENTEEN if len(addresses) == 17 else _EIGHTEEN
         self._check(self._backward(ctypes.byref(layer), None, packed(*addresses)))
 
     def input_gradient(self, layer: KernelLayer, *addresses: int) -> None:
-        """Compute: kernel, dz; dx."""
+        """Compute the input's gradient.
+
+        The addresses are those of kernel and dz, and of the result dx.
+        """
         self._check(self._input_gradient(ctypes.byref(layer), None, _THREE(*addresses)))
 
     def transpose(
@@ -141,16 +156,16 @@ class Kernels:
     def pack(self, layer: KernelLayer, *addresses: int) -> npt.NDArray[np.uint8]:
         """Round the kernel and the recurrent kernel to int8, and pack them with the bias.
 
-        ``forward`` of a layer of type int8 takes the address of the result as its kernel, and
-        0 for the other weights.
+        ``forward`` of a layer of type int8 takes the address of the result as its kernel, and 0 for
+        the other weights.
 
         Parameters
         ----------
         layer : KernelLayer
             A layer of type int8.
         *addresses : int
-            kernel, recurrent_kernel and bias, in float32. A GRU that resets after the product has
-            the recurrent bias as one address more.
+            The addresses of kernel, recurrent_kernel and bias, in float32. A GRU that resets after
+            the product also has the address of its recurrent bias.
         """
         packed = np.empty(self._loaded.lstm_packed_size(ctypes.byref(layer)), np.uint8)
         weights, second = addresses[:3], addresses[3:]
@@ -160,7 +175,7 @@ class Kernels:
         return packed
 
     def products(self, layer: KernelLayer) -> str:
-        """Return how a forward pass of the layer multiplies here, such as ``vdpbf16ps``."""
+        """Return how a forward pass multiplies on this machine, such as ``vdpbf16ps``."""
         return str(self._loaded.lstm_products(ctypes.byref(layer)).decode())
 
     def _check(self, code: int) -> None:
@@ -170,26 +185,29 @@ class Kernels:
 
 @functools.cache
 def kernels() -> Kernels:
-    """Return the kernels; compile them first, where that was not done.
+    """Return the kernels, and compile them first if necessary.
 
-    Raises UnavailableError where they cannot be compiled or loaded.
+    Raises
+    ------
+    UnavailableError
+        If the kernels cannot be compiled or loaded.
     """
     return Kernels(library.load(library.C))
 
 
 def kernels_at_hand() -> Kernels | None:
-    """Return the kernels, or None where they would have to be compiled first."""
+    """Return the kernels, or None if they would have to be compiled first."""
     path = library.at_hand(library.C)
     try:
         return None if path is None else Kernels(ctypes.CDLL(str(path)))
-    except OSError:  # made on another system, perhaps
+    except OSError:  # The library may have been made on another system.
         return None
 
 
 def products(spec: LSTMSpec, workload: Workload, kind: int) -> str:
-    """Return how the kernels multiply in a forward pass here, such as ``vdpbf16ps``.
+    """Return how the kernels multiply in a forward pass on this machine, such as ``vdpbf16ps``.
 
-    kind: one of ``TYPES``. Layers that multiply in another way are named as well.
+    ``kind`` is one of ``TYPES``. If layers multiply in different ways, all ways are listed.
     """
     one, units, found = workload.first_window(), spec.hidden_size, []
     for inputs in map(spec.layer_input_size, range(spec.num_layers)):
@@ -200,11 +218,12 @@ def products(spec: LSTMSpec, workload: Workload, kind: int) -> str:
 
 
 class KernelModel(Model):
-    """A framework's model by the kernels; its evidence says how they multiply."""
+    """Share what models that use the kernels have in common: evidence of how they multiply."""
 
     def evidence(self, workload: Workload) -> Evidence:
         found = super().evidence(workload)
         assert isinstance(found, Evidence)
-        kind = TYPES.get(self.spec.dtype, TYPES["float32"])  # tf32 is of GPUs
+        # TF32 exists only on GPUs, so it is float32 here.
+        kind = TYPES.get(self.spec.dtype, TYPES["float32"])
         made = products(self.spec, workload, kind)
         return replace(found, details={**found.details, "products": made})

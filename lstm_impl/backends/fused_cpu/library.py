@@ -1,7 +1,8 @@
 """Compile liblstm and its bindings from ``lstm_impl/native`` on first use.
 
-liblstm has all kernels, a C interface and no framework in it. The bindings of TensorFlow and JAX
-link to it, so that a process has one copy, which is loaded before they are.
+liblstm holds all kernels and a C interface, and uses no framework. The bindings of TensorFlow and
+JAX link to it. A process therefore has one copy of the kernels, which is loaded before the
+bindings.
 """
 
 import atexit
@@ -32,39 +33,54 @@ import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
 import lstm_impl.private_files as private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backend import Backend
-from lstm_impl.spec import LSTMSpec, Refusal
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.workload import Workload
 
 logger = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).resolve().parents[2] / "native"
+"""The folder of the C++ sources."""
 
 COMPILER = "CXX"
-"""The environment variable that names the compiler, where it is not ``g++``."""
+"""The environment variable that names the compiler to use in place of ``g++``."""
 
 CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
 VERSION = 4
-"""Of liblstm's C interface."""
+"""The version of liblstm's C interface."""
 
 COMPUTES = ("float32", "bfloat16")
-"""Types that the kernels read, write and keep; the sums are in float32 with both."""
+"""The types that the kernels read, write and keep. With both, sums are float32."""
 
 
 def unsupported_type(dtype: str) -> str:
     """Return why the kernels cannot compute in a type, or an empty string."""
-    return "" if dtype in COMPUTES else f"its kernels support {' and '.join(COMPUTES)}, not {dtype}"
+    if dtype in COMPUTES:
+        return ""
+    text = f"its kernels support {' and '.join(COMPUTES)}, not {dtype}"
+    return RefusalReason(text, Refusal.NO_DTYPE)
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What calls the kernels from a framework, or liblstm itself.
+    """Describe what calls the kernels from a framework, or liblstm itself.
 
-    backend: its backend's id. framework: its package, empty for liblstm. product: the name of its
-    library. sources: the C++ files, in ``SOURCES``, that are compiled; of liblstm all that no
-    binding has. once_for: what a library serves, in words. headers: the files of ``SOURCES`` that
-    the sources of a binding include.
+    Attributes
+    ----------
+    backend
+        The id of its backend.
+    framework
+        The package of the framework; empty for liblstm.
+    product
+        The name of its library.
+    sources
+        The C++ files in ``SOURCES`` that are compiled. For liblstm this is empty, which means all
+        files that no binding has.
+    once_for
+        What one library serves, in words for the progress line.
+    headers
+        The files in ``SOURCES`` that the sources of a binding include.
     """
 
     backend: str
@@ -76,7 +92,7 @@ class Binding:
 
     @property
     def file(self) -> str:
-        """The name of its library in the cache."""
+        """The file name of its library in the cache."""
         return f"{self.product}.so"
 
     def compiled(self) -> list[Path]:
@@ -87,7 +103,7 @@ class Binding:
         return sorted(path for path in SOURCES.glob("*.cc") if path.name not in others)
 
     def digest(self) -> str:
-        """Return a digest of all that is compiled into its library."""
+        """Return a digest of everything that is compiled into its library."""
         others = [SOURCES / name for name in self.headers]
         if not self.sources:
             own = {*TENSORFLOW.headers, *JAX.headers} - {*self.headers}
@@ -97,6 +113,7 @@ class Binding:
 
 
 EXPORTS = "liblstm.map"
+"""The file that lists the symbols that liblstm exports."""
 
 TENSORFLOW = Binding(
     "fused_cpu",
@@ -110,71 +127,79 @@ JAX = Binding("jax_fused_cpu", "jax", "jax_binding", ("jax_ffi.cc",), "JAX")
 C = Binding("numpy_fused", "", "liblstm", (), "CPU")
 
 HEADER = "include/tensorflow/core/framework/op_kernel.h"
-"""In TensorFlow's folder, where it comes with its headers."""
+"""The path of a header in TensorFlow's folder. Where it exists, TensorFlow came with its headers.
+"""
 
 INSTALL = "apt-get install g++"
+"""The command that installs a compiler on Debian."""
 
 NATIVE = "-march=native"
+"""The compiler flag for the CPU of this machine."""
 
 KERNEL_FLAGS = ("-std=c++17", "-O3", NATIVE, "-ffp-contract=fast", "-fno-trapping-math")
-"""Of liblstm alone: what includes TensorFlow's headers is compiled for any CPU, so that no
-inline function of theirs can take the place of TensorFlow's own copy of it. Products and sums
-become one instruction; nothing is reordered, and NaN stays NaN."""
+"""The flags for liblstm only. Code that includes TensorFlow's headers is compiled for any CPU, so
+that no inline function of those headers can replace TensorFlow's own copy. A product and a sum
+become one instruction, but nothing is reordered, and NaN stays NaN."""
 
 SHARED_FLAGS = (
     *("-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fno-gnu-unique"),
     "-Wall",
 )
+"""The flags for all sources. Hidden symbols and no unique ones keep a process's libraries apart."""
 
 LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
 
 NAME_FLAGS = (f"-Wl,-soname,liblstm.so.{VERSION}", "-Wl,-z,nodelete", "-pthread")
-"""Of liblstm alone: bindings ask for that name, and its threads never end."""
+"""The flags for liblstm only. Bindings ask for that name, and the library must stay loaded because
+its threads never end."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler on this machine, and its predefined macros."""
+    """Hold a compiler of this machine and its predefined macros."""
 
     path: str
     macros: Mapping[str, str]
 
     @property
     def version(self) -> str:
-        """Its name and version, such as ``g++ 12.2.0``."""
+        """The name and version of the compiler, such as ``g++ 12.2.0``."""
         return f"{Path(self.path).name} {self.macros.get('__VERSION__', '').strip(chr(34))}"
 
     def problem(self) -> str:
-        """Return why its output cannot be used here, or an empty string."""
+        """Return why the compiler's output cannot be used here, or an empty string."""
         if "__x86_64__" in self.macros and "__FMA__" not in self.macros:
-            return "this CPU has no FMA (x86-64-v3), which the kernels are written for"
+            return (
+                "this CPU has no FMA instructions (x86-64-v3), which the kernels need; use another "
+                "backend"
+            )
         if self.macros.get("_GLIBCXX_USE_CXX11_ABI") != "1":
             return (
-                f"{self.version} compiles for another C++ ABI than TensorFlow's (its standard "
-                "library is not libstdc++, or has the old ABI of std::string); set CXX to a g++ "
+                f"{self.version} compiles for another C++ ABI than TensorFlow: its standard "
+                "library is not libstdc++, or has the old ABI of std::string. Set CXX to a g++ "
                 "with the ABI of 2011"
             )
         return ""
 
 
 def _parts(binding: Binding) -> dict[Binding, None]:
-    """Return what a binding consists of, liblstm first."""
+    """Return the libraries that a binding consists of, with liblstm first."""
     return dict.fromkeys((C, binding))
 
 
 def available_to(binding: Binding) -> Availability:
-    """Return whether there are libraries for a framework, or they can be compiled."""
+    """Return whether the libraries for a framework exist or can be compiled."""
     if binding in _loaded:
         return _loaded[binding][1]
     if sys.platform != "linux":
         return Availability(
-            False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
+            False, f"its kernels are compiled only on Linux, and this system is {sys.platform}"
         )
     available = AVAILABLE
     for part in _parts(binding):
         for path in part.compiled() or [SOURCES / "kernels.cc"]:
             if not path.is_file():
-                return Availability(False, f"its sources are not installed: {path}")
+                return Availability(False, f"its sources are not installed: {path} is missing")
         prebuilt = _prebuilt(part)
         if not prebuilt.fitting:
             available = can_be_compiled(part)
@@ -189,16 +214,19 @@ def available_to(binding: Binding) -> Availability:
 
 
 def _require(binding: Binding) -> None:
+    """Raise UnavailableError if the libraries of a binding neither exist nor can be compiled."""
     if not (available := available_to(binding)):
-        raise UnavailableError(f"{binding.backend}: {available}")
+        raise UnavailableError(
+            f"{binding.backend}: {available}", available.refusal, reason=str(available)
+        )
 
 
 class KernelBackend(Backend):
-    """A backend that calls the kernels, through ``binding``."""
+    """Call the kernels through a binding."""
 
     binding: ClassVar[Binding]
     devices = ("cpu",)
-    elsewhere = "its kernels are for a CPU"
+    elsewhere = "its kernels run on a CPU only"
 
     def tools(self, device: str) -> Availability:
         return available_to(self.binding)
@@ -208,7 +236,7 @@ class KernelBackend(Backend):
 
 
 def product(binding: Binding, version: str | None = None) -> fused_cpu_prebuilt.Product:
-    """Return what a prebuilt library must be, for the installed framework or another version."""
+    """Describe the prebuilt library to look for, for the installed framework or another version."""
     if binding == TENSORFLOW:
         needs, version = "TensorFlow", version or fused_cpu_prebuilt.installed_version()
     elif binding == JAX:
@@ -219,6 +247,7 @@ def product(binding: Binding, version: str | None = None) -> fused_cpu_prebuilt.
 
 
 def _prebuilt(binding: Binding) -> fused_cpu_prebuilt.FittingLibraries:
+    """Look for prebuilt libraries of a binding that fit this machine."""
     return fused_cpu_prebuilt.look(product(binding), _unloadable)
 
 
@@ -228,7 +257,9 @@ def can_be_compiled(binding: Binding) -> Availability:
         found = importlib.util.find_spec("tensorflow")
         places = found.submodule_search_locations if found is not None else None
         if places and not any((Path(place) / HEADER).is_file() for place in places):
-            return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
+            return Availability(
+                False, f"this TensorFlow comes without its headers ({HEADER} is missing)"
+            )
     requested = find_compiler(os.environ.get(COMPILER) or "g++")
     if isinstance(requested, Availability):
         return requested
@@ -238,28 +269,32 @@ def can_be_compiled(binding: Binding) -> Availability:
 
 
 _failed: dict[tuple[Binding, str], Availability] = {}
-"""By compiler, the libraries that could not be made or loaded in this process."""
+"""The libraries that could not be compiled or loaded in this process, by the compiler used."""
 
 
 def _failure(part: Binding, requested: Binding, what: str, error: Exception) -> UnavailableError:
-    """Remember that a library cannot be made or loaded, and return the error to raise."""
+    """Remember that a library cannot be compiled or loaded, and return the error to raise."""
     reason = f"its library cannot be {what}: {error}"
     _failed[part, _compiler().path] = Availability(False, reason)
-    return UnavailableError(f"{requested.backend}: {reason}")
+    return UnavailableError(f"{requested.backend}: {reason}", reason=reason)
 
 
 _unloadable: dict[Path, str] = {}
-"""Prebuilt libraries that this process could not load, and why."""
+"""The prebuilt libraries that this process could not load, with the reasons."""
 
 
 @functools.cache
 def find_compiler(
     name: str, march: str = NATIVE, install: str = INSTALL
 ) -> Compiler | Availability:
-    """Find a compiler for this CPU, or for ``march``. install: the command that installs it."""
+    """Find a compiler for this CPU or for the one that ``march`` names.
+
+    ``install`` is the command that would install the compiler. If the compiler is missing or does
+    not work, the result says why.
+    """
     path = shutil.which(name)
     if path is None:
-        reason = f"its kernels are compiled on first use, and there is no compiler {name}"
+        reason = f"its kernels are compiled on first use, and the compiler {name} is not installed"
         return Availability(False, reason, install, Refusal.NO_COMPILER)
     command = [path, *kernel_flags(march), "-D_GLIBCXX_USE_CXX11_ABI=1"]
     command += ["-x", "c++", "-E", "-dM", "-"]
@@ -278,12 +313,12 @@ def find_compiler(
 
 
 def kernel_flags(march: str) -> list[str]:
-    """Return ``KERNEL_FLAGS`` for another CPU, as in ``-march=armv8-a``."""
+    """Return ``KERNEL_FLAGS`` for another CPU, such as ``-march=armv8-a``."""
     return [march if each == NATIVE else each for each in KERNEL_FLAGS]
 
 
 def _gist(words: str) -> str:
-    """Return the first error of a compiler's output, in one line."""
+    """Return the first error of a compiler's output in one line."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line]
     return (errors or lines or ["no message"])[0][:300]
@@ -293,7 +328,7 @@ def _gist(words: str) -> str:
 
 
 def at_hand(binding: Binding) -> Path | None:
-    """Return the library where it can be loaded without compiling it first, else None."""
+    """Return the library if it can be loaded without compiling it first, else None."""
     if not available_to(binding):
         return None
     if found := _prebuilt(binding).fitting:
@@ -303,9 +338,12 @@ def at_hand(binding: Binding) -> Path | None:
 
 
 def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
-    """Return the library for this framework and CPU; compile it, and liblstm, if there is none.
+    """Return the library for a framework and this CPU, and compile it and liblstm if necessary.
 
-    Raises UnavailableError where it can be neither found nor compiled.
+    Raises
+    ------
+    UnavailableError
+        If the library can be neither found nor compiled.
     """
     _require(binding)
     made: Path | None = None
@@ -316,35 +354,38 @@ def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
         try:
             made = _built(part, announce, made)
         except (ImportError, OSError, UnavailableError) as error:
-            # The compiler, a damaged framework, or a folder that is not ours.
+            # The compiler failed, the framework is damaged, or the folder belongs to another user.
             raise _failure(part, binding, "made", error) from error
-    assert made is not None  # there is a part
+    assert made is not None  # A binding has at least one part.
     return made
 
 
 def _flags(binding: Binding) -> tuple[list[str], list[str]]:
+    """Return the flags with which a binding is compiled and linked."""
     if binding == C:
         return [*KERNEL_FLAGS], []
     return tensorflow_flags() if binding == TENSORFLOW else jax_flags()
 
 
 def jax_flags() -> tuple[list[str], list[str]]:
-    """Return flags to compile and to link with for the installed JAX."""
+    """Return the flags with which code for the installed JAX is compiled and linked."""
     import jax
 
     return ["-O2", "-isystem", jax.ffi.include_dir()], []
 
 
 _background: dict[Binding, threading.Thread] = {}
+"""The thread that compiles each binding in the background."""
 _compiling: set[subprocess.Popen[str]] = set()
+"""The processes of compilers that run now."""
 
 
 def being_compiled(binding: Binding = TENSORFLOW) -> bool:
-    """Return whether a thread is compiling the library; start it where there is none to load."""
+    """Return whether a thread compiles the library. Start one if there is no library."""
     if binding not in (*_background, *_loaded) and _to_be_compiled(binding):
         logger.warning(
-            "%s is being compiled in the background; until it is ready other code computes, also "
-            "in graphs that are traced before. python -m lstm_impl.build compiles it ahead of time",
+            "%s is being compiled in the background. Until it is ready, other code computes, also "
+            "in graphs that are traced before then. python -m lstm_impl.build compiles it ahead",
             binding.backend,
         )
         thread = threading.Thread(target=_try_to_build, args=[binding], daemon=True)
@@ -355,22 +396,23 @@ def being_compiled(binding: Binding = TENSORFLOW) -> bool:
 
 
 def _to_be_compiled(binding: Binding) -> bool:
+    """Return whether a library of a binding has to be compiled, and can be."""
     if not available_to(binding):
         return False
     try:
         parts = [part for part in _parts(binding) if not _prebuilt(part).fitting]
         return not all(_place(part).exists() for part in parts)
-    except OSError:  # the folder cannot be read: loading fails, and gives the reason
+    except OSError:  # The folder cannot be read. Loading the library fails too, and says why.
         return False
 
 
 def _try_to_build(binding: Binding) -> None:
-    with contextlib.suppress(UnavailableError):  # the first use raises it again
+    with contextlib.suppress(UnavailableError):  # The first use raises the error again.
         build(binding, announce=False)
 
 
 def _stop(thread: threading.Thread) -> None:
-    """End a compilation with the process, so that the thread removes unfinished files."""
+    """Stop a compilation when the process ends, so that the thread removes unfinished files."""
     for _ in range(100):
         for process in tuple(_compiling):
             process.kill()
@@ -380,20 +422,29 @@ def _stop(thread: threading.Thread) -> None:
 
 
 def _compiler() -> Compiler:
+    """Return the compiler, which ``available_to`` has found before."""
     found = find_compiler(os.environ.get(COMPILER) or "g++")
-    assert isinstance(found, Compiler)  # as availability has said
+    assert isinstance(found, Compiler)
     return found
 
 
 _loaded: dict[Binding, tuple[Any, Availability]] = {}
-"""By binding, the library of this process, and what ``available_to`` says of it: to look for it
-again, by the digest of its sources, takes longer than to build a small layer."""
+"""The library that this process has loaded for each binding, and what ``available_to`` says of it.
+Looking for it again by the digest of its sources takes longer than building a small layer."""
 
 
 def load(binding: Binding) -> Any:
-    """Return a library of ctypes, or a module with TensorFlow's ops; compile it first, if need be.
+    """Return the loaded library of a binding, and compile it first if necessary.
 
-    Raises UnavailableError where it cannot be compiled or loaded.
+    Returns
+    -------
+    Any
+        A library of ctypes, or a module with TensorFlow's ops.
+
+    Raises
+    ------
+    UnavailableError
+        If the library cannot be compiled or loaded.
     """
     if binding not in _loaded:
         _loaded[binding] = _opened(binding), available_to(binding)
@@ -401,6 +452,7 @@ def load(binding: Binding) -> Any:
 
 
 def _opened(binding: Binding) -> Any:
+    """Load the library of a binding, from a prebuilt file if one fits."""
     _require(binding)
     opener: Callable[[str], Any] = ctypes.CDLL
     errors: tuple[type[Exception], ...] = (OSError,)
@@ -409,7 +461,8 @@ def _opened(binding: Binding) -> Any:
 
         opener, errors = tf.load_op_library, (OSError, tf.errors.OpError)
     if binding != C:
-        # The name that a binding asks for is then there. What is wrong is raised below.
+        # A binding asks for liblstm by name, which is loaded after this. If that fails, the error
+        # is raised below, with the reason.
         with contextlib.suppress(UnavailableError):
             load(C)
         _require(binding)
@@ -417,13 +470,13 @@ def _opened(binding: Binding) -> Any:
         try:
             return opener(str(path))
         except errors as error:
-            # Its system may be newer than this one; the next one or a compiler may do.
+            # The library may have been made on a newer system. The next one or a compiler may do.
             _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
     library = build(binding)
     try:
         try:
             return opener(str(library))
-        except errors:  # made on another system, perhaps
+        except errors:  # The library may have been made on another system, so it is made again.
             _remove(library)
             return opener(str(build(binding)))
     except errors as error:
@@ -435,40 +488,47 @@ BEING_COMPILED = Availability(
     "it is being compiled; what is traced when it is ready has it",
     refusal=Refusal.BEING_COMPILED,
 )
+"""The availability of a backend while a thread compiles its library."""
 
 
 def ready(binding: Binding, load: Callable[[], object], instead: str) -> Availability:
-    """Return whether the library is loaded; if there is none, compile it in the background.
+    """Return whether the library is loaded, and compile it in the background if there is none.
 
-    load: loads it, after compiling it if necessary. instead: what computes where it cannot.
+    Parameters
+    ----------
+    binding
+        The binding.
+    load
+        A function that loads the library, after compiling it if necessary.
+    instead
+        What computes if the library cannot be loaded, for the warning.
     """
     return BEING_COMPILED if being_compiled(binding) else usable(binding, load, instead)
 
 
-WHEEL = "docs/fused_cpu.md, Without a compiler, says how to use libraries that are compiled already"
+WHEEL = 'docs/fused_cpu.md, "Without a compiler", says how to use libraries compiled elsewhere'
+"""The end of the warning that a library cannot be used."""
 
 
 @functools.cache
 def usable(binding: Binding, load: Callable[[], object], instead: str) -> Availability:
-    """Return whether the library is loaded; compile it first, if there is none.
+    """Return whether the library is loaded, and compile it first if there is none.
 
-    The first failure of a process is logged as a warning.
-
-    load: loads it, after compiling it if necessary. instead: what computes where it cannot.
+    The first failure in a process is logged as a warning. The parameters are those of ``ready``.
     """
     try:
         load()
     except UnavailableError as error:
         logger.warning("%s; %s in its place. %s", error, instead, WHEEL)
-        return Availability(False, str(error).removeprefix(f"{binding.backend}: "))
+        return Availability(False, error.reason, refusal=error.refusal)
     return AVAILABLE
 
 
 def tensorflow_flags() -> tuple[list[str], list[str]]:
-    """Return flags to compile and to link with for the installed TensorFlow."""
+    """Return the flags with which code for the installed TensorFlow is compiled and linked."""
     import tensorflow as tf
 
-    # As system headers, so that the compiler gives no warnings about them.
+    # The compiler gives no warnings about headers that it takes as system headers.
     flags = [
         flag.replace("-I", "-isystem", 1) if flag.startswith("-I") else flag
         for flag in tf.sysconfig.get_compile_flags()
@@ -477,16 +537,17 @@ def tensorflow_flags() -> tuple[list[str], list[str]]:
 
 
 def _folder() -> Path:
+    """Return the folder of compiled libraries."""
     if named := os.environ.get(CACHE):
         return Path(named).absolute()
     path = user_cache_path("lstm-benchmark-suite") / "native"
-    # Without a home directory "~" would become a folder of that name.
+    # Without a home directory, the path begins with "~", which would become a folder of that name.
     return path if path.is_absolute() else _temporary_folder()
 
 
 @functools.cache
 def _temporary_folder() -> Path:
-    """Make a folder that is deleted when this process ends, and not when a forked child does."""
+    """Create a folder that is deleted when this process ends, but not when a forked child ends."""
     path, owner = Path(tempfile.mkdtemp(prefix="lstm-native-")), os.getpid()
 
     def delete() -> None:
@@ -500,29 +561,30 @@ def _temporary_folder() -> Path:
 def _unwritable(folder: Path) -> str:
     """Return why no library can be written to a folder, or an empty string."""
     try:
-        # The first that there is: the others are made in it.
+        # The first folder that exists decides, because the others are created in it.
         existing = next(each for each in (folder, *folder.parents) if each.exists())
     except OSError as error:
         return f"{folder} cannot be examined: {error.strerror}"
     if not existing.is_dir():
         return f"{existing} is not a folder"
     if not os.access(existing, os.W_OK | os.X_OK):
-        return f"{existing} cannot be written by this user"
+        return f"this user cannot write to {existing}"
     return ""
 
 
 @functools.cache
 def _warn_of_temporary_folder(reason: str) -> None:
+    """Log, once for each reason, that this process compiles to a temporary folder."""
     logger.warning(
         "the cache of compiled libraries cannot be used: %s. This process compiles to a temporary "
-        "folder, and the next one compiles again. Set %s to a folder that you can write",
+        "folder, and the next process compiles again. Set %s to a folder that you can write to",
         reason,
         CACHE,
     )
 
 
 def _exists(path: Path) -> bool:
-    """Return whether a file exists, and False where its folder cannot be read."""
+    """Return whether a file exists. The result is False if its folder cannot be read."""
     try:
         return path.exists()
     except OSError:
@@ -530,7 +592,7 @@ def _exists(path: Path) -> bool:
 
 
 def key(compiler: Compiler, flags: Sequence[str], version: str, binding: Binding) -> str:
-    """Return a name that changes with all that the library depends on."""
+    """Return a name that changes with everything that a library depends on."""
     digest = hashlib.sha256(binding.digest().encode() + b"\0")
     described = [version, *flags, *SHARED_FLAGS, *LINK_FLAGS, *NAME_FLAGS]
     described += [f"{name}={value}" for name, value in sorted(compiler.macros.items())]
@@ -539,7 +601,7 @@ def key(compiler: Compiler, flags: Sequence[str], version: str, binding: Binding
 
 
 def _place(binding: Binding) -> Path:
-    """Return where the library of this machine's compiler is kept."""
+    """Return the path at which the library of this machine's compiler is kept."""
     framework = binding.framework
     version = importlib.import_module(framework).__version__ if framework else str(VERSION)
     flags, links = _flags(binding)
@@ -552,13 +614,13 @@ def _place(binding: Binding) -> Path:
 
 
 def _built(binding: Binding, announce: bool, kernels: Path | None = None) -> Path:
-    """Where the library is; compiled now, if it is not there, by one process at a time.
+    """Return the library of a binding, and compile it if it does not exist.
 
-    kernels: the liblstm that a binding is linked to.
+    One process compiles at a time. ``kernels`` is the liblstm to which a binding is linked.
     """
     compiler, library = _compiler(), _place(binding)
     folder = library.parent
-    if library.exists() and _unwritable(folder):  # an image may come with its libraries
+    if library.exists() and _unwritable(folder):  # A container image may come with its libraries.
         if not (problem := private_files.problem(library) or fused_cpu_prebuilt.damage(library)):
             return library
         raise UnavailableError(
@@ -570,7 +632,7 @@ def _built(binding: Binding, announce: bool, kernels: Path | None = None) -> Pat
         if problem := private_files.problem(each):
             raise UnavailableError(f"{problem}, or set {CACHE} to a folder of your own")
     with _locked(folder / "lock"):
-        if library.is_symlink() or library.exists():  # maybe of another process, just now
+        if library.is_symlink() or library.exists():  # Another process may just have made it.
             problem = private_files.problem(library) or fused_cpu_prebuilt.damage(library)
             if not problem:
                 return library
@@ -590,16 +652,17 @@ def _built(binding: Binding, announce: bool, kernels: Path | None = None) -> Pat
 
 
 def _remove(library: Path) -> None:
+    """Delete a library and its digest."""
     library.unlink(missing_ok=True)
     fused_cpu_prebuilt.digest_file(library).unlink(missing_ok=True)
 
 
 _held: set[int] = set()
-"""Descriptors of the locks that this process holds."""
+"""The file descriptors of the locks that this process holds."""
 
 
 def _close_locks() -> None:
-    """Close the locks of the parent in a forked process, which else would hold them as well."""
+    """Close inherited locks in a forked process. Otherwise the child would hold them as well."""
     for handle in _held:
         os.close(handle)
     _held.clear()
@@ -611,16 +674,18 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    import fcntl  # not where there is no Linux
+    """Hold a lock on a file, so that one process compiles at a time."""
+    import fcntl  # Only Linux compiles libraries, and other systems may lack this module.
 
-    # Do not follow a link, wait for a pipe or truncate the file: another user may have made it.
+    # Another user may have made the file. So a link is not followed, a pipe is not waited for, and
+    # the file is not truncated.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(path, flags, 0o600)
     _held.add(handle)
     try:
         if not private_files.is_regular(handle):
             raise UnavailableError(f"{path} {private_files.NOT_REGULAR}; delete it")
-        fcntl.flock(handle, fcntl.LOCK_EX)  # gone with the process, however that ends
+        fcntl.flock(handle, fcntl.LOCK_EX)  # The lock ends with the process, however that ends.
         yield
     finally:
         if handle in _held:
@@ -636,12 +701,12 @@ def compile_library(
     binding: Binding,
     kernels: Path | None = None,
 ) -> None:
-    """Compile the library to this path, with its digest next to it, linked to ``kernels``."""
+    """Compile a library to a path, linked to ``kernels``, with its digest in a file next to it."""
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         objects = {source: f"{scratch}/{source.stem}.o" for source in binding.compiled()}
         base = [compiler.path, *SHARED_FLAGS, *flags, "-c"]
         _run(*([*base, str(source), "-o", made] for source, made in objects.items()))
-        # A server without Python finds liblstm in the folder of a binding.
+        # A server without Python looks for liblstm in the folder of a binding.
         named = [*NAME_FLAGS, f"-Wl,--version-script={SOURCES / EXPORTS}"]
         linked = named if kernels is None else [str(kernels), "-Wl,-rpath,$ORIGIN", *links]
         made = Path(scratch) / binding.file
@@ -651,14 +716,15 @@ def compile_library(
         for path in (digest, made):
             path.chmod(0o755 if path == made else 0o644)
             _flush(path)
-        # The library last: with another digest it is compiled again and never loaded.
+        # The library comes last. If its digest does not match, it is compiled again and never
+        # loaded.
         digest.replace(fused_cpu_prebuilt.digest_file(library))
         made.replace(library)
         _flush(library.parent)
 
 
 def _flush(path: Path) -> None:
-    """Write a file or folder to the disk."""
+    """Force a file or a folder to be written to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -667,7 +733,7 @@ def _flush(path: Path) -> None:
 
 
 def _run(*commands: Sequence[str]) -> None:
-    """Run commands in parallel. Raises UnavailableError with the error of the first that fails."""
+    """Run commands in parallel. Raise UnavailableError with the error of the first that fails."""
     running = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for command in commands

@@ -1,4 +1,4 @@
-"""Find liblstm and its bindings compiled elsewhere, for machines without a compiler."""
+"""Find liblstm and its bindings that were compiled elsewhere, for machines without a compiler."""
 
 import contextlib
 import hashlib
@@ -15,11 +15,13 @@ from pathlib import Path
 import lstm_impl.private_files as private_files
 
 FOLDER = "LSTM_NATIVE_PREBUILT"
-"""The environment variable that names a folder of such libraries, where it is not the package's."""
+"""The environment variable that names a folder of such libraries in place of the package's own."""
 
 PACKAGED = Path(__file__).resolve().parents[2] / "native" / "prebuilt"
+"""The folder of prebuilt libraries in this package."""
 
 CPUINFO = Path("/proc/cpuinfo")
+"""The file in which Linux describes the processors."""
 
 _V3 = "avx avx2 bmi1 bmi2 f16c fma movbe"
 _V4 = f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"
@@ -27,10 +29,17 @@ _V4 = f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"
 
 @dataclass(frozen=True)
 class CPUKind:
-    """A kind of CPU.
+    """Describe a kind of CPU.
 
-    machine: its name by ``platform.machine()``. march: its name for a compiler, empty for any of
-    that machine, as bindings are. features: its flags in Linux.
+    Attributes
+    ----------
+    machine
+        The name that ``platform.machine()`` returns.
+    march
+        The name that compilers use. It is empty for code that runs on any CPU of that machine, such
+        as a binding.
+    features
+        The flags that Linux must list for the CPU.
     """
 
     machine: str
@@ -38,7 +47,7 @@ class CPUKind:
     features: tuple[str, ...] = ()
 
     def problem(self) -> str:
-        """Return why code for it cannot run here, or an empty string."""
+        """Return why code for this kind of CPU cannot run on this machine, or an empty string."""
         here = platform.machine()
         if here != self.machine:
             return f"this CPU is of another kind ({here})"
@@ -53,7 +62,7 @@ KINDS: Mapping[str, CPUKind] = {
     "any_x86_64": CPUKind("x86_64"),
     "any_aarch64": CPUKind("aarch64"),
 }
-"""By name, the fastest first."""
+"""The kinds of CPUs by name, with the fastest first."""
 
 _DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu")
 
@@ -62,9 +71,18 @@ _NAME = re.compile(r"(.+?)-([^-]+)-([a-z0-9_-]+)-([0-9a-f]{16})\.so")
 
 @dataclass(frozen=True)
 class Product:
-    """What is looked for: liblstm or a binding of these sources, for a version of ``needs``.
+    """Describe the library to look for: liblstm or a binding, for a version of what it needs.
 
-    sources: their digest. needs: in words, with ``version`` empty where it is not installed.
+    Attributes
+    ----------
+    name
+        The name of the library.
+    needs
+        What the library needs, in words.
+    version
+        The version of that. It is empty if that is not installed.
+    sources
+        The digest of the sources.
     """
 
     name: str
@@ -73,12 +91,12 @@ class Product:
     sources: str
 
     def file_name(self, cpu: str) -> str:
-        """Return the name of its library for one of ``KINDS``."""
+        """Return the file name of the library for one of ``KINDS``."""
         return f"{self.name}-{self.version}-{cpu}-{self.sources}.so"
 
 
 def digest(sources: Iterable[Path]) -> str:
-    """Return a digest of files and their names, 16 hexadecimal digits."""
+    """Return a digest of files and of their names, as 16 hexadecimal digits."""
     found = hashlib.sha256()
     for source in sorted(sources, key=lambda path: path.name):
         found.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -86,36 +104,39 @@ def digest(sources: Iterable[Path]) -> str:
 
 
 def digest_file(library: Path) -> Path:
-    """Return the file next to a library that has its size and digest."""
+    """Return the file next to a library that holds its size and digest."""
     return library.with_name(library.name + ".sha256")
 
 
 def described(library: Path) -> str:
-    """Return a library's size in bytes and its SHA-256, as they are kept next to it."""
+    """Return a library's size in bytes and its SHA-256, as the file next to it holds them."""
     with private_files.open_regular(library) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         return f"{os.fstat(file.fileno()).st_size} {found}\n"
 
 
 def damage(library: Path) -> str:
-    """Return why a library is not what was made, or an empty string."""
+    """Return why a library is not what was compiled, or an empty string."""
     try:
         if private_files.read_regular(digest_file(library), "ascii") == described(library):
             return ""
     except (OSError, UnicodeDecodeError) as error:
-        return f"its size and digest cannot be read: {error}"
-    return "its size or digest is not the recorded one"
+        return f"the file with its size and digest cannot be read: {error}"
+    return "its size or digest differs from the recorded one"
 
 
 @dataclass(frozen=True)
 class FittingLibraries:
-    """Libraries that fit this machine, the fastest first, and why others do not."""
+    """Hold the libraries that fit this machine, the fastest first, and why others do not fit."""
 
     fitting: tuple[Path, ...]
     unfit: Mapping[str, str]
 
     def why_not(self) -> str:
-        """Return why none fits, as the end of a sentence; empty if there are none."""
+        """Return why no library fits, as the end of a sentence.
+
+        The text is empty if there are no libraries at all.
+        """
         if not self.unfit:
             return ""
         reasons = "; ".join(f"{name}: {why}" for name, why in self.unfit.items())
@@ -123,14 +144,14 @@ class FittingLibraries:
 
 
 def look(product: Product, unloadable: Mapping[Path, str]) -> FittingLibraries:
-    """Look for libraries of a product."""
+    """Look for prebuilt libraries of a product."""
     named = os.environ.get(FOLDER)
     folder = Path(named).absolute() if named else PACKAGED
     if not folder.is_dir():
         return FittingLibraries(
-            (), {str(folder): f"there is no such folder ({FOLDER})"} if named else {}
+            (), {str(folder): f"this folder does not exist ({FOLDER})"} if named else {}
         )
-    # A user who can write the package's folder can also change this code.
+    # The package's own folder is not checked. Anyone who can write to it can also change this code.
     if named and (problem := private_files.problem(folder)):
         return FittingLibraries((), {FOLDER: problem})
     fitting: dict[str, Path] = {}
@@ -152,23 +173,24 @@ def look(product: Product, unloadable: Mapping[Path, str]) -> FittingLibraries:
 
 
 def parse_cpu(path: Path) -> str:
-    """Return the kind of CPU that a library is for, by its name."""
+    """Return the kind of CPU for which a library was compiled, from the name of its file."""
     found = _NAME.fullmatch(path.name)
     return found[3] if found else ""
 
 
 def _misfit(found: re.Match[str] | None, product: Product) -> str:
+    """Return why a library does not fit this machine, or an empty string."""
     if found is None or found[3] not in KINDS:
-        return "its name is not one that tools.native gives"
+        return "its name does not have the form that tools.native gives"
     if found[2] != product.version:
-        return f"it is for {product.needs} {found[2]}, and this is {product.version or 'none'}"
+        return f"it needs {product.needs} {found[2]}, and here is {product.version or 'none'}"
     if found[4] != product.sources:
-        return "it was made from other sources than these"
+        return "it was compiled from other sources"
     return KINDS[found[3]].problem()
 
 
 def installed_version(folder: Path | None = None) -> str:
-    """Return the version of the installed TensorFlow, or of one unpacked in a folder; or ""."""
+    """Return the version of the installed TensorFlow, or of one in a folder, or an empty string."""
     path = sys.path if folder is None else [str(folder)]
     for name in _DISTRIBUTIONS:
         for found in importlib.metadata.distributions(name=name, path=path):
@@ -180,7 +202,7 @@ _FFI = re.compile(r"define XLA_FFI_API_(?:MAJOR|MINOR) (\d+)")
 
 
 def installed_ffi() -> str:
-    """Return the version of XLA's interface for custom calls in the installed JAX, or ""."""
+    """Return the version of XLA's custom-call interface in the installed JAX, or nothing."""
     found = importlib.util.find_spec("jaxlib")
     for place in (found and found.submodule_search_locations) or ():
         with contextlib.suppress(OSError):
@@ -190,11 +212,11 @@ def installed_ffi() -> str:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return the flags of the first processor in Linux, none where they cannot be read."""
+    """Return the flags that Linux lists for the first processor, or none."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return frozenset()
-    names = ("flags", "Features")  # of x86, of aarch64
+    names = ("flags", "Features")  # x86 has the first name, and aarch64 the second.
     flags = (line.partition(":")[2] for line in lines if line.startswith(names))
     return frozenset(next(flags, "").split())

@@ -1,1 +1,1 @@
-"""Backends that compute with JAX."""
+"""Compute with JAX, and with Flax on JAX."""

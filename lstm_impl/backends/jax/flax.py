@@ -1,4 +1,4 @@
-"""Run ``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell`` or a ``GRUCell``, as users do."""
+"""Run ``flax``: the RNN of ``flax.nnx`` over its LSTM or GRU cell, as users call it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lstm_impl.cell import DEFAULT, Cell
 
 
 class Flax(JaxBackend):
-    """One ``nnx.RNN`` for each layer and direction.
+    """Compute each layer and direction with one ``nnx.RNN``.
 
-    ``nnx.GRUCell`` has no bias of its recurrence, although the equations in its documentation have
-    that of the candidate. It gets a layer ``dense_h`` with a bias here.
+    ``nnx.GRUCell`` has no bias in its recurrence, although the equations in its documentation have
+    one in the candidate. Therefore a layer ``dense_h`` with a bias replaces the cell's own.
     """
 
     strategy = "flax"
@@ -46,14 +46,14 @@ class Flax(JaxBackend):
             always: dict[str, Any] = {"time_major": True, "return_carry": True, "keep_order": True}
             return nnx.RNN(made, **always, reverse=reverse, rngs=False)
 
-        # Only the shapes of the module's random weights are made.
+        # This traces only the shapes of the module, so that no random weights are made.
         rnn = nnx.eval_shape(make)
         rnn.cell.dense_i.kernel = nnx.Param(kernel)
         rnn.cell.dense_h.kernel = nnx.Param(recurrent_kernel)
         rnn.cell.dense_h.bias = nnx.Param(biases[-1])
         if len(biases) > 1:
             rnn.cell.dense_i.bias = nnx.Param(biases[0])
-        # The carry of Flax's LSTM is (c, h). A GRU's is the state itself.
+        # The carry of Flax's LSTM is (c, h). The carry of a GRU is the state itself.
         carry = states[0] if len(states) == 1 else states[::-1]
         last, y = rnn(x, initial_carry=carry, seq_lengths=lengths)
         if valid is not None:

@@ -1,4 +1,4 @@
-"""Compute a sequence by a cell of Flax with the kernels of ``fused_cpu``.
+"""Run a cell of Flax over a sequence with the kernels of ``fused_cpu``.
 
 Importing this module imports Flax.
 """
@@ -27,17 +27,20 @@ TANH = nnx.tanh, jax.nn.tanh, jnp.tanh
 
 
 class FusedRNN(nnx.RNN):  # type: ignore[misc]
-    """What ``LSTM`` and ``GRU`` share: ``flax.nnx.RNN`` of a cell, computed on a CPU by one call.
+    """Share what ``LSTM`` and ``GRU`` have in common: ``flax.nnx.RNN`` in one call on a CPU.
 
-    Its arguments, parameters and results are those of ``nnx.RNN``, so that either loads the other's
-    state; but outputs behind the end of a sequence (``seq_lengths``) are zero.
+    The arguments, parameters and results are those of ``nnx.RNN``, so that each of the two can load
+    the other's state. The only difference is that outputs after the end of a sequence
+    (``seq_lengths``) are zero.
 
-    Where the kernels cannot compute, ``nnx.RNN`` does, and the first such call logs a warning with
-    the reason: in other types than float32 and bfloat16, on other devices, and where the kernels
-    can neither be loaded nor compiled.
+    If the kernels cannot compute a call, ``nnx.RNN`` does. The first such call logs a warning with
+    the reason: a type other than float32 and bfloat16, another device, or kernels that can be
+    neither loaded nor compiled.
 
-    Raises UnsupportedError for another cell, or one of other activations.
-    """
+    Raises
+    ------
+    UnsupportedError
+        If the cell is of another kind, or has activations other than sigmoid and tanh."""
 
     kernel_cell: ClassVar[Cell]
     cell_class: ClassVar[type[nnx.RNNCellBase]]
@@ -54,10 +57,10 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
             )
         super().__init__(cell, **how)
 
-    # -- what a subclass supplies
+    # -- methods that a subclass must define
 
     def _read_weights(self) -> list[Tensor]:
-        """Return the weights of Flax's cell in the order of ``Cell.parameters``."""
+        """Return the weights of the cell of Flax in the order of ``Cell.parameters``."""
         raise NotImplementedError
 
     @staticmethod
@@ -67,7 +70,7 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
 
     @staticmethod
     def _make_carry(states: States) -> Any:
-        """Return the carry that holds these states."""
+        """Return the carry that consists of the given states."""
         raise NotImplementedError
 
     def __call__(
@@ -79,18 +82,29 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
         rngs: Any = None,
         **how: bool | None,
     ) -> Any:
-        """Compute outputs ``[.., T, H]``, or the carry and them, as ``nnx.RNN`` does.
+        """Compute the outputs ``[.., T, H]``, or the carry and the outputs.
 
-        inputs: ``[.., T, in]``, or ``[T, .., in]`` if time_major. initial_carry: ``(c, h)`` of an
-        LSTM, h of a GRU. how: ``return_carry``, ``time_major``, ``reverse`` and ``keep_order``;
-        those of the module where they are None.
+        Parameters
+        ----------
+        inputs
+            ``[.., T, in]``, or ``[T, .., in]`` if time-major.
+        initial_carry
+            ``(c, h)`` for an LSTM, ``h`` for a GRU, or None.
+        seq_lengths, rngs
+            As in ``nnx.RNN``.
+        **how
+            ``return_carry``, ``time_major``, ``reverse`` and ``keep_order``. The module's own
+            values are used for those that are None or absent.
         """
         if unknown := how.keys() - {*HOW}:
-            raise TypeError(f"{type(self).__name__} has no argument {min(unknown)!r}")
+            raise TypeError(
+                f"{type(self).__name__} has no argument {min(unknown)!r}; expected some of "
+                f"{', '.join(HOW)}"
+            )
         chosen = [getattr(self, name) if how.get(name) is None else how[name] for name in HOW]
         with_carry, time_major, reverse, keep_order = chosen
         weights = self._read_weights()
-        # A carry that is not given has the type of the weights.
+        # An initial carry that is not given gets the type of the weights.
         carried = () if initial_carry is None else self._split_carry(initial_carry)
         dtype = jnp.dtype(self.cell.dtype or jnp.result_type(inputs, *carried, *weights))
         if why_not := _obstacle(dtype.name, inputs):
@@ -131,9 +145,9 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
 
 
 class LSTM(FusedRNN):
-    """``flax.nnx.RNN`` of an ``nnx.OptimizedLSTMCell``, computed on a CPU by one call.
+    """Compute ``flax.nnx.RNN`` of an ``nnx.OptimizedLSTMCell`` in one call on a CPU.
 
-    ``FusedRNN`` says what it takes and returns. Its carry is ``(c, h)``, as in Flax.
+    ``FusedRNN`` documents arguments and results. The carry is ``(c, h)``, as in Flax.
     """
 
     kernel_cell = DEFAULT
@@ -154,9 +168,9 @@ class LSTM(FusedRNN):
 
 
 class GRU(FusedRNN):
-    """``flax.nnx.RNN`` of an ``nnx.GRUCell``, computed on a CPU by one call.
+    """Compute ``flax.nnx.RNN`` of an ``nnx.GRUCell`` in one call on a CPU.
 
-    ``FusedRNN`` says what it takes and returns. Its carry is h, as in Flax.
+    ``FusedRNN`` documents arguments and results. The carry is h, as in Flax.
 
     The reset gate acts after the product with the recurrent kernel. Flax's cell adds no bias to
     that product, although the equations in its documentation have one for the candidate. If
@@ -182,7 +196,10 @@ class GRU(FusedRNN):
 
 
 def _valid(shape: tuple[int, ...], axis: int, lengths: Tensor) -> Tensor:
-    """Return which outputs of this shape, with the timesteps on an axis, are before the end."""
+    """Return which outputs of this shape are before the end of their sequence.
+
+    ``axis`` is the axis of the timesteps.
+    """
     steps = jnp.arange(shape[axis]).reshape(
         [-1 if each == axis else 1 for each in range(len(shape))]
     )
@@ -195,7 +212,7 @@ def _obstacle(dtype: str, x: Tensor) -> str:
     if reason := library.unsupported_type(dtype):
         return reason
     if (platform := _platform(x)) != "cpu":
-        return f"its kernels are for a CPU, and this call is on {platform}"
+        return f"its kernels run on a CPU, and this call is on {platform}"
     usable = library.usable(library.JAX, lanes, INSTEAD)
     return "" if usable else str(usable)
 
@@ -204,16 +221,18 @@ def _platform(x: Tensor) -> str:
     """Return the kind of device that computes with an array, such as ``cpu``."""
     if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
         return str(next(iter(x.devices())).platform)
-    device = jax.config.jax_default_device  # a device, its platform's name, or None
+    # The setting is a device, the name of its platform, or None.
+    device = jax.config.jax_default_device
     return str(jax.default_backend() if device is None else getattr(device, "platform", device))
 
 
 INSTEAD = "flax.nnx.RNN computes"
+"""What computes in place of the kernels, for warnings."""
 
 
 def _warn_once(why_not: str, layer: str) -> None:
     """Log why Flax's own code computes, once for each reason and layer."""
-    if library.usable(library.JAX, lanes, INSTEAD):  # else that was logged
+    if library.usable(library.JAX, lanes, INSTEAD):  # Otherwise the library has logged a warning.
         _warn(why_not, layer)
 
 

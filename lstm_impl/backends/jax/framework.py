@@ -1,4 +1,4 @@
-"""Describe JAX, and Flax, which computes with it."""
+"""Describe JAX, and Flax, which computes with JAX."""
 
 import importlib.util
 from typing import Any
@@ -18,17 +18,17 @@ def look() -> FrameworkBuild:
 
 
 def gpus() -> list[Any]:
-    """Return JAX's GPUs."""
+    """Return the GPUs that JAX can use."""
     import jax
 
     try:
         return list(jax.devices("gpu"))
-    except RuntimeError:  # what JAX raises if there are none, or if its CUDA part cannot start
+    except RuntimeError:  # JAX raises this if there is no GPU, or if its CUDA plugin cannot start.
         return []
 
 
 def _cuda_version() -> tuple[int, int] | None:
-    """Return the CUDA version of JAX's plugin, by its name, which has no minor one."""
+    """Return the CUDA version of JAX's plugin. The plugin's name has only the major version."""
     for major in (13, 12):
         if importlib.util.find_spec(f"jax_cuda{major}_plugin") is not None:
             return major, 0
@@ -44,7 +44,7 @@ JAX = Framework(
     early_modules=("jax", "jax.numpy"),
     distributions=("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin"),
     named_distributions=("jax",),
-    thread_variables=("NPROC",),  # what XLA's client for the CPU sizes its pool by
+    thread_variables=("NPROC",),  # XLA's CPU client takes the size of its thread pool from it.
     variables=r"(JAX|XLA)_\w+",
     looks={"jax_scan": 6, "jax_cudnn": 12, "keras_jax": 19},
 )

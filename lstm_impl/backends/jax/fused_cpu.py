@@ -13,11 +13,11 @@ from lstm_impl.weights import LSTMWeights
 
 
 class JaxFusedCpuModel(KernelModel, JaxModel):
-    """A model of JAX by the kernels."""
+    """Run a JAX model with the kernels."""
 
 
 class JaxFusedCpu(library.KernelBackend, JaxBackend):
-    """``fused_layer`` or ``fused_gru_layer`` for each layer and direction."""
+    """Compute each layer and direction with ``fused_layer`` or ``fused_gru_layer``."""
 
     strategy = "jax_fused_cpu"
     summary = "the kernels of fused_cpu in JAX, compiled on first use"
@@ -33,11 +33,11 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
         return "XLA compiled no custom call of the kernels"
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Any:
-        library.load(library.JAX)  # compiled now, not in the first call
+        library.load(library.JAX)  # This compiles the library now, so that the first call does not.
         return super()._build(spec, weights, device, batch_major)
 
     def weights_for(self, compute_dtype: Any, parameters: Tensors) -> Tensors:
-        # The kernels read float32 weights next to a bfloat16 input.
+        # The kernels read float32 weights next to a bfloat16 input, so the weights are not cast.
         return parameters
 
     def layer(

@@ -1,9 +1,11 @@
-"""One direction of one recurrent layer by the kernels of ``fused_cpu``, as custom calls of XLA.
+"""Compute one direction of a recurrent layer with the kernels of ``fused_cpu`` in JAX.
 
-Forward is one call for all steps, backward another for dz, the state's gradients and the weights',
-and a third for the input's, which XLA drops where nobody uses it. A second gradient is that of
-``jax.lax.scan``. Under ``vmap`` a forward call takes the examples as one batch where they share the
-weights; all other calls are made one by one.
+Custom calls of XLA call the kernels.
+
+The forward pass is one call for all steps. The backward pass is one call for dz and the gradients
+of the state and of the weights, and another call for the gradient of the input, which XLA drops if
+nobody uses it. A second gradient is that of ``jax.lax.scan``. Under ``vmap``, a forward call takes
+all examples as one batch if they share the weights. All other calls are made one by one.
 
 Importing this module imports JAX.
 """
@@ -35,24 +37,24 @@ GRU_FORWARD, GRU_BACKWARD, GRU_INPUT_GRADIENT = (
 
 
 class _Layer(NamedTuple):
-    """What is computed: the cell, and whether steps are read from the last to the first."""
+    """Hold the cell, and whether steps are read from the last to the first."""
 
     cell: Cell
     reverse: bool
 
     @property
     def states(self) -> int:
-        """The number of states."""
+        """The number of states of the cell."""
         return len(self.cell.states)
 
     @property
     def form(self) -> dict[str, bool]:
-        """The attribute that tells the two forms of a GRU apart."""
+        """The attributes of the calls, which tell the two forms of a GRU apart."""
         return {"reset_after": self.cell.reset_after} if isinstance(self.cell, GRU) else {}
 
     @property
     def calls(self) -> tuple[str, str, str]:
-        """The names of the calls: forward, backward and the input's gradient."""
+        """The names of the calls: the forward pass, the backward pass and the input's gradient."""
         if isinstance(self.cell, GRU):
             return GRU_FORWARD, GRU_BACKWARD, GRU_INPUT_GRADIENT
         return FORWARD, BACKWARD, INPUT_GRADIENT
@@ -69,28 +71,30 @@ def fused_layer(
     *,
     reverse: bool = False,
 ) -> LSTMOutputs:
-    """Compute one direction of one LSTM layer on a CPU; ``jit``, ``grad`` and ``vmap`` apply.
+    """Compute one direction of one LSTM layer on a CPU. ``jit``, ``grad`` and ``vmap`` work.
 
-    Forward mode (``jax.jvp``, ``jacfwd``, ``hessian``) raises TypeError: JAX has no rule for it in
-    a function with a gradient of its own. ``jax.jacrev`` applies, also twice.
+    Forward mode (``jax.jvp``, ``jacfwd``, ``hessian``) raises TypeError, because JAX has no forward
+    mode for a function with a gradient of its own. ``jax.jacrev`` works, even twice.
 
-    ``jit`` over sharded arrays gathers them; ``pmap`` computes each device's own part, and so does
-    ``jax.shard_map``, for gradients with ``check_vma=False``. ``jax.export`` names the custom call.
+    ``jit`` over sharded arrays gathers them. ``pmap`` computes the part of each device, and so does
+    ``jax.shard_map``, for gradients with ``check_vma=False``. In ``jax.export``, name the custom
+    call.
 
     Parameters
     ----------
     x : jax.Array
-        Input ``[T, B, in]``, float32 or bfloat16. All arrays but ``valid`` have this type, except
-        that the weights may be float32 if x is bfloat16. The kernels then read the weights without
-        a cast, and the gradients of the weights are float32.
+        Input ``[T, B, in]``, float32 or bfloat16. All arrays except ``valid`` must have this type,
+        but the weights may be float32 if x is bfloat16. The kernels then read the weights without a
+        cast, and the gradients of the weights are float32.
     h, c : jax.Array
         Initial state ``[B, H]``.
     kernel, recurrent_kernel, bias : jax.Array
-        ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``, gates in the order i, f, g, o.
+        ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``, with the gates in the order i, f, g, o.
     valid : jax.Array, optional
-        Bool ``[T, B]``: a step that is False keeps the state, and its output is zero.
+        Bool ``[T, B]``. A step that is False keeps the state, and its output is zero.
     reverse : bool
-        Whether steps are read from the last to the first; outputs stand at the step they belong to.
+        Whether steps are read from the last to the first. Each output stands at the step to which
+        it belongs.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def fused_layer(
     UnsupportedError
         If the arrays are neither float32 nor bfloat16.
     ValueError
-        If x has another number of axes, or the weights are those of a GRU.
+        If x does not have three axes, or if the weights are those of a GRU.
     """
     weights = kernel, recurrent_kernel, bias
     return LSTMOutputs(*compute_layer(DEFAULT, x, (h, c), weights, valid, reverse=reverse))
@@ -121,23 +125,23 @@ def fused_gru_layer(
     *,
     reverse: bool = False,
 ) -> GRUOutputs:
-    """Compute one direction of one GRU layer on a CPU; ``jit``, ``grad`` and ``vmap`` apply.
+    """Compute one direction of one GRU layer on a CPU. ``jit``, ``grad`` and ``vmap`` work.
 
-    With a recurrent bias the reset gate acts after the product with the recurrent kernel, as in
+    With a recurrent bias, the reset gate acts after the product with the recurrent kernel, as in
     cuDNN and Flax (``reset_after=True`` of Keras). Without one it acts on h before the product, as
     in the paper (``reset_after=False``). ``lstm_impl.cell.GRU`` has the equations.
 
-    ``fused_layer`` says how the transformations of JAX apply.
+    ``fused_layer`` documents the transformations of JAX.
 
     Parameters
     ----------
     x : jax.Array
-        Input ``[T, B, in]``, float32 or bfloat16. ``fused_layer`` says which types the other arrays
-        may have.
+        Input ``[T, B, in]``, float32 or bfloat16. ``fused_layer`` documents the types of the other
+        arrays.
     h : jax.Array
         Initial state ``[B, H]``.
     kernel, recurrent_kernel, bias : jax.Array
-        ``[in, 3H]``, ``[H, 3H]`` and ``[3H]``, gates in the order r, z, n.
+        ``[in, 3H]``, ``[H, 3H]`` and ``[3H]``, with the gates in the order r, z, n.
     recurrent_bias : jax.Array, optional
         ``[3H]``, which is added to the product with the recurrent kernel.
     valid, reverse
@@ -151,7 +155,7 @@ def fused_gru_layer(
     Raises
     ------
     UnavailableError, UnsupportedError, ValueError
-        As ``fused_layer``. ValueError too for the weights of an LSTM.
+        As in ``fused_layer``. The weights of an LSTM also raise ValueError.
     """
     second = () if recurrent_bias is None else (recurrent_bias,)
     weights = kernel, recurrent_kernel, bias, *second
@@ -168,9 +172,9 @@ def compute_layer(
     *,
     reverse: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Compute what ``fused_layer`` and ``fused_gru_layer`` compute; return y and the final states.
+    """Compute what ``fused_layer`` and ``fused_gru_layer`` compute: y and the final states.
 
-    weights: the arrays of the layer, in the order of ``Cell.parameters``.
+    ``weights`` holds the arrays of the layer, in the order of ``Cell.parameters``.
     """
     function = "fused_gru_layer" if isinstance(cell, GRU) else "fused_layer"
     if str(x.dtype) not in COMPUTES:
@@ -184,19 +188,20 @@ def compute_layer(
 
 @functools.cache
 def lanes() -> int:
-    """Register the custom calls; return how many units a block of kept numbers has."""
+    """Register the custom calls, and return how many units a block of kept numbers has."""
     loaded = library.load(library.JAX)
     gru = GRU_FORWARD, GRU_BACKWARD, GRU_INPUT_GRADIENT
     for name in (FORWARD, BACKWARD, INPUT_GRADIENT, *gru):
         handler = jax.ffi.pycapsule(getattr(loaded, name))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")
-    # Found through the binding: of the liblstm that it is linked to, if a process has several.
+    # The symbol is looked up through the binding, so that it comes from the liblstm to which the
+    # binding is linked, even if a process has several.
     return int(loaded.lstm_lanes())
 
 
-# -- the calls. given: x, the states, the weights and valid; kept: y, gates, the cell states of an
-# LSTM, and hidden; upstream: the gradients of y and the final states. A GRU in the form of the
-# paper has an array without numbers in place of the recurrent bias.
+# -- the calls. ``given`` holds x, the states, the weights and valid. ``kept`` holds y, the gates,
+# the cell states of an LSTM, and hidden. ``upstream`` holds the gradients of y and of the final
+# states. A GRU in the form of the paper has an empty array instead of the recurrent bias.
 
 
 def _call_forward(layer: _Layer, keep: bool, *given: Tensor) -> list[Tensor]:
@@ -215,16 +220,16 @@ def _call_forward(layer: _Layer, keep: bool, *given: Tensor) -> list[Tensor]:
 
 
 def _batch_axes_of_results(layer: _Layer) -> list[int]:
-    """Return which axis is the batch: of y, the states, gates, an LSTM's cells, and hidden."""
+    """Return the axis of the batch in y, the states, gates, cells and hidden."""
     return [1, *layer.states * [0], 2, *(layer.states - 1) * [2], 1]
 
 
 def _forward(layer: _Layer, keep: bool, *given: Tensor) -> list[Tensor]:
-    """Call the kernels; under ``vmap``, for all examples that share the weights at once."""
+    """Call the kernels. Under ``vmap``, call them once for all examples that share the weights."""
     plain = functools.partial(_call_forward, layer, keep)
     batched = jax.custom_batching.custom_vmap(lambda *each: plain(*each))
     first_weight = 1 + layer.states
-    # Which axis of x, the states and valid is the batch.
+    # These are the axes of the batch in x, the states and valid.
     batch_axes = {0: 1, **dict.fromkeys(range(1, first_weight), 0), len(given) - 1: 1}
 
     @batched.def_vmap
@@ -248,13 +253,14 @@ def _forward(layer: _Layer, keep: bool, *given: Tensor) -> list[Tensor]:
 
 
 def _fold(each: Tensor, axis: int) -> Tensor:
-    """Put the examples, the first axis, into the batch, which is ``axis`` without them."""
+    """Merge the examples, which are the first axis, into the batch axis."""
     moved = jnp.moveaxis(each, 0, axis)
     shape = moved.shape
     return moved.reshape(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
 
 
 def _unfold(each: Tensor, axis: int, size: int) -> Tensor:
+    """Split the examples from the batch again, as the first axis."""
     shape = each.shape
     split = each.reshape(*shape[:axis], size, shape[axis] // size, *shape[axis + 1 :])
     return jnp.moveaxis(split, axis, 0)
@@ -282,11 +288,16 @@ def _backward(layer: _Layer, given: Tensors, kept: Tensors, upstream: Tensors) -
 def _backward_saving(
     layer: _Layer, given: Tensors, kept: Tensors, upstream: Tensors
 ) -> tuple[Tensors, Any]:
+    """Compute the gradients, and save what their own gradients need."""
     return _backward(layer, given, kept, upstream), (given, kept, upstream)
 
 
 def _second(layer: _Layer, saved: Any, cotangents: Tensors) -> tuple[Any, ...]:
-    """Return the second gradient by the scan. What was kept depends on what was given: zeros."""
+    """Return the second gradient, which is that of the scan.
+
+    What was kept depends on what was given, and the scan takes only the latter. Its own gradient is
+    therefore zero.
+    """
     given, kept, upstream = saved
     *floats, valid = given
     steps = valid[:, :, None] if valid.size else None
@@ -311,6 +322,7 @@ _backward_traced_once = jax.jit(_backward, static_argnums=0, inline=True)
 
 
 def _pull_back(layer: _Layer, saved: Any, upstream: Tensors) -> tuple[Any, ...]:
+    """Return the gradients of a layer's inputs from what its forward pass saved."""
     given, kept = saved
     flows = tuple(upstream[: 1 + layer.states])
     return *_backward_traced_once(layer, given, kept, flows), None
@@ -318,7 +330,7 @@ def _pull_back(layer: _Layer, saved: Any, upstream: Tensors) -> tuple[Any, ...]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _training(layer: _Layer, *given: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs and what is kept, whose own gradient is zero."""
+    """Return the outputs and what is kept. What is kept gets a gradient of zero."""
     return tuple(_forward(layer, True, *given))
 
 
@@ -348,7 +360,10 @@ _outputs.defvjp(_outputs_saving, _pull_back)
 def _traced_once(
     layer: _Layer, x: Tensor, states: States, weights: Tensors, valid: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """Compute the layer; outside of ``jit``, tracing it in each call took most of the time."""
+    """Compute the layer, which is traced only once.
+
+    Outside ``jit``, tracing the layer in each call would take most of the time.
+    """
     _check_gates(layer.cell, weights[0].shape, states[0].shape)
     valid = jnp.zeros([0, 0], bool) if valid is None else valid
     missing = []
@@ -359,7 +374,7 @@ def _traced_once(
 
 
 def _check_gates(cell: Cell, kernel: tuple[int, ...], state: tuple[int, ...]) -> None:
-    """Raise ValueError if a kernel has as many columns as another kind of cell calls for."""
+    """Raise ValueError if a kernel has the columns of another kind of cell."""
     if len(kernel) != 2 or len(state) != 2:
         return  # the call itself says what is wrong
     names = {4: ("an LSTM", "fused_layer"), 3: ("a GRU", "fused_gru_layer")}

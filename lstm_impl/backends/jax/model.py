@@ -1,4 +1,4 @@
-"""Share what all JAX backends have: placing arrays, compiled steps, waiting, evidence."""
+"""Share what all JAX backends have in common: placing arrays, compiled steps and evidence."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 
 def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
-    """Let JAX compute in 64 bits for float64; without this it rounds to 32."""
+    """Return a context in which JAX computes float64 in 64 bits, not in 32."""
     if dtype != "float64":
         return contextlib.nullcontext()
     import jax
 
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)  # type: ignore[no-any-return]
-    from jax.experimental import enable_x64  # where it was before JAX 0.8
+    from jax.experimental import enable_x64  # It was there before JAX 0.8.
 
     return enable_x64()  # type: ignore[no-any-return]
 
 
 class JaxModel(Model):
-    """Parameters on a device and the compiled steps over them."""
+    """Hold parameters on a device, and run compiled steps over them."""
 
     backend: JaxBackend
 
@@ -64,14 +64,14 @@ class JaxModel(Model):
         self._device = jax.devices("cpu")[0] if device == "cpu" else gpus()[cuda.gpu_index(device)]
         self._precision: str | None = None
         if device != "cpu" and spec.dtype in ("float32", "tf32"):
-            # JAX's own choice on a GPU is TF32.
+            # By default, JAX computes with TF32 on a GPU.
             self._precision = "tensorfloat32" if spec.dtype == "tf32" else "highest"
         self.compute_dtype = jax.numpy.dtype(spec.precision.compute)
         self.variable_dtype = jax.numpy.dtype(spec.precision.variable)
         self.parameters: list[Tensor] = []
         self._set_weights(weights)
         self._inference_step = jax.jit(self._inference)
-        # The first argument, what is differentiated, is part of the program.
+        # The first argument names what is differentiated, so it is part of the program.
         self._training_step = jax.jit(self._training, static_argnums=0)
         self._updating_step = jax.jit(self._updating, static_argnums=0)
         self._optimizers: dict[str, Any] = {}
@@ -91,10 +91,25 @@ class JaxModel(Model):
         resets: Tensor | None = None,
         reset_to: str = "zeros",
     ) -> LSTMOutputs:
-        """Compute outputs ``[T, B, D*H]`` and final h and c ``[L*D, B, H]``, a pure function.
+        """Compute the outputs and the final h and c as a pure function.
 
-        x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``. resets
-        bool ``[T, B]``, time-major, and reset_to are as in ``forward``.
+        Parameters
+        ----------
+        parameters
+            Arrays like ``model.parameters``.
+        x
+            The input ``[T, B, in]``, or batch-major if the model was built so.
+        h, c
+            The initial states ``[L*D, B, H]``.
+        lengths, masks
+            As in ``Model.forward``.
+        resets, reset_to
+            As in ``Model.forward``, but the array ``[T, B]`` is always time-major.
+
+        Returns
+        -------
+        LSTMOutputs
+            The outputs ``[T, B, D*H]``, and the final h and c ``[L*D, B, H]``.
         """
         self._refuse_resets(resets, reset_to)
         call = Call(x, (h, c), lengths, masks, *named_resets(resets, reset_to))
@@ -132,7 +147,7 @@ class JaxModel(Model):
     def _updating(
         self, gradients: str, optimizer: Any, parameters: Tensors, *args: Any
     ) -> tuple[Any, Tensors, Any]:
-        """Train a step and update the parameters; Adam's update is that of ``optax.adam``."""
+        """Train one step and update the parameters. Adam's update is that of ``optax.adam``."""
         results = self._training(gradients, parameters, *args)
         pairs = zip(parameters, results[-1], strict=True)
         if not optimizer:
@@ -158,12 +173,12 @@ class JaxModel(Model):
 
     def _placed(self, array: npt.NDArray[np.generic], dtype: Any) -> Tensor:
         with self._wide():
-            # A copy: on a CPU, JAX may go on using the caller's memory.
+            # The array is copied, because on a CPU JAX may go on using the caller's memory.
             return self._jax.device_put(np.array(array, dtype=dtype), self._device)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         array = np.array(tensor)
-        # NumPy cannot cast JAX's bfloat16.
+        # NumPy cannot cast the bfloat16 that JAX returns.
         return array.astype(np.float32) if self.compute_dtype.name == "bfloat16" else array
 
     def _infer(self, call: Call) -> Outputs:
@@ -213,7 +228,7 @@ class JaxModel(Model):
             return step.lower(*arguments)
 
     def _trace_ahead(self, request: Request) -> None:
-        # JAX keeps what it traced and lowered; the first call only compiles it.
+        # JAX keeps what it traced and lowered, so that the first call only compiles it.
         self._lowered(request)
 
     def get_weights(self) -> LSTMWeights:
@@ -226,14 +241,14 @@ class JaxModel(Model):
         ]
 
     def synchronize(self) -> None:
-        # A device runs steps in order, and a step's results are ready together, so that the last
-        # step's smallest result stands for all. (On a CPU too: independent steps took no less time
-        # than dependent ones.)
+        # A device runs steps in order, and all results of a step are ready at the same time. So
+        # waiting for the smallest result of the last step is enough. (On a CPU too, independent
+        # steps took no less time than dependent ones.)
         if self._last is not None:
             self._jax.block_until_ready(self._last)
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return what XLA compiled for the first window; on a GPU the kernels too."""
+        """Return what XLA compiled for the first window, and on a GPU also the kernels that ran."""
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         one = workload.first_window()
@@ -260,7 +275,7 @@ class JaxModel(Model):
 
 
 class JaxBackend(Backend):
-    """A backend whose network is a pure function of JAX arrays, compiled as one program."""
+    """Compute a network as a pure function of JAX arrays, which is compiled as one program."""
 
     framework = "jax"
     packages: ClassVar[tuple[Package, ...]] = (JAX.package,)
@@ -272,7 +287,7 @@ class JaxBackend(Backend):
     # -- what a strategy supplies
 
     def weights_for(self, compute_dtype: Any, parameters: Tensors) -> Tensors:
-        """Return the parameters as ``layer`` takes them: cast to the type that it computes in."""
+        """Convert the parameters to what ``layer`` takes, which is the type that it computes in."""
         return [each.astype(compute_dtype) for each in parameters]
 
     def layer(
@@ -283,18 +298,32 @@ class JaxBackend(Backend):
         reverse: bool,
         cell: Cell = DEFAULT,
     ) -> Outputs:
-        """Compute one direction of one layer: outputs ``[T, B, H]``, final states ``[B, H]``.
+        """Compute one direction of one layer.
 
-        call: x ``[T, B, in]``, states ``[B, H]`` each. parameters: kernel, recurrent kernel, bias
-        and the cell's second bias if it has one, in the compute type. valid: bool ``[T, B]``, or
-        None if no step is padding. cell: what a timestep computes. With ``reverse`` each sequence's
-        valid steps are read from the last to the first; outputs stand at the step they belong to,
-        and are zero on padding.
+        Parameters
+        ----------
+        call
+            x ``[T, B, in]``, and states ``[B, H]`` each.
+        parameters
+            The kernel, the recurrent kernel, the bias, and the cell's second bias if it has one, in
+            the compute type.
+        valid
+            Bool ``[T, B]``, or None if no step is padding.
+        reverse
+            Whether each sequence's valid steps are read from the last to the first.
+        cell
+            What a timestep computes.
+
+        Returns
+        -------
+        Outputs
+            The outputs ``[T, B, H]`` and the final states ``[B, H]``. Each output stands at the
+            step to which it belongs, and is zero in padding.
         """
-        raise UnsupportedError(f"{self.name} computes no layer of its own")
+        raise UnsupportedError(f"{self.name} does not compute single layers; call network instead")
 
     def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
-        """Compute the network: outputs ``[T, B, D*H]``, final states ``[L*D, B, H]``."""
+        """Compute the network: outputs ``[T, B, D*H]`` and final states ``[L*D, B, H]``."""
         import jax.numpy as jnp
 
         valid, lengths = None, call.lengths
@@ -327,7 +356,7 @@ def first_steps(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | Non
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:
-    """Return the profiler's events of one call of ``run``."""
+    """Return the events that the profiler records in one call of ``run``."""
     import jax
 
     with tempfile.TemporaryDirectory() as folder:
@@ -338,13 +367,13 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[P
 
 
 def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Counter[str]:
-    """Count the GPU's kernels of one call of ``run``."""
+    """Count the GPU kernels in one call of ``run``."""
     events = (each for each in record(run, synchronize) if each.plane.startswith("/device:GPU"))
     return Counter(each.name for each in events if each.line.startswith("Stream"))
 
 
 def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
-    """Return GPU kernels and CPU instructions, each on its stream or thread."""
+    """Return the GPU kernels and CPU instructions among events, with their streams and threads."""
     found = []
     for plane, line, name, start, seconds, instruction in events:
         if plane.startswith("/device:"):
@@ -356,12 +385,14 @@ def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
 
 
 def _read(files: Iterable[Path]) -> Iterator[ProfiledEvent]:
+    """Yield the events in the profiler's files."""
     from jax.profiler import ProfileData
 
     for file in files:
         for plane in ProfileData.from_file(str(file)).planes:
             for number, line in enumerate(plane.lines):
-                # Threads of one name, such as those of a pool, differ in their number.
+                # Threads may share a name, for example those of a pool, so the number tells them
+                # apart.
                 name = f"{line.name} {number}" if plane.name.startswith("/host:") else line.name
                 for event in line.events:
                     start, seconds = event.start_ns * 1e-9, event.duration_ns * 1e-9

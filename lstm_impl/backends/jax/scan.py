@@ -12,10 +12,10 @@ from lstm_impl.cell import DEFAULT, Cell, Operations
 
 
 class JaxScan(JaxBackend):
-    """One ``lax.scan`` for each layer and direction.
+    """Compute each layer and direction with one ``lax.scan``.
 
-    Option ``+preproject`` computes the input product of all timesteps in one matrix product before
-    the loop: more memory, fewer products.
+    The option ``+preproject`` computes the input product of all timesteps in one matrix product
+    before the loop. That needs more memory and makes fewer products.
     """
 
     strategy = "jax_scan"
@@ -55,7 +55,7 @@ def scanned(
     *,
     reverse: bool = False,
 ) -> LSTMOutputs:
-    """Compute outputs ``[T, B, H]`` and the final state of an LSTM, as ``scan_cell`` does."""
+    """Compute the outputs ``[T, B, H]`` and the final state of an LSTM, as ``scan_cell`` does."""
     how = {"preproject": preproject, "reverse": reverse}
     return LSTMOutputs(*scan_cell(DEFAULT, x, state, parameters, valid, **how).flat)
 
@@ -72,11 +72,26 @@ def scan_cell(
     reverse: bool = False,
     to_initial: bool = False,
 ) -> Outputs:
-    """Compute outputs ``[T, B, H]`` and the final states of one direction of a layer.
+    """Compute the outputs ``[T, B, H]`` and the final states of one direction of a layer.
 
-    x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
-    zero. first ``[T, B, 1]``: a step that is True starts over, from the initial states if
-    to_initial, else from zeros.
+    Parameters
+    ----------
+    cell
+        The recurrent cell.
+    x
+        The input ``[T, B, in]``.
+    states, parameters
+        The initial states ``[B, H]``, and the arrays of the layer.
+    valid
+        Bool ``[T, B, 1]``, or None. A step that is False keeps the state, and its output is zero.
+    first
+        Bool ``[T, B, 1]``, or None. A sequence starts over at a step that is True.
+    preproject
+        Whether the input product of all timesteps is computed before the loop.
+    reverse
+        Whether steps are read from the last to the first.
+    to_initial
+        Whether a sequence starts over from its initial states, and not from zeros.
     """
     how = cell, preproject, reverse, to_initial
     return Outputs(*_traced_once()(*how, x, tuple(states), tuple(parameters), valid, first))
@@ -84,7 +99,10 @@ def scan_cell(
 
 @functools.cache
 def _traced_once() -> Any:
-    """Return ``_scan`` by ``jit``, outside of which JAX compiles the loop in each call."""
+    """Return ``_scan`` compiled by ``jit``.
+
+    Outside ``jit``, JAX would compile the loop in each call.
+    """
     import jax
 
     return jax.jit(_scan, static_argnums=(0, 1, 2, 3), inline=True)
@@ -110,6 +128,7 @@ def _scan(
     valid: Tensor | None,
     first: Tensor | None = None,
 ) -> tuple[Tensor, States]:
+    """Compute the outputs and final states of one direction of a layer."""
     import jax
     import jax.numpy as jnp
 
@@ -130,7 +149,7 @@ def _scan(
         )
         y = after[0]
         if valid is not None:
-            # In reverse the state does not change before the first valid step.
+            # In reverse, the state stays unchanged up to the first valid step.
             pairs = zip(after, before, strict=True)
             after = tuple(jnp.where(valid, new, old) for new, old in pairs)
             y = jnp.where(valid, y, jnp.zeros_like(y))

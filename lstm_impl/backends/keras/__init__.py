@@ -1,1 +1,1 @@
-"""Backends that call Keras's own layers."""
+"""Compute with Keras's layers and models, on each of its backends."""

@@ -1,4 +1,4 @@
-"""Make and run Keras's LSTM and GRU layers, of Keras 2 and of Keras 3 on any of its backends."""
+"""Make and run LSTM and GRU layers of Keras 2, and of Keras 3 on any of its backends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lstm_impl.weights import LayerWeights, LSTMWeights
 
 
 def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -> list[Any]:
-    """Make built layers with these weights, in the order of the state's rows."""
+    """Make and build layers with these weights, in the order of the state's rows."""
     kind = keras.layers.LSTM
     if isinstance(spec.cell, GRU):
         kind, more = keras.layers.GRU, {"reset_after": spec.cell.reset_after, **more}
@@ -32,7 +32,8 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
             return_sequences=True,
             return_state=True,
             go_backwards=direction == 1,
-            # Overwritten next; Keras's orthogonal initializer has no bfloat16.
+            # The weights are set below. Keras's default, the orthogonal initializer, has no
+            # bfloat16.
             kernel_initializer="zeros",
             recurrent_initializer="zeros",
             dtype=policy,
@@ -43,24 +44,25 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
     ]
     for layer, cell in zip(layers, weights.cells(), strict=True):
         layer.build((None, None, cell.kernel.shape[0]))
-        layer.supports_masking = True  # or Keras 3.16 warns of each mask that it is given
+        # Otherwise Keras 3.16 warns about every mask that the layer gets.
+        layer.supports_masking = True
         for variable, array in zip(layer.trainable_variables, to_keras(spec, cell), strict=True):
             variable.assign(array)
     return layers
 
 
 def to_keras(spec: LSTMSpec, cell: LayerWeights) -> list[FloatArray]:
-    """Return the arrays of a Keras layer with canonical weights."""
+    """Convert canonical weights to the arrays of a Keras layer."""
     return keras_gru(cell) if isinstance(spec.cell, GRU) else [*cell]
 
 
 Run = Callable[[int, Tensor, States, Tensor | None], tuple[Tensor, ...]]
-"""Run a row's layer on its input ``[B, T, F]``, initial states and valid steps ``[B, T]``, and
-return its outputs and final states, one after the other."""
+"""Run the layer of a row on its input ``[B, T, F]``, initial states and valid steps ``[B, T]``.
+Return its outputs and its final states, one after the other."""
 
 
 def calling(layers: Sequence[Any], **more: Any) -> Run:
-    """Return how to run layers by their own calls."""
+    """Return a function that runs layers by calling them."""
 
     def run(row: int, x: Tensor, states: States, valid: Tensor | None) -> tuple[Tensor, ...]:
         found: tuple[Tensor, ...] = layers[row](x, initial_state=[*states], mask=valid, **more)
@@ -70,9 +72,10 @@ def calling(layers: Sequence[Any], **more: Any) -> Run:
 
 
 def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Outputs:
-    """Compute a network of such layers, which are batch-major.
+    """Compute a network of Keras layers, which are batch-major.
 
-    Outputs have the layout of ``call.x``, states are ``[L*D, B, H]``, masks ``[L-1, T, B, D*H]``.
+    The outputs have the layout of ``call.x``. The states are ``[L*D, B, H]``, and the masks ``[L-1,
+    T, B, D*H]``.
     """
     from keras import ops
 
@@ -89,9 +92,9 @@ def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Ou
 
     def layer(row: int, own: Call, reverse: bool) -> Outputs:
         y, *states = run(row, own.x, own.states, valid)
-        if reverse:  # Keras leaves the outputs in the order of computation
+        if reverse:  # Keras leaves the outputs in the order in which they were computed.
             y = ops.flip(y, axis=1)
-        if valid is not None:  # Keras repeats the last valid output on padding
+        if valid is not None:  # In padding, Keras repeats the last valid output.
             y = ops.where(valid[:, :, None], y, ops.zeros_like(y))
         return Outputs(y, tuple(states))
 
@@ -102,14 +105,18 @@ def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Ou
 
 
 VARIABLE = "KERAS_BACKEND"
+"""The environment variable that chooses the backend of Keras 3."""
 DEFAULT = "tensorflow"
+"""The backend that Keras has if nothing chooses another."""
 KNOWN = ("tensorflow", "jax", "torch", "openvino", "numpy")
+"""The backends of Keras 3."""
 
 PACKAGE = Package("keras", "Keras", "pip install keras")
+"""The package that holds Keras 3."""
 
 
 def keras_backend() -> str:
-    """Return the backend that Keras has in this process, or will have once imported."""
+    """Return the backend that Keras has in this process, or will have once it is imported."""
     if (loaded := sys.modules.get("keras")) is not None and hasattr(loaded, "config"):
         return str(loaded.config.backend())
     return os.environ.get(VARIABLE) or _configured() or DEFAULT
@@ -127,7 +134,7 @@ def _configured() -> str:
 
 
 class KerasThree(Backend):
-    """A backend that needs Keras 3 on one of its backends, ``environment``'s."""
+    """Compute with Keras 3 on one of its backends, which ``environment`` names."""
 
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: DEFAULT}
     cells: ClassVar[tuple[str, ...] | None] = ("lstm", "gru", "gru_reset_before")
@@ -145,7 +152,7 @@ class KerasThree(Backend):
 
     def conflict(self) -> str:
         if {"unroll", "loop"} <= set(self.options):
-            return "an unrolled layer has no loop; leave one of the two out"
+            return "an unrolled layer has no loop; leave +unroll or +loop out"
         return ""
 
     def process(self) -> Availability:
@@ -153,11 +160,11 @@ class KerasThree(Backend):
         if found == wanted:
             return AVAILABLE
         if found not in KNOWN:
-            reason = f"{VARIABLE} is {found!r}, which is not a backend of Keras"
+            reason = f"{VARIABLE} is {found!r}; expected one of Keras's backends {', '.join(KNOWN)}"
         else:
             reason = (
-                "Keras chooses its backend when it is imported, and in this process that is "
-                f"{found}; {self.strategy} needs a process with {wanted}"
+                f"Keras chooses its backend when it is imported, and this process has {found}; "
+                f"{self.strategy} needs a process with {wanted}"
             )
         command = f"{VARIABLE}={wanted} python ..."
         return Availability(False, reason, command, Refusal.OTHER_ENVIRONMENT)

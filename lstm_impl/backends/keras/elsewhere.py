@@ -1,4 +1,4 @@
-"""Run ``keras.layers.LSTM`` and ``GRU`` on Keras's JAX, PyTorch and OpenVINO backends."""
+"""Run Keras's ``LSTM`` and ``GRU`` layers on its JAX, PyTorch and OpenVINO backends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, States, Tensor, Tensors
 from lstm_impl.cell import GRU
 from lstm_impl.evidence import Evidence
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -30,7 +30,7 @@ CUDNN, SCAN, UNROLLED = "cuDNN", "lax.scan", "unrolled steps"
 
 
 class KerasJaxModel(JaxModel):
-    """Keras's layers as functions of the model's parameters."""
+    """Run Keras's layers as functions of the model's parameters."""
 
     backend: KerasJax
 
@@ -44,7 +44,7 @@ class KerasJaxModel(JaxModel):
             more["use_cudnn"] = False
         with self._wide(), self._jax.default_device(self._device):
             self._layers = make_layers(keras, spec, weights, **more)
-            # Seeds of dropout, which none of them has.
+            # These variables are the seeds of dropout, which none of the layers has.
             self._constants = [
                 [variable.value for variable in layer.non_trainable_variables]
                 for layer in self._layers
@@ -67,7 +67,7 @@ class KerasJaxModel(JaxModel):
         if "cudnn" in calls.lower() and "rnn" in calls.lower():
             ran = CUDNN
         else:
-            # One while-loop of XLA's for each layer and direction, and more for the gradients.
+            # Each layer and direction has a while-loop of XLA, and gradients have more of them.
             ran = SCAN if found.details["loops"] >= self.spec.state_layers else UNROLLED
         details = {**found.details, "implementation": ran}
         if self.device != "cpu" and ran == SCAN and not self.backend.options:
@@ -76,7 +76,10 @@ class KerasJaxModel(JaxModel):
 
 
 class KerasJax(KerasThree, JaxBackend):
-    """Keras's LSTM and GRU; ``+unroll`` is its own argument, ``+loop`` its ``use_cudnn=False``."""
+    """Compute with Keras's layers on JAX.
+
+    The option ``+unroll`` is an argument of the layers, and ``+loop`` is ``use_cudnn=False``.
+    """
 
     strategy = "keras_jax"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "jax"}
@@ -88,9 +91,10 @@ class KerasJax(KerasThree, JaxBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype == "float64":
-            # keras.src.backend.common.dtypes: two float64 give float64 on TensorFlow only. The
-            # layer's outputs are called float64, but are not.
-            return "Keras computes float64 in float32 on its JAX backend"
+            # In keras.src.backend.common.dtypes, two float64 give float64 only on TensorFlow. The
+            # outputs of the layer are called float64, but they are not.
+            text = "Keras computes float64 in float32 on its JAX backend"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
@@ -105,7 +109,10 @@ PYTHON_LOOP = "a Python loop"
 
 
 class KerasTorchModel(TorchModel):
-    """Keras's layers, whose variables are PyTorch's parameters; Keras handles mixed precision."""
+    """Run Keras's layers, whose variables are PyTorch's parameters.
+
+    Keras itself handles mixed precision.
+    """
 
     backend: KerasTorch
     autocast = False
@@ -120,7 +127,7 @@ class KerasTorchModel(TorchModel):
         return [each.value for layer in self._layers for each in layer.trainable_variables]
 
     def _on_device(self) -> contextlib.AbstractContextManager[Any]:
-        """Make Keras compute on this device in place of the one that it prefers."""
+        """Return a context in which Keras uses this device instead of the one that it prefers."""
         return self._keras.device(str(self.torch_device))  # type: ignore[no-any-return]
 
     def network(self, call: Call) -> Outputs:
@@ -137,7 +144,7 @@ class KerasTorchModel(TorchModel):
     def evidence(self, workload: Workload) -> Evidence:
         found = super().evidence(workload)
         ops = found.ops or Counter()
-        # Python calls each of them once per step of the forward pass's loop.
+        # Python calls each of these operators once in every step of the forward pass's loop.
         details = {**found.details, "products": ops["aten::matmul"], "steps": workload.timesteps}
         if not self.backend.options and details["implementation"] == PYTHON_LOOP:
             details["fallback"] = f"{PYTHON_LOOP} over time"
@@ -145,7 +152,7 @@ class KerasTorchModel(TorchModel):
 
 
 class KerasTorch(KerasThree, TorchBackend):
-    """Keras's LSTM and GRU; ``+loop`` is its own ``use_cudnn=False``."""
+    """Compute with Keras's layers. ``+loop`` is their argument ``use_cudnn=False``."""
 
     strategy = "keras_torch"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "torch"}
@@ -157,16 +164,18 @@ class KerasTorch(KerasThree, TorchBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype == "float64" and spec.cell == GRU(reset_after=False):
-            return (
+            return RefusalReason(
                 "Keras computes float64 in float32 on its PyTorch backend in a GRU with "
-                "reset_after=False; one with True it computes in float64"
+                "reset_after=False; use reset_after=True, which it computes in float64",
+                Refusal.NO_DTYPE,
             )
         if spec.dtype == "float64" and workload is not None and workload.min_length is not None:
-            # keras.src.backend.common.dtypes: two float64 give float64 on TensorFlow only. Without
-            # a mask PyTorch's operators decide.
-            return (
+            # In keras.src.backend.common.dtypes, two float64 give float64 only on TensorFlow.
+            # Without a mask, PyTorch's operators decide the type.
+            return RefusalReason(
                 "Keras computes float64 in float32 on its PyTorch backend where there is a mask; "
-                "sequences of one length it computes in float64"
+                "use sequences of one length, which it computes in float64",
+                Refusal.NO_DTYPE,
             )
         return super().refusal(spec, workload)
 
@@ -177,7 +186,7 @@ class KerasTorch(KerasThree, TorchBackend):
 
 
 class KerasOpenVINOModel(OpenVINOModel):
-    """Keras's layers, called with parameters."""
+    """Run Keras's layers on symbolic tensors, and compile the graph that they make."""
 
     def network(self, call: Call) -> Outputs:
         from keras.src.backend.openvino.core import OpenVINOKerasTensor
@@ -196,7 +205,7 @@ class KerasOpenVINOModel(OpenVINOModel):
 
 
 class KerasOpenVINO(KerasThree, OpenVINOBackend):
-    """Keras's LSTM and GRU."""
+    """Compute with Keras's layers in OpenVINO."""
 
     strategy = "keras_openvino"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "openvino"}

@@ -1,4 +1,4 @@
-"""Run ``keras`` and ``tf_keras``: Keras 3's ``LSTM`` and ``GRU`` and Keras 2's, in TensorFlow."""
+"""Run ``keras`` and ``tf_keras``: ``LSTM`` and ``GRU`` of Keras 3 and Keras 2 in TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lstm_impl.workload import Workload
 
 
 class LayerModel(TensorFlowModel):
-    """Keras's layers, whose variables are the model's."""
+    """Run Keras's layers, whose variables are the model's variables."""
 
     backend: KerasBackend
 
@@ -27,7 +27,7 @@ class LayerModel(TensorFlowModel):
         keras = importlib.import_module(self.backend.module)
         self._layers = make_layers(keras, self.spec, weights, **self.backend.arguments())
         variables = [each for layer in self._layers for each in layer.trainable_variables]
-        # Keras 3 wraps TensorFlow's variables; Keras 2's are TensorFlow's.
+        # Keras 3 wraps TensorFlow's variables, whereas Keras 2 uses them directly.
         return [each if isinstance(each, self._tf.Variable) else each.value for each in variables]
 
     def evidence(self, workload: Workload) -> Evidence:
@@ -44,27 +44,28 @@ class LayerModel(TensorFlowModel):
 
 
 class KerasBackend(TensorFlowBackend):
-    """A Keras whose layers are TensorFlow's ops."""
+    """Compute with a version of Keras whose layers are made of TensorFlow's ops."""
 
     module: ClassVar[str]
     model = LayerModel
 
     @property
     def dynamic(self) -> bool:  # type: ignore[override]
-        """Whether the number of timesteps may be unknown in tracing, as it may not if unrolled."""
+        """Whether the number of timesteps may be unknown in tracing. Unrolling needs a known
+        number."""
         return "unroll" not in self.options
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the layers besides those that all have."""
+        """Return the arguments of the layers, except those that all layers have."""
         return {"unroll": "unroll" in self.options}
 
 
 class Keras(KerasThree, KerasBackend):
-    """``keras.layers.LSTM`` and ``keras.layers.GRU``.
+    """Compute with ``keras.layers.LSTM`` and ``keras.layers.GRU``.
 
-    Options: ``+unroll`` is its own argument; ``+loop`` is ``use_cudnn=False``, the loop on a GPU
-    too; ``+xla`` compiles the step, and implies the loop, since XLA cannot compile cuDNN's op
-    (tensorflow/tensorflow #99385).
+    The option ``+unroll`` is an argument of the layers. ``+loop`` is ``use_cudnn=False``, which
+    runs the loop even on a GPU. ``+xla`` compiles the step. It implies the loop, because XLA cannot
+    compile cuDNN's op (tensorflow/tensorflow #99385).
     """
 
     strategy = "keras"
@@ -76,7 +77,7 @@ class Keras(KerasThree, KerasBackend):
 
     @property
     def loops(self) -> bool:
-        """Whether the name excludes cuDNN."""
+        """Whether the options exclude cuDNN."""
         return bool({"unroll", "loop", "xla"} & set(self.options))
 
     def arguments(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class Keras(KerasThree, KerasBackend):
 
 
 class TfKeras(KerasThree, KerasBackend):
-    """``tf_keras.layers.LSTM`` and ``GRU``, Keras 2's; ``+unroll`` is its own argument."""
+    """Compute with ``LSTM`` and ``GRU`` of Keras 2. ``+unroll`` is an argument of theirs."""
 
     strategy = "tf_keras"
     module = "tf_keras"

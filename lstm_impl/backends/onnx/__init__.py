@@ -1,1 +1,1 @@
-"""Backends that run ONNX graphs."""
+"""Compute with ONNX Runtime."""

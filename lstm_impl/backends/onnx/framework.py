@@ -23,7 +23,7 @@ def look() -> FrameworkBuild:
 
 
 def _gpus_of_the_driver() -> int:
-    """Count the GPUs that the CUDA driver shows, since ONNX Runtime does not."""
+    """Count the GPUs with the CUDA driver, because ONNX Runtime does not count them."""
     count = ctypes.c_int()
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -39,7 +39,7 @@ ONNX_RUNTIME = Framework(
     title="ONNX Runtime",
     install=INSTALL_CPU,
     install_gpu=INSTALL_GPU,
-    # The package for GPUs replaces the other.
+    # The package for GPUs replaces the package for CPUs.
     gpu=GpuCheck("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", look),
     early_modules=("onnxruntime", "onnx"),
     distributions=("onnx", "onnxruntime", "onnxruntime-gpu"),

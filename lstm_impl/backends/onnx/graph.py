@@ -1,4 +1,4 @@
-"""Build a network as an ONNX graph: one LSTM or GRU operator a layer, weights as constants."""
+"""Build an ONNX graph of a network, with one LSTM or GRU operator a layer and constant weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
 OPSET, IR_VERSION = 17, 8
-"""Old enough for every ONNX Runtime since 1.12; the operators have not changed in between."""
+"""The versions of the operator set and of the file format. They are old enough for every ONNX
+Runtime since 1.12, and the operators have not changed since then."""
 
 PERMUTATIONS = {
     (False, False): None,
@@ -22,15 +23,17 @@ PERMUTATIONS = {
     (True, False): [0, 2, 1, 3],
     (True, True): [2, 0, 1, 3],
 }
-"""Of the operator's output, by bidirectional and batch-major; None where its axes are right."""
+"""The permutation of the operator's output, by bidirectional and batch-major. None means that the
+axes are already in the right order."""
 
 
 def build_graph(
     spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
 ) -> bytes:
-    """Serialise an ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c.
+    """Serialise a network as an ONNX model.
 
-    A GRU's model has no c0 and no c.
+    Its inputs are x, h0 and c0, and optionally lengths and masks. Its outputs are y, h and c. The
+    model of a GRU has no c0 and no c.
     """
     from onnx import checker, helper, numpy_helper
 
@@ -38,7 +41,7 @@ def build_graph(
     constants: list[Any] = []
 
     def add(op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
-        """Add a node and return the name of its first output."""
+        """Add a node, and return the name of its first output."""
         nodes.append(helper.make_node(op, inputs, outputs, **attributes))
         return outputs[0]
 
@@ -52,7 +55,7 @@ def build_graph(
     for name in states if spec.num_layers > 1 else ():
         add("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
     if spec.num_layers > 1:
-        # Without the axis of directions: joined with the last one, or dropped. 0 keeps an axis.
+        # The shape merges the axis of directions into the last one, or drops it. 0 keeps an axis.
         shape = [0, 0, -1] if spec.bidirectional else [0, -1, spec.hidden_size]
         joined = constant("joined", np.array(shape, np.int64))
     perm = PERMUTATIONS[spec.bidirectional, batch_major]
@@ -96,7 +99,7 @@ def build_graph(
 
 
 def _operator(spec: LSTMSpec) -> tuple[str, Callable[..., Any], dict[str, Any]]:
-    """Return ONNX's operator of a cell, how its weights are packed, and its own attributes."""
+    """Return ONNX's operator of a cell, the function that packs its weights, and its attributes."""
     if isinstance(spec.cell, GRU):
         return "GRU", onnx_gru_layer, {"linear_before_reset": int(spec.cell.reset_after)}
     return "LSTM", onnx_layer, {}
@@ -105,6 +108,7 @@ def _operator(spec: LSTMSpec) -> tuple[str, Callable[..., Any], dict[str, Any]]:
 def _inputs_and_outputs(
     spec: LSTMSpec, batch_major: bool, lengths: bool, masks: bool
 ) -> tuple[list[Any], list[Any]]:
+    """Describe the inputs and outputs of the graph."""
     from onnx import TensorProto, helper
 
     dtype = helper.np_dtype_to_tensor_dtype(np.dtype(spec.precision.storage))

@@ -1,4 +1,4 @@
-"""Run ``onnxruntime``: one LSTM or GRU operator a layer in an ONNX graph, for inference."""
+"""Run ``onnxruntime``: an ONNX graph with one LSTM or GRU operator a layer, for inference."""
 
 import json
 import tempfile
@@ -18,15 +18,16 @@ from lstm_impl.backends.onnx.graph import build_graph
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 DTYPES = ("float32", "tf32", "float16", "float64")
+"""The precisions in which the operators compute on some device."""
 
 
 class OnnxRuntimeModel(InferenceModel):
-    """A session for each combination of optional inputs, made when it is first needed."""
+    """Keep a session for each combination of optional inputs, made on first use."""
 
     _bound: tuple[Any, list[Tensor], Any] | None
     _fed: tuple[Any, list[str]] | None
@@ -47,14 +48,14 @@ class OnnxRuntimeModel(InferenceModel):
 
     def _options(self) -> Any:
         options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self.backend.threads or 0  # its own choice
-        options.inter_op_num_threads = 1  # layers wait for one another: nothing runs side by side
+        options.intra_op_num_threads = self.backend.threads or 0  # 0 lets ONNX Runtime choose.
+        options.inter_op_num_threads = 1  # Layers depend on one another, so none run in parallel.
         return options
 
     def _new_session(self, options: Any, lengths: bool, masks: bool) -> Any:
         provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
         if self.device != "cpu":
-            if hasattr(self._ort, "preload_dlls"):  # finds CUDA's libraries in Python packages
+            if hasattr(self._ort, "preload_dlls"):  # It finds CUDA's libraries in Python packages.
                 self._ort.preload_dlls()
             tf32 = "1" if self.spec.dtype == "tf32" else "0"
             chosen = {"device_id": str(self._place[1]), "use_tf32": tf32}
@@ -64,7 +65,7 @@ class OnnxRuntimeModel(InferenceModel):
         )
         used = session.get_providers()
         if self.device != "cpu" and "CUDAExecutionProvider" not in used:
-            # ONNX Runtime would use the CPU and only say so in its log.
+            # ONNX Runtime would use the CPU instead, and say so only in its log.
             raise UnavailableError(
                 f"{self.backend.name} on {self.device}: ONNX Runtime could not start its CUDA "
                 f"provider and would use {', '.join(used)}; its log says which library is missing"
@@ -81,17 +82,18 @@ class OnnxRuntimeModel(InferenceModel):
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         if np.issubdtype(array.dtype, np.integer):
-            # The CUDA provider reads lengths on the host, too.
+            # The CUDA provider reads lengths on the host too.
             return self._ort.OrtValue.ortvalue_from_numpy(array.astype(np.int32), "cpu", 0)
         values = np.ascontiguousarray(array, dtype=self.spec.precision.storage)
         return self._ort.OrtValue.ortvalue_from_numpy(values, *self._place)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        # A copy: the same call again would overwrite what was bound.
+        # The array is copied, because the next call would overwrite the bound output.
         array = np.array(tensor if isinstance(tensor, np.ndarray) else tensor.numpy())
         if array.ndim != 4:
             return array
-        # The output sequence, whose axes the graph leaves as the operator has them (build_graph).
+        # This is the output sequence. The graph leaves its axes as the operator has them
+        # (build_graph).
         first, second, third, _ = array.shape
         rows = second if self.spec.bidirectional else third
         return array.reshape(first, rows, self.spec.output_size)
@@ -105,8 +107,8 @@ class OnnxRuntimeModel(InferenceModel):
     def _stream(self, call: Call) -> Outputs:
         if self.device != "cpu":
             return self._infer(call)
-        # In a stream no input comes twice, and binding takes longer than a small LSTM. So does
-        # wrapping outputs as OrtValues. On the host arrays are read where they are.
+        # In a stream no input comes twice, and binding takes longer than a small LSTM. Wrapping
+        # outputs as OrtValues takes long too. On the host, session.run reads arrays where they are.
         session = self._session(call)
         if self._fed is None or self._fed[0] is not session:
             self._fed = (session, [each.name for each in session.get_inputs()])
@@ -114,7 +116,7 @@ class OnnxRuntimeModel(InferenceModel):
         return Outputs.from_flat(session.run(None, feeds))
 
     def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
-        """Bind inputs to a session, and outputs to memory that other inputs' outputs do not use."""
+        """Bind new inputs to a session, and its outputs to memory that no earlier outputs use."""
         if self._bound is None or self._bound[0] is not session:
             self._bound = (session, [None] * len(inputs), session.io_binding())
         _, bound, binding = self._bound
@@ -159,7 +161,7 @@ class OnnxRuntimeModel(InferenceModel):
 
 
 class OnnxRuntime(Backend):
-    """ONNX Runtime's LSTM and GRU operators, on the CPU or through the CUDA provider (cuDNN)."""
+    """Compute with ONNX Runtime's operators, on a GPU through its CUDA provider (cuDNN)."""
 
     strategy = "onnxruntime"
     framework = "onnxruntime"
@@ -174,34 +176,38 @@ class OnnxRuntime(Backend):
 
     @property
     def hides_nan(self) -> bool:
-        """Whether NaN becomes a number: its CPU kernels clip before each gate, which drops NaN."""
+        """Whether NaN becomes a number. The CPU kernels clip before each gate, which drops NaN."""
         return True
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
-            return "ONNX Runtime only infers; it computes no gradients"
+            text = "ONNX Runtime only infers; it computes no gradients"
+            return RefusalReason(text, Refusal.NO_GRADIENTS)
         if "mixed" in spec.dtype:
-            return "ONNX's operators have one type for weights and products, no mixed precision"
+            text = "ONNX's operators have one type for weights and products, no mixed precision"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         if spec.dtype not in DTYPES:
-            return f"ONNX's operators support float16, float32 and float64, not {spec.dtype}"
+            text = f"ONNX's operators support float16, float32 and float64, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         if device == "cpu" and spec.dtype == "float64":
             raise UnsupportedError(
-                f"{self.name}: ONNX Runtime's operators do not compute float64 on a CPU"
+                f"{self.name}: ONNX Runtime's operators do not compute float64 on a CPU; use "
+                "float32"
             )
         return super()._build(spec, weights, device, batch_major)
 
 
 def summarise(events: list[dict[str, Any]]) -> tuple[Counter[str], Counter[str]]:
-    """Count a profile's operators, as ``LSTM (CPUExecutionProvider)``, and kernels."""
+    """Count the operators in a profile, as ``LSTM (CPUExecutionProvider)``, and the kernels."""
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     for event in events:
         arguments = event.get("args", {})
         if event.get("cat") == "Node" and "op_name" in arguments:
-            # A node also has events before and after it; its own names the provider.
+            # A node has events before and after it too. Only its own event names the provider.
             if arguments.get("provider"):
                 ops[f"{arguments['op_name']} ({arguments['provider']})"] += 1
         elif event.get("cat") == "Kernel":

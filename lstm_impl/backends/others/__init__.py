@@ -1,1 +1,1 @@
-"""Backends of other runtimes, and the plain loop in NumPy."""
+"""Compute with NumPy, LiteRT and OpenVINO, which have few backends each."""

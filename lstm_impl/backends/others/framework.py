@@ -6,7 +6,7 @@ from lstm_impl.frameworks import Framework
 
 
 def without_telemetry() -> None:
-    """Let OpenVINO be imported without its telemetry, if neither is imported yet."""
+    """Prevent OpenVINO from importing its telemetry, unless that is imported already."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
@@ -23,7 +23,7 @@ LITERT = Framework(
     title="LiteRT",
     module="ai_edge_litert",
     install="pip install 'lstm-benchmark-suite[litert]'",
-    early_modules=("tensorflow", "ai_edge_litert.interpreter"),  # its converter is in TensorFlow
+    early_modules=("tensorflow", "ai_edge_litert.interpreter"),  # TensorFlow has the converter.
     distributions=("ai-edge-litert",),
     looks={"litert": 15},
 )

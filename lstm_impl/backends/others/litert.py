@@ -22,17 +22,18 @@ from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason, UnsupportedError
 from lstm_impl.workload import Workload
 
 Runner: TypeAlias = Callable[[Mapping[str, Tensor]], list[Tensor]]
+"""Run a converted model on inputs by name, and return its outputs."""
 
 
 class LiteRTModel(InferenceModel):
-    """An interpreter for each shape and combination of optional inputs, made when first needed."""
+    """Keep an interpreter for each shape and combination of optional inputs, made on first use."""
 
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
-        """Return the LiteRT model for inputs of these shapes: x, h, c (lengths, masks)."""
+        """Convert the network to LiteRT, for inputs x, h, c (and lengths, masks) by shape."""
         import tensorflow as tf
 
         loop = WhileLoop([each for each in self.backend.options if each in WhileLoop.flags])
@@ -70,7 +71,7 @@ class LiteRTModel(InferenceModel):
         self._made(request.call.by_name(self.spec.cell.states))
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return the operators of the converted model, with those inside its loops."""
+        """Return the operators of the converted model, including those inside its loops."""
         call = Stream(self, workload.first_window()).request().call
         given = call.by_name(self.spec.cell.states)
         ops = operators(self.convert({name: each.shape for name, each in given.items()}))
@@ -84,16 +85,19 @@ class LiteRTModel(InferenceModel):
 
 
 class FusedLiteRTModel(LiteRTModel):
-    """LiteRT's own LSTM operator, one for each layer and direction.
+    """Run LiteRT's own LSTM operator for each layer and direction.
 
     The operator keeps its states in variables of the interpreter. They are written before each call
     and read after it.
     """
 
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
-        """Return the LiteRT model for an input x of this shape.
+        """Convert the network to LiteRT for an input x of this shape.
 
-        Raises UnsupportedError for lengths and masks, which the operator does not take.
+        Raises
+        ------
+        UnsupportedError
+            If there are lengths or masks, which the operator does not take.
         """
         import tensorflow as tf
 
@@ -119,10 +123,10 @@ class FusedLiteRTModel(LiteRTModel):
 
 
 class LiteRT(Backend):
-    """The converted ``while_loop``.
+    """Convert ``while_loop`` to LiteRT.
 
-    Option ``+preproject`` converts the loop that computes the input product of all timesteps
-    before it starts. Option ``+fused`` converts the loop to LiteRT's own LSTM operator.
+    The option ``+preproject`` converts the loop that computes the input product of all timesteps
+    before it starts. The option ``+fused`` converts the network to LiteRT's own LSTM operator.
     """
 
     strategy = "litert"
@@ -143,12 +147,16 @@ class LiteRT(Backend):
 
     def conflict(self) -> str:
         if {"preproject", "fused"} <= set(self.options):
-            return "the fused operator computes the input product itself; leave one of the two out"
+            return (
+                "the fused operator computes the input product itself; leave +preproject or "
+                "+fused out"
+            )
         return ""
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
         if "fused" in self.options and spec.cell != DEFAULT:
-            return f"LiteRT's fused operator is an LSTM, not the cell {spec.cell.name}"
+            text = f"LiteRT's fused operator is an LSTM, not the cell {spec.cell.name}"
+            return RefusalReason(text, Refusal.NO_CELL)
         return super().cell_refusal(spec)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
@@ -158,9 +166,11 @@ class LiteRT(Backend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
-            return "LiteRT only infers; it computes no gradients"
+            text = "LiteRT only infers; it computes no gradients"
+            return RefusalReason(text, Refusal.NO_GRADIENTS)
         if spec.dtype != "float32":
-            return f"LiteRT's loop is converted in float32 only, not {spec.dtype}"
+            text = f"LiteRT's loop is converted in float32 only, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         if "fused" in self.options and workload is not None and workload.min_length is not None:
             return "LiteRT's fused operator takes no lengths"
         return super().refusal(spec, workload)
@@ -183,7 +193,7 @@ def convert(function: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]])
 def make_stateful_runner(model: bytes, threads: int | None) -> Runner:
     """Return a function that runs a model of fused operators on x, h and c.
 
-    It returns y and the final h and c, ``[L*D, B, H]`` each.
+    The function returns y and the final h and c, ``[L*D, B, H]`` each.
     """
     interpreter = open_interpreter(model, threads)
     interpreter.allocate_tensors()
@@ -209,8 +219,8 @@ def make_runner(model: bytes, threads: int | None) -> Runner:
     """Return a function that runs a converted model on inputs by name."""
     interpreter = open_interpreter(model, threads)
     interpreter.allocate_tensors()
-    # Looked up once, which takes longer than a small network. Converters write ``x`` as
-    # ``serving_default_x:0``, say.
+    # These are looked up once, because looking them up takes longer than a small network. A
+    # converter may write ``x`` as ``serving_default_x:0``.
     places = {
         each["name"].partition(":")[0].removeprefix("serving_default_"): each["index"]
         for each in interpreter.get_input_details()
@@ -227,7 +237,7 @@ def make_runner(model: bytes, threads: int | None) -> Runner:
 
 
 def interpreter_name() -> str:
-    """Return the package whose interpreter runs here, and its version."""
+    """Return the name and the version of the package whose interpreter runs here."""
     if importlib.util.find_spec("ai_edge_litert") is not None:
         return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
     import tensorflow as tf
@@ -236,7 +246,7 @@ def interpreter_name() -> str:
 
 
 def open_interpreter(model: bytes, threads: int | None) -> Any:
-    """Open an interpreter of a converted model. Raises UnavailableError if there is none."""
+    """Open an interpreter of a converted model. Raise UnavailableError if none is installed."""
     if importlib.util.find_spec("ai_edge_litert") is not None:
         from ai_edge_litert.interpreter import Interpreter
 
@@ -245,8 +255,8 @@ def open_interpreter(model: bytes, threads: int | None) -> Any:
 
     if not hasattr(tf.lite, "Interpreter"):
         raise UnavailableError(
-            f"TensorFlow {tf.__version__} has no LiteRT interpreter any more: "
-            "pip install ai-edge-litert"
+            f"TensorFlow {tf.__version__} no longer has a LiteRT interpreter; "
+            "run pip install ai-edge-litert"
         )
     with warnings.catch_warnings():
         # TensorFlow announces that its interpreter moves to the package ai_edge_litert.
@@ -265,6 +275,6 @@ def operators(model: bytes) -> Counter[str]:
     for subgraph in (root.Subgraphs(k) for k in range(root.SubgraphsLength())):
         for each in (subgraph.Operators(k) for k in range(subgraph.OperatorsLength())):
             code = root.OperatorCodes(each.OpcodeIndex())
-            # Codes up to 127 are in the old, one-byte field; the newer one is 0 in old models.
+            # Codes up to 127 are in the old field of one byte. The newer field is 0 in old models.
             found[names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]] += 1
     return found

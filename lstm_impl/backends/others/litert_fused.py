@@ -1,12 +1,12 @@
 """Mark TensorFlow functions that LiteRT's converter replaces by the runtime's LSTM operator.
 
 TensorFlow's converter looks for functions whose attribute ``api_implements`` begins with ``lstm_``.
-It replaces such a function by the operator ``UNIDIRECTIONAL_SEQUENCE_LSTM``, whatever its body
-computes, so the body must compute an LSTM. The converter does so only for a model that is read
-from a SavedModel, whose sizes are all known, and whose final states nothing reads. It keeps the
-body, a WHILE loop, where one of these conditions fails.
+It replaces such a function by the operator ``UNIDIRECTIONAL_SEQUENCE_LSTM``, whatever the
+function's body computes, so the body must compute an LSTM. The converter does so only under three
+conditions: it reads the model from a SavedModel, all sizes are known, and nothing reads the final
+states. Otherwise it keeps the body, which is a WHILE loop.
 
-The operator keeps its states in variables of the model, which begin as zeros and keep their values
+The operator keeps its states in variables of the model. They begin as zeros and keep their values
 from one call of an interpreter to the next.
 """
 
@@ -24,19 +24,27 @@ from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell
 
 OPERATOR = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+"""The name of LiteRT's LSTM operator."""
 _H_INPUT, _C_INPUT = 18, 19
-"""Inputs of the operator that are its states. The numbers are those of TensorFlow Lite's
+"""The positions of the operator's states among its inputs, as in TensorFlow Lite's
 ``unidirectional_sequence_lstm.cc``."""
 
 _CELL_CLIP_FIELD = 6
-"""Place of ``cell_clip`` in the vtable of the operator's options, by TensorFlow Lite's schema."""
+"""The position of ``cell_clip`` in the vtable of the operator's options, by TensorFlow Lite's
+schema."""
 
 
 class FusedResult(NamedTuple):
-    """What a marked layer computes.
+    """Hold what a marked layer computes.
 
-    last: the output after the last timestep, ``[B, H]``. y: all outputs, in the layout of the
-    input. The final states are not here, because the converter keeps the loop if they are read.
+    The final states are not included, because the converter keeps the loop if they are read.
+
+    Attributes
+    ----------
+    last
+        The output after the last timestep, ``[B, H]``.
+    y
+        All outputs, in the layout of the input.
     """
 
     last: Tensor
@@ -53,19 +61,19 @@ def fused_layer(
     *,
     batch_major: bool,
 ) -> FusedResult:
-    """Compute one direction of an LSTM by a function that the converter replaces.
+    """Compute one direction of an LSTM with a function that the converter replaces.
 
     Parameters
     ----------
     x : tf.Tensor
         ``[T, B, in]``, or ``[B, T, in]`` if ``batch_major``. All sizes must be known.
     h, c : tf.Tensor
-        The states before the first timestep, ``[B, H]``. The operator ignores them: its states
-        begin as zeros.
+        The states before the first timestep, ``[B, H]``. The operator ignores them, because its
+        states begin as zeros.
     kernel, recurrent_kernel, bias : tf.Tensor
         ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``. Variables would crash the converter.
     batch_major : bool
-        Which of the first two axes of ``x`` is the batch.
+        Whether the first axis of ``x`` is the batch.
     """
     import tensorflow as tf
 
@@ -74,14 +82,15 @@ def fused_layer(
         if batch_major:
             x = tf.transpose(x, [1, 0, 2])
         y, (h, c) = WhileLoop().layer(Call(x, (h, c)), parameters, None, reverse=False)
-        # The converter expects these five results. The last one says which device computed them.
+        # The converter expects these five results. The last one would say which device computed
+        # them.
         return y[-1], tf.transpose(y, [1, 0, 2]) if batch_major else y, h, c, tf.constant(0.0)
 
     marked = tf.function(
         compute,
         autograph=False,
         experimental_attributes={
-            # TensorFlow wants a different text for each function.
+            # TensorFlow requires a different text for each function.
             "api_implements": f"lstm_{uuid.uuid4().hex}",
             "api_preferred_device": "CPU",
             "time_major": not batch_major,
@@ -93,9 +102,9 @@ def fused_layer(
 
 
 class FusedLoop(WhileLoop):
-    """A loop whose layers the converter replaces, without final states.
+    """Run a loop whose layers the converter replaces, without final states.
 
-    ``stack`` returns the last outputs and initial cell states in place of the final states.
+    ``stack`` returns the last outputs and the initial cell states in place of the final states.
     """
 
     def layer(
@@ -115,16 +124,16 @@ class FusedLoop(WhileLoop):
 def convert_saved_model(
     function: Callable[..., Any], specs: Mapping[str, Any], configure: Callable[[Any], None]
 ) -> bytes:
-    """Convert a function of TensorFlow's tensors by way of a SavedModel.
+    """Convert a function of TensorFlow's tensors through a SavedModel.
 
     Parameters
     ----------
     function : callable
-        Takes its inputs by name and returns a tensor or a tuple of them.
+        Takes its inputs by name, and returns a tensor or a tuple of tensors.
     specs : mapping of str to tf.TensorSpec
-        The inputs, whose sizes are all known.
+        The inputs, whose sizes must all be known.
     configure : callable
-        Gets the converter before it converts.
+        A function that gets the converter before it converts.
     """
     import tensorflow as tf
 
@@ -142,10 +151,10 @@ def convert_saved_model(
 
 
 def remove_cell_clips(model: bytes) -> bytes:
-    """Return the same model with fused operators that do not limit their cells.
+    """Return the same model, with fused operators that do not limit their cell states.
 
-    The converter writes operators that limit the cell to [-10, 10]. Keras's LSTM has no limit, and
-    neither has the function that the operator replaces.
+    The converter writes operators that limit the cell state to [-10, 10]. Keras's LSTM has no
+    limit, and neither has the function that the operator replaces.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -155,7 +164,7 @@ def remove_cell_clips(model: bytes) -> bytes:
         table = operator.BuiltinOptions()
         options.Init(table.Bytes, table.Pos)
         if options.CellClip():
-            # A field of a FlatBuffer is written over in place: the vtable says where it is.
+            # A field of a FlatBuffer can be overwritten in place. The vtable gives its position.
             place = table.Pos + table.Offset(_CELL_CLIP_FIELD)
             struct.pack_into("<f", changed, place, 0.0)
     return bytes(changed)

@@ -1,4 +1,4 @@
-"""Run ``numpy_fused``: the kernels of ``fused_cpu`` on NumPy's arrays, without any framework."""
+"""Run ``numpy_fused``: the kernels of ``fused_cpu`` on NumPy arrays, without any framework."""
 
 import ctypes
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -18,11 +18,11 @@ Array = npt.NDArray[np.float32]
 
 
 LINE = 16
-"""Numbers in a cache line."""
+"""The number of float32 numbers in a cache line."""
 
 
 class _Kept(NamedTuple):
-    """What a layer and direction keeps for its gradient."""
+    """Hold what a layer and direction keeps for its gradient."""
 
     layer: c_interface.KernelLayer
     x: Array
@@ -33,7 +33,7 @@ class _Kept(NamedTuple):
 
 
 class NumPyFusedModel(NumPyModel):
-    """Canonical weights in float32, and one call of the kernels for each layer and direction."""
+    """Keep canonical weights in float32, and call the kernels once for each layer and direction."""
 
     kernel_type: ClassVar[int] = 0
 
@@ -57,19 +57,19 @@ class NumPyFusedModel(NumPyModel):
         return np.ascontiguousarray(array, None if array.dtype.kind in "iu" else np.float32)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return np.asarray(tensor)  # which nothing else uses
+        return np.asarray(tensor)  # Nothing else uses this memory, so it need not be copied.
 
     def _infer(self, call: Call) -> Outputs:
         return self._forward(call, None)
 
     def _forward(self, call: Call, kept: list[_Kept] | None) -> Outputs:
-        """Compute the outputs; append to ``kept`` what backward needs, in the order of rows."""
+        """Compute the outputs, and append what the backward pass needs to ``kept``, row by row."""
         mask = self._mask(call)
         x, spec = call.x, self.spec
         final = tuple(map(np.empty_like, call.states))
         before, after = list(map(_address, call.states)), list(map(_address, final))
         stride = final[0].strides[0]
-        # A GRU has no cell state, which the kernels see by an address of 0.
+        # A GRU has no cell state. An address of 0 tells the kernels so.
         none = [0] * (2 - len(final))
         for number in range(spec.num_layers):
             if number and call.masks is not None:
@@ -84,7 +84,7 @@ class NumPyFusedModel(NumPyModel):
                     sizes = layer.timesteps, layer.batch, layer.units
                     counts = self._kernels.kept_sizes(*sizes, spec.cell.name)
                     gates, cells = (np.empty(count, np.float32) for count in counts)
-                    # Without a mask the outputs are the hidden states.
+                    # Without a mask, the outputs are the hidden states.
                     own = None if mask is None else np.empty(y.size, np.float32)
                     keep = (_address(gates), _address(cells), _address(own))
                     hidden = y if own is None else own
@@ -130,6 +130,7 @@ class NumPyFusedModel(NumPyModel):
         return RawGradients.of(outputs, inputs, LSTMWeights.from_cells(spec, dweights))
 
     def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:
+        """Return the sizes of a row's layer."""
         batch, timesteps = x.shape[:2] if self.batch_major else x.shape[1::-1]
         sizes = timesteps, batch, x.shape[2], self.spec.hidden_size
         reverse = row % self.spec.num_directions == 1
@@ -138,10 +139,11 @@ class NumPyFusedModel(NumPyModel):
 
     @staticmethod
     def _rows(states: Sequence[Array], row: int) -> tuple[Array | None, Array | None]:
-        """Return a layer's h and c, of which a GRU has no c."""
+        """Return the h and c of a row. A GRU has no c."""
         return states[0][row], states[1][row] if len(states) > 1 else None
 
     def _mask(self, call: Call) -> npt.NDArray[np.uint8] | None:
+        """Return a byte array ``[T, B]`` that is 0 in padding, or None without padding."""
         if call.lengths is None:
             return None
         timesteps = call.x.shape[1 if self.batch_major else 0]
@@ -154,7 +156,10 @@ class NumPyFusedModel(NumPyModel):
 
 
 def _aligned(array: npt.NDArray[np.generic]) -> Array:
-    """Copy to the start of a cache line: loads across two cost a stream a fifth of its time."""
+    """Copy an array to the start of a cache line.
+
+    Loads that cross two cache lines would cost a stream a fifth of its time.
+    """
     memory = np.empty(array.size + LINE, np.float32)
     start = -memory.ctypes.data // memory.itemsize % LINE
     copy = memory[start : start + array.size].reshape(array.shape)
@@ -163,16 +168,17 @@ def _aligned(array: npt.NDArray[np.generic]) -> Array:
 
 
 def _address(array: Any) -> int:
+    """Return the address of an array's memory, or 0 for None."""
     if array is None:
         return 0
-    try:  # takes a quarter of the time of array.ctypes.data, of which a call needs seven
+    try:  # This takes a quarter of the time of array.ctypes.data, and a call needs seven addresses.
         return ctypes.addressof(ctypes.c_char.from_buffer(array))
-    except (TypeError, ValueError):  # read-only, or without a number
+    except (TypeError, ValueError):  # The array is read-only or empty.
         return int(array.ctypes.data)
 
 
 class NumPyFused(library.KernelBackend):
-    """The kernels of ``fused_cpu``, called by ctypes."""
+    """Call the kernels of ``fused_cpu`` through ctypes."""
 
     strategy = "numpy_fused"
     framework = "numpy"
@@ -184,5 +190,6 @@ class NumPyFused(library.KernelBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype != "float32":
-            return f"it computes in float32 only, not {spec.dtype}"
+            text = f"it computes in float32 only, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)

@@ -16,7 +16,7 @@ from lstm_impl.workload import OPTIMIZERS, Workload
 
 
 class NumPyModel(Model):
-    """The reference with its weights."""
+    """Run the reference with the model's weights."""
 
     def _open(self, weights: LSTMWeights) -> None:
         self._set_weights(weights)
@@ -71,7 +71,7 @@ class NumPyModel(Model):
         self._weights = weights
 
     def synchronize(self) -> None:
-        """Nothing to wait for: NumPy returns when it is done."""
+        """Do nothing, because NumPy returns when it is done."""
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
         return {"kernels": ["numpy.matmul"], "device": "cpu"}
@@ -87,7 +87,7 @@ def _reference_arguments(
 
 
 class NumPyLoop(Backend):
-    """A Python loop over time, in float64 NumPy."""
+    """Loop over time in Python, in float64 NumPy."""
 
     strategy = "numpy"
     framework = "numpy"
@@ -97,5 +97,5 @@ class NumPyLoop(Backend):
     elsewhere = "NumPy computes on the CPU only"
     bf32 = True
     takes_resets = True
-    cells = None  # the reference computes any cell
+    cells = None  # The reference computes any cell.
     optimizers = OPTIMIZERS

@@ -1,4 +1,4 @@
-"""Run ``openvino``: OpenVINO's ``LSTMSequence`` or ``GRUSequence`` a layer, for inference."""
+"""Run ``openvino``: an operator of OpenVINO for each layer, for inference only."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from lstm_impl.cell import DEFAULT, GRU
 from lstm_impl.evidence import Evidence
 from lstm_impl.layouts import openvino_gru_layer, openvino_layer
 from lstm_impl.model import Model, Stream
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 LOOP = "a loop over time"
+"""The implementation of a model that does not use OpenVINO's own operation."""
 
 
 class OpenVINOBackend(Backend):
-    """A backend that OpenVINO computes on the CPU."""
+    """Compute with OpenVINO on the CPU."""
 
     framework = "openvino"
     devices = ("cpu",)
     elsewhere = "OpenVINO's models are compiled for the CPU here, not for a GPU"
     packages: ClassVar[tuple[Package, ...]] = (OPENVINO.package,)
     hints: ClassVar[Mapping[str, str]] = {"float32": "f32"}
-    """OpenVINO's names of the types in which it can compute."""
+    """OpenVINO's names of the types in which it can compute, by precision."""
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         OPENVINO.before_import()
@@ -42,21 +43,23 @@ class OpenVINOBackend(Backend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
-            return "OpenVINO only infers; it computes no gradients"
+            text = "OpenVINO only infers; it computes no gradients"
+            return RefusalReason(text, Refusal.NO_GRADIENTS)
         if spec.dtype not in self.hints:
-            return f"OpenVINO is given {' and '.join(self.hints)} only, not {spec.dtype}"
+            text = f"OpenVINO is given {' and '.join(self.hints)} only, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)
 
 
 class OpenVINOModel(InferenceModel):
-    """A compiled model for each shape and combination of optional inputs, made when needed."""
+    """Keep a compiled model for each shape and set of optional inputs, made on first use."""
 
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
-        """Return node outputs from parameters: float32, lengths int32."""
+        """Return node outputs for parameters, which are float32, and int32 for lengths."""
 
     def _model(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
-        """Return the compiled model for inputs of these shapes."""
+        """Return the model compiled for inputs of these shapes."""
         key = input_shapes(inputs)
         if key not in self._ready:
             import openvino
@@ -71,12 +74,14 @@ class OpenVINOModel(InferenceModel):
             compiled = openvino.compile_model(self._graph(inputs), "CPU", config)
             chosen = compiled.get_property("INFERENCE_PRECISION_HINT")
             if chosen != getattr(openvino.Type, precision):
-                raise UnsupportedError(f"OpenVINO computes in {chosen} on this CPU")
+                raise UnsupportedError(
+                    f"OpenVINO computes in {chosen} on this CPU instead of {precision}; use float32"
+                )
             self._ready[key] = compiled
         return self._ready[key]
 
     def _graph(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
-        """Return the network of parameters by these names."""
+        """Build the network of parameters with these names."""
         import openvino
         from openvino import opset16 as opset
 
@@ -94,7 +99,7 @@ class OpenVINOModel(InferenceModel):
 
     def _infer(self, call: Call) -> Outputs:
         inputs = call.by_name(self.spec.cell.states)
-        # The parameters have the order of these names.
+        # The parameters are in the order of these names.
         found = self._model(inputs)(list(inputs.values()))
         return Outputs.from_flat(found[number] for number in range(1 + len(call.states)))
 
@@ -102,10 +107,10 @@ class OpenVINOModel(InferenceModel):
         self._graph(request.call.by_name(self.spec.cell.states))
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return the operations of the model as compiled for this processor."""
+        """Return the operations of the model as it was compiled for this processor."""
         call = Stream(self, workload.first_window()).request().call
         compiled = self._model(call.by_name(self.spec.cell.states))
-        # At run time each node is an ExecutionNode, whose information names its type.
+        # At run time each node is an ExecutionNode, and its run-time information names its type.
         nodes = compiled.get_runtime_model().get_ops()
         ops = Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in nodes)
         operation = "LSTMSequence" if self.spec.cell == DEFAULT else "GRUSequence"
@@ -124,12 +129,12 @@ class OpenVINOModel(InferenceModel):
 
 
 def _hint(backend: Backend) -> str:
-    """Return what the model is compiled for: one call at a time, or throughput by option."""
+    """Return what the model is compiled for: latency, or throughput with the option."""
     return "THROUGHPUT" if "throughput" in backend.options else "LATENCY"
 
 
 class OpenVINOSequenceModel(OpenVINOModel):
-    """The network as OpenVINO's operations."""
+    """Build the network from OpenVINO's operations."""
 
     def network(self, call: Call) -> Outputs:
         from openvino import opset16 as opset
@@ -145,7 +150,7 @@ class OpenVINOSequenceModel(OpenVINOModel):
         batch, timesteps = (x.get_partial_shape()[axis].get_length() for axis in (0, 1))
         if lengths is None:
             lengths = opset.constant(np.full(batch, timesteps, np.int32)).output(0)
-        # From [L*D, B, H], each layer's rows as [B, D, H].
+        # [L*D, B, H] becomes [B, D, H] for each layer.
         rows = [
             [
                 transposed(each, [1, 0, 2])
@@ -169,7 +174,7 @@ class OpenVINOSequenceModel(OpenVINOModel):
                 layer = opset.lstm_sequence(
                     x, *first, lengths, *openvino_layer(cells), spec.hidden_size, direction
                 )
-            # [B, D, T, H] to [B, T, D*H]
+            # [B, D, T, H] becomes [B, T, D*H].
             y = transposed(layer.output(0), [0, 2, 1, 3])
             shape = np.array([batch, timesteps, spec.output_size])
             x = opset.reshape(y, shape, special_zero=False).output(0)
@@ -180,10 +185,10 @@ class OpenVINOSequenceModel(OpenVINOModel):
 
 
 class OpenVINO(OpenVINOBackend):
-    """One ``LSTMSequence`` or ``GRUSequence`` a layer.
+    """Compute each layer with one ``LSTMSequence`` or ``GRUSequence``.
 
-    Option ``+throughput`` compiles for many calls at once, which share the cores; a single call, as
-    it is measured, gets its share.
+    The option ``+throughput`` compiles for many calls at once, which share the cores. A single
+    call, as it is measured here, gets only its share of them.
     """
 
     strategy = "openvino"

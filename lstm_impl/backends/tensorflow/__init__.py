@@ -1,1 +1,1 @@
-"""Backends made of TensorFlow's ops."""
+"""Compute with TensorFlow's ops."""

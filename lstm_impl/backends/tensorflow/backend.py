@@ -1,4 +1,4 @@
-"""Share what all TensorFlow backends have: layout, and the stacking of layers and directions."""
+"""Share what all TensorFlow backends have in common: layouts, and looping over layers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ Arrays = Sequence[FloatArray]
 
 @dataclass(frozen=True)
 class PaddingMask:
-    """Which steps of right-padded sequences are valid.
+    """Hold which steps of right-padded sequences are valid.
 
-    lengths ``[B]``; mask ``[T, B, 1]`` bool, false on padding.
+    Attributes
+    ----------
+    lengths
+        The valid timesteps of each sequence, ``[B]``.
+    mask
+        Bool ``[T, B, 1]``, which is False in padding.
     """
 
     lengths: Tensor
@@ -34,7 +39,7 @@ class PaddingMask:
 
     @classmethod
     def of(cls, x: Tensor, lengths: Tensor) -> PaddingMask:
-        """Return the padding of ``x [T, B, in]``."""
+        """Return the padding of an input ``[T, B, in]`` with these lengths."""
         import tensorflow as tf
 
         steps = tf.range(tf.shape(x)[0], dtype=lengths.dtype)
@@ -107,7 +112,7 @@ class FirstSteps:
 
 
 def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:
-    """Reverse each sequence's valid steps of ``[T, B, F]``; padding stays in place."""
+    """Reverse the valid steps of each sequence of ``[T, B, F]``. Padding stays in place."""
     import tensorflow as tf
 
     if padding is None:
@@ -116,7 +121,7 @@ def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:
 
 
 class TensorFlowBackend(Backend):
-    """A backend whose layer is made of TensorFlow ops."""
+    """Compute each layer with TensorFlow's ops."""
 
     framework = "tensorflow"
     packages: ClassVar[tuple[Package, ...]] = (TENSORFLOW.package,)
@@ -128,7 +133,7 @@ class TensorFlowBackend(Backend):
 
     @property
     def xla(self) -> bool:
-        """Whether the step is compiled by XLA (``jit_compile=True``)."""
+        """Whether XLA compiles the step (``jit_compile=True``)."""
         return "xla" in self.options
 
     # -- what a strategy supplies
@@ -141,21 +146,35 @@ class TensorFlowBackend(Backend):
         reverse: bool,
         cell: Cell = DEFAULT,
     ) -> Outputs:
-        """Compute one direction of one layer: outputs ``[T, B, H]``, final states ``[B, H]``.
+        """Compute one direction of one layer.
 
-        call: x ``[T, B, in]``, states ``[B, H]`` each. parameters: as ``to_layout`` orders them, in
-        the compute type. cell: what a timestep computes. With ``reverse`` each sequence's valid
-        steps are read from the last to the first; outputs stand at the step they belong to, and are
-        zero on padding.
+        Parameters
+        ----------
+        call
+            x ``[T, B, in]``, and states ``[B, H]`` each.
+        parameters
+            The arrays in the order of ``to_layout``, in the compute type.
+        padding
+            Which steps are valid, or None if all are.
+        reverse
+            Whether each sequence's valid steps are read from the last to the first.
+        cell
+            What a timestep computes.
+
+        Returns
+        -------
+        Outputs
+            The outputs ``[T, B, H]`` and the final states ``[B, H]``. Each output stands at the
+            step to which it belongs, and is zero in padding.
         """
-        raise UnsupportedError(f"{self.name} computes no layer of its own")
+        raise UnsupportedError(f"{self.name} does not compute single layers; call stack instead")
 
     def to_layout(self, cell: LayerWeights) -> Arrays:
-        """Return a cell's canonical weights as the arrays that this backend keeps and trains."""
+        """Convert canonical weights of one direction to the arrays that this backend trains."""
         return tuple(cell)
 
     def from_layout(self, arrays: Arrays, gradient: bool) -> LayerWeights:
-        """Return canonical weights, or their gradients, from arrays in this backend's layout."""
+        """Convert arrays in this backend's layout, or their gradients, to canonical weights."""
         return LayerWeights(*arrays)
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
@@ -169,7 +188,7 @@ class TensorFlowBackend(Backend):
         return LSTMWeights.from_cells(spec, cells)
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        """Compute the network: outputs ``[T, B, D*H]``, final states ``[L*D, B, H]``."""
+        """Compute the network: outputs ``[T, B, D*H]`` and final states ``[L*D, B, H]``."""
         import tensorflow as tf
 
         padding = None if call.lengths is None else PaddingMask.of(call.x, call.lengths)

@@ -1,4 +1,4 @@
-"""Run ``block_lstm``: TensorFlow's fused ``BlockLSTMV2`` op, a layer over time in one kernel."""
+"""Run ``block_lstm``: TensorFlow's fused ``BlockLSTMV2`` op, one kernel for a layer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lstm_impl.backends.tensorflow.backend import (
 from lstm_impl.backends.tensorflow.second_gradient import guarded, in_vectorized_map
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import Workload
 
 
 class BlockLSTM(TensorFlowBackend):
-    """``BlockLSTMV2`` forward, ``BlockLSTMGradV2`` backward."""
+    """Compute with ``BlockLSTMV2`` forward and ``BlockLSTMGradV2`` backward."""
 
     strategy = "block_lstm"
     summary = "TensorFlow's fused BlockLSTMV2 op, its gradient op called directly"
@@ -32,7 +32,8 @@ class BlockLSTM(TensorFlowBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.precision.compute not in ("float32", "float16"):
-            return "TensorFlow's BlockLSTMV2 has float32 and float16 kernels only"
+            text = "TensorFlow's BlockLSTMV2 has float32 and float16 kernels only"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)
 
     def to_layout(self, cell: LayerWeights) -> Arrays:
@@ -68,24 +69,26 @@ class BlockLSTM(TensorFlowBackend):
 
 
 ARGUMENTS = ("seq_len_max", "x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
-"""Of the op and of its gradient, in their order."""
+"""The arguments of the op and of its gradient, in their order."""
 
 
 def _block(
     x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
 ) -> tuple[dict[str, Any], Any]:
-    """Return the op's arguments, which its gradient takes too, and its outputs."""
+    """Return the op's arguments, which its gradient takes too, and the op's outputs."""
     import tensorflow as tf
 
-    peephole = tf.zeros([c0.shape[-1]], x.dtype)  # taken, though use_peephole is off
+    # The op requires the peephole weights, although use_peephole is off.
+    peephole = tf.zeros([c0.shape[-1]], x.dtype)
     steps = tf.cast(tf.shape(x)[0], tf.int64)
     given = (steps, x, c0, h0, both, peephole, peephole, peephole, bias)
     arguments = dict(zip(ARGUMENTS, given, strict=True))
-    # The cell is not clipped; in the second version 0 would mean to clip at zero.
+    # -1 means that the cell state is not clipped. In this version of the op, 0 would clip to zero.
     return arguments, tf.raw_ops.BlockLSTMV2(**arguments, cell_clip=-1.0, use_peephole=False)
 
 
 def _forward(*given: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute hidden and cell states ``[T, B, H]``, with the op's registered gradient."""
     _, outputs = _block(*given)
     return outputs.h, outputs.cs
 
@@ -110,7 +113,7 @@ def _with_gradient(*given: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextlib.contextmanager
 def _own_gradient() -> Iterator[None]:
-    """Give new ops the right gradient in ``tf.vectorized_map``, which drops custom ones."""
+    """Give new ops the right gradient in ``tf.vectorized_map``, which drops custom gradients."""
     import tensorflow as tf
 
     if not in_vectorized_map():
@@ -122,7 +125,7 @@ def _own_gradient() -> Iterator[None]:
 
 @functools.cache
 def _registered() -> str:
-    """Register the gradient and return its name."""
+    """Register the gradient, and return its name."""
     import tensorflow as tf
 
     name = "LstmImplBlockLSTM"
@@ -142,7 +145,7 @@ def _registered() -> str:
 def _gradients(
     arguments: dict[str, Any], kept: dict[str, Tensor], d_hidden: Tensor, d_cells: Tensor
 ) -> tuple[Tensor, ...]:
-    """Return gradients of x, h0, c0, both kernels and bias, from the op's inputs and outputs."""
+    """Return the gradients of x, h0, c0, both kernels and bias, from inputs and outputs."""
     import tensorflow as tf
 
     found = tf.raw_ops.BlockLSTMGradV2(

@@ -1,13 +1,14 @@
-"""Run ``cudnn``: TensorFlow's fused cuDNN op, the network in one call, on an NVIDIA GPU.
+"""Run ``cudnn``: TensorFlow's fused cuDNN op, one call for the network, on an NVIDIA GPU.
 
-The parameters are one flat buffer in cuDNN's layout, packed once and trained in this form. Each
-gate has two biases. Those of an LSTM are added; the input one stays zero and gets no gradient. A
-GRU has both.
+The parameters are one flat buffer in cuDNN's layout, which is packed once and trained in this form.
+Each gate has two biases. Those of an LSTM are added; the input bias stays zero and gets no
+gradient. A GRU uses both.
 
-Options name costs that Keras's layer always has: ``+lengths`` passes sequence lengths even if all
-sequences are full; ``+repack`` keeps canonical weights and packs them in every step; ``+training``
-uses the training mode in inference too. Without lengths the op tries cuDNN's algorithms in its
-first call at a shape; with them, or with ``+untuned``, it uses the standard one.
+The options name costs that Keras's layer always has. ``+lengths`` passes sequence lengths even if
+all sequences are full. ``+repack`` keeps canonical weights and packs them in every step.
+``+training`` uses the training mode in inference too. Without lengths, the op tries several of
+cuDNN's algorithms in its first call at a shape. With lengths, or with ``+untuned``, it uses the
+standard algorithm.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from lstm_impl.backends.tensorflow.backend import Arrays, TensorFlowBackend
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cuda import OWN_MASKS
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec, Refusal, RefusalReason, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 TUNING = "TF_CUDNN_RNN_USE_AUTOTUNE"
-"""TensorFlow's variable, read once: whether its op tries more than one algorithm."""
+"""TensorFlow's environment variable that lets the op try several algorithms. It is read once."""
 
 
 class Cudnn(TensorFlowBackend):
-    """``CudnnRNNV2``, or ``CudnnRNNV3`` with sequence lengths."""
+    """Compute with ``CudnnRNNV2``, or with ``CudnnRNNV3`` if there are sequence lengths."""
 
     strategy = "cudnn"
     summary = "TensorFlow's cuDNN op, parameters packed once"
@@ -45,12 +46,16 @@ class Cudnn(TensorFlowBackend):
 
     def conflict(self) -> str:
         if {"lengths", "untuned"} <= set(self.options):
-            return "with lengths TensorFlow's op is never tuned; leave +untuned out"
+            return "with lengths, TensorFlow's op is never tuned; leave +untuned out"
         return ""
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if "mixed" in spec.dtype and "repack" not in self.options:
-            return "one packed buffer cannot be float32 and computed in half; use cudnn+repack"
+            text = (
+                "one packed buffer cannot be stored in float32 and computed in half precision; "
+                "use cudnn+repack"
+            )
+            return RefusalReason(text, Refusal.NO_DTYPE)
         if workload is not None and workload.dropout and workload.training:
             return OWN_MASKS
         return super().refusal(spec, workload)
@@ -69,7 +74,7 @@ class Cudnn(TensorFlowBackend):
     def unpack(self, spec: LSTMSpec, arrays: Arrays, gradient: bool = False) -> LSTMWeights:
         if "repack" in self.options:
             return LSTMWeights.from_arrays(spec, arrays)
-        # An LSTM's two biases are added, so each has the gradient of their sum.
+        # The two biases of an LSTM are added, so each of them has the gradient of their sum.
         return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
@@ -87,7 +92,7 @@ class Cudnn(TensorFlowBackend):
         arguments = {
             "input": x,
             "input_h": states[0],
-            # The op ignores the cell state of a GRU, and does not read its shape.
+            # The op ignores the cell state of a GRU, and does not check its shape.
             "input_c": states[1] if len(states) > 1 else tf.zeros([], x.dtype),
             "params": buffer,
             "rnn_mode": spec.cell.name,
@@ -105,12 +110,12 @@ class Cudnn(TensorFlowBackend):
 
 
 def _has_two_biases(spec: LSTMSpec) -> bool:
-    """Return whether cuDNN's two biases are both parameters of the cell."""
+    """Return whether both of cuDNN's biases are parameters of the cell."""
     return "recurrent_bias" in spec.cell.parameters
 
 
 def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:
-    """Return ``buffer``, without a gradient for the input biases, which stay zero."""
+    """Return the buffer, without a gradient for the input biases, which stay zero."""
     import tensorflow as tf
 
     matrices, biases = cudnn_sizes(spec)
@@ -137,8 +142,8 @@ def pack_tensors(spec: LSTMSpec, parameters: Tensors) -> Tensor:
     for k in range(0, len(parameters), size):
         kernel, recurrent_kernel, *own = parameters[k : k + size]
         for matrix in (kernel, recurrent_kernel):
-            # [n, G*H] has the gates side by side. cuDNN takes each as [H, n], one by one, which are
-            # the rows of the transpose.
+            # [n, G*H] has the gates side by side. cuDNN takes each gate as [H, n], one after the
+            # other, which are the rows of the transpose.
             matrices.append(tf.reshape(tf.transpose(matrix), [-1]))
         biases += own if _has_two_biases(spec) else [tf.zeros_like(own[0]), own[0]]
     return tf.concat([*matrices, *biases], axis=0)

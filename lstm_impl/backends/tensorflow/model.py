@@ -1,4 +1,4 @@
-"""Run a TensorFlow backend's variables on a device, as a function of tensors or of NumPy arrays."""
+"""Run the variables of a TensorFlow backend on a device, on tensors or on NumPy arrays."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
 WARM = 5
-"""Timesteps before a profile: a new graph makes its kernels and memory in its first run."""
+"""The number of timesteps before a profile. A new graph creates kernels and memory in its first
+run."""
 
 
 class TensorFlowModel(Model):
-    """Variables on a device and the traced functions over them."""
+    """Hold variables on a device, and run traced functions over them."""
 
     def _open(self, weights: LSTMWeights) -> None:
         import tensorflow as tf
@@ -39,7 +40,7 @@ class TensorFlowModel(Model):
         self._tf = tf
         self.tf_device = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
         if tf.distribute.has_strategy():
-            # Each replica has its own device, from which an op must not be moved.
+            # Each replica has a device of its own, from which no op must be moved.
             self.tf_device = ""
         self.compute_dtype = tf.as_dtype(spec.precision.compute)
         self.variable_dtype = tf.as_dtype(spec.precision.variable)
@@ -69,14 +70,29 @@ class TensorFlowModel(Model):
         resets: Tensor | None = None,
         reset_to: str = "zeros",
     ) -> tuple[Tensor, States]:
-        """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
+        """Compute the outputs and the final states of tensors, differentiably.
 
-        x ``[T, B, in]`` (or batch-major, if so built); state ``(h, c)``, each ``[L*D, B, H]``,
-        zeros if None; training only matters to a backend that has its own inference mode. resets
-        bool ``[T, B]``, time-major, and reset_to are as in ``forward``.
+        Under XLA, the forward and the backward pass are compiled separately, because a compiled
+        loop cannot be differentiated from outside. The backward pass then computes the forward pass
+        again.
 
-        Under XLA, forward and backward are compiled separately, since a compiled loop cannot be
-        differentiated from outside; the backward pass computes the forward one again.
+        Parameters
+        ----------
+        x
+            The input ``[T, B, in]``, or batch-major if the model was built so.
+        state
+            The states ``(h, c)``, ``[L*D, B, H]`` each, or None for zeros.
+        lengths, masks
+            As in ``Model.forward``.
+        training
+            Whether a backend that has an inference mode of its own uses its training mode.
+        resets, reset_to
+            As in ``Model.forward``, but the tensor ``[T, B]`` is always time-major.
+
+        Returns
+        -------
+        tuple
+            The outputs ``[T, B, D*H]``, and the final states.
         """
         tf = self._tf
         x = tf.convert_to_tensor(x, self.compute_dtype)
@@ -96,8 +112,8 @@ class TensorFlowModel(Model):
 
         @tf.custom_gradient
         def compiled(x: Tensor, *states: Tensor) -> tuple[Any, Callable[..., Any]]:
-            # Outside a graph the user's tape would record the compiled loop itself, which cannot
-            # be differentiated from there: init_scope pauses it.
+            # Outside a graph, the user's tape would record the compiled loop, which cannot be
+            # differentiated from there. init_scope pauses the tape.
             with tf.init_scope() if tf.executing_eagerly() else contextlib.nullcontext():
                 outputs = self._infer(call._replace(x=x, states=states))
 
@@ -116,17 +132,17 @@ class TensorFlowModel(Model):
         return Outputs.from_flat(compiled(call.x, *call.states))
 
     def network(self, call: Call, training: bool) -> Outputs:
-        """Add the ops that compute the outputs, in the model's layout, and the final state."""
+        """Add the ops that compute the outputs, in the model's layout, and the final states."""
         tf = self._tf
         with tf.device(self.tf_device):
-            parameters = self._values()  # read once, not in every turn of a loop
+            parameters = self._values()  # They are read once, and not in every iteration of a loop.
             if self.batch_major:
                 call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
             y, states = self.backend.stack(self.spec, call, parameters, training)
             return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, states)
 
     def _values(self) -> Tensors:
-        """Return the variables' values in the compute type."""
+        """Return the values of the variables in the compute type."""
         tf = self._tf
         return [tf.cast(tf.convert_to_tensor(each), self.compute_dtype) for each in self.variables]
 
@@ -139,7 +155,7 @@ class TensorFlowModel(Model):
                 return tf.identity(tf.constant(array))
             if np.issubdtype(array.dtype, np.integer):
                 return tf.constant(array, tf.int32)
-            # identity: a constant made on the host may stay there until an op moves it
+            # Without identity, a constant made on the host may stay there until an op moves it.
             return tf.identity(tf.cast(tf.constant(array), self.compute_dtype))
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
@@ -163,11 +179,11 @@ class TensorFlowModel(Model):
         self._steps.trace(request)
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return ops and kernels of one step by the profiler; for XLA what was compiled, too."""
+        """Return the profiled ops and kernels of one step, and what XLA compiled."""
         one = workload.first_window()
         step = self._warmed(one)
         found = profile(step.run, step.synchronize)
-        times = workload.timesteps / one.timesteps  # the profiler saw one window of them
+        times = workload.timesteps / one.timesteps  # The profiler saw only one window.
         if not self.backend.xla:
             started = round(times * self._started(one, found))
             return replace(found, launches=started, launched_by="tensorflow")
@@ -181,11 +197,11 @@ class TensorFlowModel(Model):
         )
 
     def _started(self, one: Workload, found: Evidence) -> float:
-        """Return how many ops a step on one window starts, extrapolated for a long loop."""
-        if not self.backend.dynamic:  # each op of an unrolled graph has run a few times
+        """Return how many ops a step on one window starts. For a long loop, it is extrapolated."""
+        if not self.backend.dynamic:  # An unrolled graph runs each op once in a call.
             return (found.ops or Counter()).total()
         new = TracedSteps(self)
-        self._first(new, one, WARM)()  # transfers what a step transfers only once
+        self._first(new, one, WARM)()  # This transfers what a step transfers only once.
         long = min(one.timesteps, RECORDED_RUNS // 2)
         short = max(1, long // 2)
         counts = {
@@ -196,7 +212,7 @@ class TensorFlowModel(Model):
         return counts[long] + (one.timesteps - long) * each
 
     def _first(self, steps: TracedSteps, one: Workload, timesteps: int) -> Callable[[], Tensor]:
-        """Return the first step on a shorter window, by these graphs and without an update."""
+        """Return the first step on a shorter window, with these graphs and without an update."""
         length = None if one.min_length is None else min(one.min_length, timesteps)
         short = replace(one, timesteps=timesteps, min_length=length, optimizer=None)
         request = Stream(self, short).request()
@@ -237,7 +253,7 @@ _numbers = itertools.count()
 
 
 class TracedSteps:
-    """The steps of one model, each traced when it is first needed."""
+    """Keep the steps of one model, and trace each when it is first needed."""
 
     def __init__(self, model: TensorFlowModel) -> None:
         import tensorflow as tf
@@ -248,43 +264,43 @@ class TracedSteps:
         self._optimizers: dict[str, Optimizer] = {}
 
     def start(self, optimizer: str) -> None:
-        """Make an optimizer of the model's variables, or start it again."""
+        """Create an optimizer of the model's variables, or restart it."""
         with self._tf.device(self._model.tf_device):
             if optimizer not in self._optimizers:
                 self._optimizers[optimizer] = Optimizer(optimizer, self._model.variables)
             self._optimizers[optimizer].restart()
 
     def run(self, request: Request) -> Any:
-        """Return outputs, or the arguments of ``RawGradients.of``."""
+        """Run a step. Return outputs, or the arguments of ``RawGradients.of``."""
         with self._tf.device(self._model.tf_device):
             return self._function(request)(*self._arguments(request))
 
     def trace(self, request: Request) -> Any:
-        """Trace such a step without running it, and return its concrete function."""
+        """Trace a step without running it, and return its concrete function."""
         with self._tf.device(self._model.tf_device):
             return self._function(request).get_concrete_function(*self._arguments(request))
 
     def optimized_hlo(self, request: Request) -> str:
-        """Return the text of what XLA compiles such a step to."""
+        """Return the text of what XLA compiles a step to."""
         with self._tf.device(self._model.tf_device):
             ir = self._function(request).experimental_get_compiler_ir(*self._arguments(request))
             return str(ir(stage="optimized_hlo"))
 
     def count(self) -> int:
-        """Return how many graphs have been traced so far."""
+        """Return the number of graphs that have been traced so far."""
         return sum(each.experimental_get_tracing_count() for each in self._functions.values())
 
     # -- what is traced
 
     def train(self, gradients: str, call: Call, upstream: Upstream) -> tuple[Any, ...]:
-        """Add ops for the outputs and for the gradients of the requested inputs and weights."""
+        """Add ops for the outputs and for the requested gradients."""
         tf, model = self._tf, self._model
         inputs = differentiated(gradients, call.x, *call.states)
         with tf.device(model.tf_device), tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = model.network(call, training=True)
-        # Hand-written gradients and those of a loop have ops for every input. TensorFlow prunes
-        # those of an input that is not requested, in a loop too.
+        # Hand-written gradients and those of loops have ops for all inputs. TensorFlow prunes the
+        # ops of an input that is not requested, even in a loop.
         sources, zero = [inputs, model.variables], tf.UnconnectedGradients.ZERO
         flowing = list(upstream.flat)
         of_inputs, of_weights = tape.gradient(list(outputs.flat), sources, flowing, zero)
@@ -322,8 +338,8 @@ class TracedSteps:
                 flowing = (Upstream(upstream[0], upstream[1:]),) if upstream else ()
                 return body(Call.from_names(states, **call), *flowing)
 
-            # The name shows in profiles, and without new code TensorFlow would warn of retracing
-            # when many models are built.
+            # The name appears in profiles. It also gives the function a code object of its own.
+            # Without that, TensorFlow would warn about retracing when many models are built.
             kind = optimizer or ("infer" if gradients is None else "train")
             name = f"{backend.name}_{kind}_{next(_numbers)}"
             step.__code__ = step.__code__.replace(co_name=re.sub(r"\W", "_", name))
@@ -337,7 +353,7 @@ class TracedSteps:
         return self._functions[key]
 
     def _arguments(self, request: Request) -> tuple[Any, ...]:
-        """Return the call by name, since a signature has no None, and the upstream gradients."""
+        """Return the call by name, because a signature has no None, and the upstream gradients."""
         upstream = () if request.upstream is None else request.upstream.flat
         return request.call.by_name(self._model.spec.cell.states), *upstream
 
@@ -370,7 +386,7 @@ class TracedSteps:
 
 
 class Optimizer:
-    """Update by TensorFlow's ops ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``."""
+    """Update with TensorFlow's ops ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``."""
 
     def __init__(self, name: str, variables: Sequence[Any]) -> None:
         import tensorflow as tf
@@ -380,7 +396,8 @@ class Optimizer:
         self._variables = variables
         self._moments: list[tuple[Any, Any]] = []
         if name == "adam":
-            # 64 bits: TensorFlow keeps 32-bit integers of a GPU's graph in the host's memory.
+            # The step has 64 bits, because TensorFlow keeps 32-bit integers of a GPU's graph on the
+            # host.
             self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._moments = [
                 (tf.Variable(zeros, trainable=False), tf.Variable(zeros, trainable=False))
@@ -388,14 +405,14 @@ class Optimizer:
             ]
 
     def restart(self) -> None:
-        """Set moments and the number of steps to zero."""
+        """Set the moments and the number of steps to zero."""
         if self._moments:
             self._step.assign(0)
         for each in itertools.chain.from_iterable(self._moments):
             each.assign(self._tf.zeros_like(each))
 
     def apply(self, gradients: Tensors) -> None:
-        """Update the variables; call it once in a graph."""
+        """Update the variables. Call this once in a graph."""
         tf = self._tf
         if self._name == "sgd":
             for variable, gradient in zip(self._variables, gradients, strict=True):
@@ -427,21 +444,22 @@ class Optimizer:
 
 
 CUDNN_KERNEL = re.compile(r"cudnn|LSTM_elementWise|elemWiseRNN|persistRNN|RNN_blockPersist", re.I)
-"""Names by which cuDNN's recurrent kernels show in a profile."""
+"""Names by which cuDNN's recurrent kernels are recognised in a profile."""
 
 EAGER = "EagerLocalExecute: "
+"""The prefix of an event in which TensorFlow runs an op outside a graph."""
 
 RECORDED_RUNS = 80
-"""Runs of a graph's op that are all recorded. TensorFlow's profiler leaves out cheap ops: its
-estimate of a new op's cost begins at 1e8 cycles, moves by a tenth at each run, and falls below the
-limit of 8,000 after 90."""
+"""The number of runs of a graph's op that are all recorded. TensorFlow's profiler leaves out cheap
+ops. Its estimate of a new op's cost begins at 1e8 cycles and moves by a tenth in each run, so that
+it falls below the limit of 8,000 cycles after 90 runs."""
 
 WAIT = "SyncDevice"
-"""The op that waits for a step, which is not part of it."""
+"""The op that waits for a step. It is not part of the step."""
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:
-    """Return the profiler's events of one call of ``run``, which must have run before."""
+    """Return the events that the profiler records in one call of ``run``, which has run before."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -455,14 +473,15 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[P
 
 
 def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evidence:
-    """Count ops and kernels of one call of ``run``, which must have run before.
+    """Count the ops and kernels in one call of ``run``, which has run before.
 
-    ``devices`` are the profiler's planes that ran something.
+    ``devices`` in the evidence are the profiler's planes that ran something.
     """
     return summarise(each[:3] for each in record(run, synchronize))
 
 
 def _read(path: Path) -> Iterator[ProfiledEvent]:
+    """Yield the events in one of the profiler's files."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space: Any = xplane_pb2.XSpace()
@@ -471,7 +490,7 @@ def _read(path: Path) -> Iterator[ProfiledEvent]:
         of_xla = {key for key, stat in plane.stat_metadata.items() if stat.name == OF_XLA}
         for line in plane.lines:
             track = line.display_name or line.name
-            # Threads of one name, such as those of a pool, differ in their number.
+            # Threads may share a name, for example those of a pool, so the number tells them apart.
             track = f"{track} {line.id}" if plane.name.startswith("/host:") else track
             for event in line.events:
                 name = plane.event_metadata[event.metadata_id].name
@@ -481,7 +500,7 @@ def _read(path: Path) -> Iterator[ProfiledEvent]:
 
 
 def _stat(plane: Any, event: Any, keys: Collection[int]) -> str:
-    """Return the text of the first of an event's stats with one of these keys, if any."""
+    """Return the text of the first of an event's stats that has one of these keys, or nothing."""
     for stat in event.stats if keys else ():
         if stat.metadata_id in keys:
             return stat.str_value or str(plane.stat_metadata[stat.ref_value].name)
@@ -489,7 +508,7 @@ def _stat(plane: Any, event: Any, keys: Collection[int]) -> str:
 
 
 def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
-    """Count ``(plane, line, event)`` names: op types on the host, kernels on each device."""
+    """Count op types on the host and kernels on each device."""
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     devices = set()
@@ -507,7 +526,7 @@ def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
 
 
 def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
-    """Return ops, XLA's instructions and kernels, each on its thread or stream."""
+    """Return the ops, XLA's instructions and kernels, each with its thread or stream."""
     found = []
     for plane, line, name, start, seconds, instruction in events:
         if _is_kernel(plane, line):
@@ -520,12 +539,13 @@ def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
 
 
 def _is_kernel(plane: str, line: str) -> bool:
+    """Return whether an event on this line is a kernel."""
     # The other lines of a device repeat the kernels, grouped by op, module or step.
     return plane.startswith("/device:") and line.startswith("Stream")
 
 
 def _op(plane: str, name: str) -> str:
-    """Return the type of op of a host event, empty if it is something else."""
+    """Return the type of the op of a host event, or an empty string if the event is no op."""
     if plane.startswith("/device:"):
         return ""
     _, colon, kind = name.rpartition(":")

@@ -1,7 +1,7 @@
 """Run ``:replicas``: a backend's model on several devices, each with its part of the batch.
 
-``tf.distribute.MirroredStrategy`` keeps the weights on every GPU and adds their gradients up
-(all-reduce). On a CPU two logical devices share its cores.
+``tf.distribute.MirroredStrategy`` keeps the weights on every GPU, and adds up their gradients with
+an all-reduce. On a CPU, two logical devices share the cores.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from lstm_impl.backends.tensorflow.model import TensorFlowModel, TracedSteps
 from lstm_impl.backends.variants import VariantBackend, VariantModel, make_variant
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Tensor, Upstream
 from lstm_impl.evidence import Evidence, Profile
-from lstm_impl.model import Model
+from lstm_impl.model import Model, TrainingArguments
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload
 
 LOGICAL_CPUS = 2
+"""The number of logical devices into which a CPU is divided."""
 
 
 def count_devices(kind: str) -> int:
     """Return how many devices of a kind can hold a replica.
 
-    Make the logical CPUs if TensorFlow has not started in this process.
+    If TensorFlow has not started in this process, this creates the logical CPUs.
     """
     import tensorflow as tf
 
@@ -41,14 +42,14 @@ def count_devices(kind: str) -> int:
     (cpu,) = tf.config.list_physical_devices("CPU")
     if not tf.config.get_logical_device_configuration(cpu):
         logical = [tf.config.LogicalDeviceConfiguration()] * LOGICAL_CPUS
-        with contextlib.suppress(RuntimeError):  # TensorFlow has started
+        with contextlib.suppress(RuntimeError):  # TensorFlow raises this if it has already started.
             tf.config.set_logical_device_configuration(cpu, logical)
     return len(tf.config.get_logical_device_configuration(cpu) or (cpu,))
 
 
 @functools.cache
 def shared_strategy(kind: str) -> Any:
-    """Return the process's strategy: the all-reduces of a second one would clash with its own."""
+    """Return the strategy of this process. The all-reduces of a second one would clash with it."""
     import tensorflow as tf
 
     names = [f"{kind}:{number}" for number in range(count_devices(kind))]
@@ -56,7 +57,7 @@ def shared_strategy(kind: str) -> Any:
 
 
 class ReplicatedModel(VariantModel):
-    """A model whose inputs, outputs and steps are shared by the replicas of a strategy."""
+    """Share a model's inputs, outputs and steps among the replicas of a strategy."""
 
     inner: TensorFlowModel
 
@@ -66,12 +67,15 @@ class ReplicatedModel(VariantModel):
         self._tf = self.inner._tf
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        """Place each replica's part of a batch ``[_, B, _]`` on its device; else the array."""
+        """Place each replica's part of a batch ``[_, B, _]`` on its device. Others stay whole."""
         replicas = self._strategy.num_replicas_in_sync
         if array.ndim != 3:
             return self.inner._to_device(array)
         if array.shape[1] < replicas:
-            raise UnsupportedError(f"{replicas} replicas cannot share a batch of {array.shape[1]}")
+            raise UnsupportedError(
+                f"{replicas} replicas cannot share a batch of {array.shape[1]}; expected at least "
+                f"{replicas} sequences"
+            )
         parts = np.array_split(array, replicas, axis=1)
         devices, place = self._strategy.extended.worker_devices, self.inner._to_device
 
@@ -86,12 +90,12 @@ class ReplicatedModel(VariantModel):
         return self._to_device(array)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        """Join the replicas' parts of a batch; weights and their gradients must be the same."""
+        """Join the parts of a batch. Weights and their gradients must be equal in all replicas."""
         parts = [each.numpy() for each in self._strategy.experimental_local_results(tensor)]
         if parts[0].ndim == 3:
             return np.concatenate(parts, axis=1)
         if not all(np.array_equal(each, parts[0], equal_nan=True) for each in parts):
-            raise ArithmeticError("the replicas' weights, or gradients of them, differ")
+            raise ArithmeticError("the replicas' weights or gradients differ; expected equal ones")
         return np.asarray(parts[0])
 
     def get_weights(self) -> LSTMWeights:
@@ -106,10 +110,10 @@ class ReplicatedModel(VariantModel):
     def forward(self, *given: Any, **more: Any) -> tuple[FloatArray, LSTMState]:
         return Model.forward(self, *given, **more)
 
-    def forward_and_gradients(
-        self, *given: Any, **more: Any
+    def _forward_and_gradients(
+        self, given: TrainingArguments
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        return Model.forward_and_gradients(self, *given, **more)
+        return Model._forward_and_gradients(self, given)
 
     def _infer(self, call: Call) -> Outputs:
         return Outputs(*self._step(None)(call.x, *call.states))
@@ -125,7 +129,7 @@ class ReplicatedModel(VariantModel):
         self._step(request.gradients).get_concrete_function(*arguments)
 
     def _step(self, gradients: str | None) -> Any:
-        """Return the traced step of all replicas; gradients: None in inference."""
+        """Return the traced step of all replicas. ``gradients`` is None in inference."""
         if gradients in self._shared:
             return self._shared[gradients]
         tf, strategy = self._tf, self._strategy
@@ -140,7 +144,9 @@ class ReplicatedModel(VariantModel):
             return TracedSteps(self.inner).train(gradients, call, flowing)
 
         own: Callable[..., Any] = compute
-        if self.inner.backend.xla:  # by itself: XLA cannot compile the all-reduce
+        if (
+            self.inner.backend.xla
+        ):  # It is compiled alone, because XLA cannot compile the all-reduce.
             own = tf.function(compute, jit_compile=True, autograph=False)
 
         def replica(*arrays: Tensor) -> Any:
@@ -169,7 +175,7 @@ class ReplicatedModel(VariantModel):
 
 
 class ReplicatedBackend(VariantBackend):
-    """The backend on all GPUs of the machine, or on two logical CPUs."""
+    """Run a backend on all GPUs of the machine, or on two logical CPUs."""
 
     variant_model = ReplicatedModel
 
@@ -181,13 +187,13 @@ class ReplicatedBackend(VariantBackend):
         if not (found := super().availability(device)):
             return found
         if device not in ("cpu", "gpu:0"):
-            return Availability(False, "replicas use all GPUs; name gpu:0")
+            return Availability(False, "replicas use all GPUs; use --device gpu:0")
         if count_devices(device.partition(":")[0]) < 2:
-            reason = "replicas need two GPUs, and TensorFlow sees one"
+            reason = "replicas need at least two GPUs, and TensorFlow sees fewer"
             if device == "cpu":
                 reason = (
-                    "TensorFlow has started in this process with one CPU; name replicas before "
-                    "none, as in --variant replicas,none"
+                    "TensorFlow has already started in this process with one CPU; name replicas "
+                    "before none, as in --variant replicas,none"
                 )
             return Availability(False, reason)
         return found

@@ -8,7 +8,7 @@ from typing import Any
 from lstm_impl.call import Tensor, Tensors
 
 Plain = Callable[..., Sequence[Tensor]]
-"""Compute outputs from inputs by ops that TensorFlow can differentiate any number of times."""
+"""Compute outputs from inputs with ops that TensorFlow can differentiate any number of times."""
 
 
 def twice_differentiable(
@@ -18,10 +18,22 @@ def twice_differentiable(
     inputs: Sequence[Tensor],
     constants: Sequence[Tensor] = (),
 ) -> Sequence[Tensor]:
-    """Compute ``forward`` with ``backward`` as its gradient, whose own is that of ``plain``.
+    """Compute ``forward`` with ``backward`` as its gradient, and ``plain`` for the second.
 
-    forward(inputs, constants) returns the outputs and what backward(that, inputs, constants,
-    upstream) needs. constants: inputs of plain(*inputs, *constants) that have no gradient.
+    Parameters
+    ----------
+    plain
+        A function of the inputs and constants that TensorFlow can differentiate any number of
+        times.
+    forward
+        A function of inputs and constants that returns the outputs, and what ``backward`` needs.
+    backward
+        A function of what ``forward`` kept, of inputs, constants and upstream gradients, that
+        returns the gradients of the inputs.
+    inputs
+        The inputs, which have gradients.
+    constants
+        The inputs that have no gradients.
     """
     import tensorflow as tf
 
@@ -46,13 +58,13 @@ def with_gradient(
     first: int = 0,
     constants: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    """Make ``found``, gradients of ``inputs`` from number ``first`` on, differentiable."""
+    """Make ``found``, the gradients of ``inputs`` from position ``first`` on, differentiable."""
     import tensorflow as tf
 
     if tf.executing_eagerly() and not recorded():
-        return list(found)  # nobody can differentiate them
+        return list(found)  # No tape is open, so nobody can differentiate them.
 
-    # TensorFlow has no public way to do this; its own gradients in forward mode do it.
+    # TensorFlow has no public function for this. Its own gradients in forward mode use this one.
     from tensorflow.python.eager.forwardprop_util import push_forwardprop_state
 
     count, end = len(inputs), len(inputs) + len(upstream)
@@ -60,7 +72,7 @@ def with_gradient(
     def gradients(*everything: Tensor) -> tuple[list[Tensor], Callable[..., Any]]:
         def second(*flowing: Tensor) -> Any:
             given, sources = everything[:count], list(everything[:end])
-            # Tapes record in forward mode only if its state is put aside.
+            # Inside forward mode, tapes record only if its state is set aside.
             with push_forwardprop_state():
                 with tf.GradientTape() as outer:
                     outer.watch(sources)
@@ -74,7 +86,7 @@ def with_gradient(
         return list(found), second
 
     everything = [*inputs, *upstream, *constants]
-    # Tensors of this graph, and still recorded.
+    # The tensors must belong to this graph, and still be recorded.
     made = tf.custom_gradient(gradients)(
         *(everything if tf.executing_eagerly() else map(tf.identity, everything))
     )
@@ -82,29 +94,29 @@ def with_gradient(
 
 
 def own(tensors: Sequence[Tensor]) -> Tensors:
-    """Return tensors with which a custom gradient can compute."""
+    """Return copies of tensors with which a custom gradient can compute."""
     import tensorflow as tf
 
     return tuple(map(tf.identity if in_vectorized_map() else tf.stop_gradient, tensors))
 
 
 def guarded(outputs: Sequence[Tensor]) -> Tensors:
-    """Return outputs of a custom gradient that raise where it was dropped."""
+    """Return outputs of a custom gradient that raise an error if the gradient was dropped."""
     import tensorflow as tf
 
     if tf.executing_eagerly() or in_vectorized_map():
         return tuple(outputs)
-    message = "tf.vectorized_map drops this gradient: trace the function inside of it"
+    message = "tf.vectorized_map drops this gradient; trace the function inside of it"
     return tuple(tf.raw_ops.PreventGradient(input=each, message=message) for each in outputs)
 
 
 def in_vectorized_map() -> bool:
-    """Return whether the graph being traced is in the body of ``tf.vectorized_map``."""
+    """Return whether the graph that is being traced is in the body of ``tf.vectorized_map``."""
     import tensorflow as tf
 
     if tf.executing_eagerly():
         return False
-    # TensorFlow has no public way to ask: it traces the body under this name.
+    # TensorFlow has no public function for this. It traces the body under this name.
     graph = tf.compat.v1.get_default_graph()
     while graph is not None:
         if "loop_body" in graph.get_name_scope().split("/"):
@@ -116,6 +128,7 @@ def in_vectorized_map() -> bool:
 def _gradient(
     tape: Any, targets: Sequence[Tensor], sources: Sequence[Tensor], upstream: Sequence[Tensor]
 ) -> Any:
+    """Return the gradients of a tape, with zeros for sources that are not connected."""
     import tensorflow as tf
 
     zero = tf.UnconnectedGradients.ZERO
@@ -124,15 +137,15 @@ def _gradient(
 
 def in_forward_mode(tensors: Sequence[Tensor]) -> bool:
     """Return whether a ``tf.autodiff.ForwardAccumulator`` watches one of the tensors."""
-    # TensorFlow has no public way to ask; its own functions ask this before they are called.
+    # TensorFlow has no public function for this. Its own functions call this one.
     from tensorflow.python.eager import forwardprop_util
 
     return bool(forwardprop_util.pack_tangents(list(tensors)).tangents)
 
 
 def recorded() -> bool:
-    """Return whether a gradient tape is open here."""
-    # TensorFlow has no public way to ask; its own custom gradients ask this.
+    """Return whether a gradient tape is open."""
+    # TensorFlow has no public function for this. Its own custom gradients call this one.
     from tensorflow.python.eager import record
 
     return bool(record.could_possibly_record())

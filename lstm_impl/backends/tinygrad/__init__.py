@@ -1,1 +1,1 @@
-"""Backends that compute with tinygrad."""
+"""Compute with tinygrad."""

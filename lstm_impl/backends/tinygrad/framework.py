@@ -9,7 +9,7 @@ TINYGRAD = Framework(
     distributions=("tinygrad",),
     named_distributions=("tinygrad",),
     thread_variables=("NUM_CPU_THREADS",),
-    # Its variables have no prefix. These choose the device and how kernels are made.
+    # tinygrad's variables have no common prefix. These choose the device and how kernels are made.
     variables="DEV|CC|BEAM|JITBEAM|NOOPT|JIT|JIT_BATCH_SIZE|TRANSCENDENTAL",
     looks={"tinygrad": 31},
 )

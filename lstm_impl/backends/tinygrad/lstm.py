@@ -1,8 +1,8 @@
 """Run ``tinygrad``: a loop over time of tinygrad's operators, each step compiled by clang once.
 
 tinygrad has no operator for a loop. ``TinyJit`` records the kernels of a complete call when it is
-made for the second time, and replays them from the third call on. Each timestep is realized on its
-own, so that every timestep runs the same few kernels, however long the sequence is.
+made for the second time, and replays them from the third call on. Each timestep is realized
+separately, so that every timestep runs the same few kernels, however long the sequence is.
 """
 
 from __future__ import annotations
@@ -29,41 +29,42 @@ from lstm_impl.call import Call, Outputs, RawGradients, States, Tensor, Tensors,
 from lstm_impl.cell import Operations
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
 DEVICE = "CPU"
-"""tinygrad's name of the device. Without it tinygrad takes the first that works."""
+"""tinygrad's name of the device. Without a name, tinygrad takes the first device that works."""
 
 RECORDED_AFTER = 2
-"""Calls of a function until ``TinyJit`` replays it: one runs it, and one records it."""
+"""The number of calls after which ``TinyJit`` replays a function: one runs it, and one records it.
+"""
 
 ALIGNMENT = 64
-"""Bytes: the size of the widest vector of a CPU, of AVX-512."""
+"""The alignment of memory in bytes: the size of a CPU's widest vector, which is AVX-512's."""
 
 FEW = 16
-"""Tensors that one kernel joins. A kernel on a CPU has at most 63 arguments in tinygrad 0.14, and a
-kernel of a hundred arguments takes long to compile."""
+"""The most tensors that one kernel joins. In tinygrad 0.14, a kernel on a CPU has at most 63
+arguments, and a kernel with a hundred arguments takes long to compile."""
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """Return the logistic function of a tensor, with an exponential that cannot overflow.
+    """Return the logistic function of a tensor, computed with an exponential that cannot overflow.
 
-    The gradient of ``Tensor.sigmoid`` of tinygrad 0.14 is NaN where ``exp(-x)`` overflows: below
-    -88 in float32.
+    In tinygrad 0.14, the gradient of ``Tensor.sigmoid`` is NaN where ``exp(-x)`` overflows, which
+    is below -88 in float32.
     """
     exponential = (x < 0).where(x, -x).exp()
     return (x < 0).where(exponential, 1) / (1 + exponential)
 
 
 def tanh(x: Tensor) -> Tensor:
-    """Return the hyperbolic tangent of a tensor; ``Tensor.tanh`` has the same fault."""
+    """Return the hyperbolic tangent of a tensor. ``Tensor.tanh`` overflows as ``sigmoid`` does."""
     return 2 * sigmoid(2 * x) - 1
 
 
 def split(tensor: Tensor, parts: int) -> Sequence[Tensor]:
-    """Divide the last axis into equal parts."""
+    """Divide the last axis of a tensor into equal parts."""
     return tensor.chunk(parts, dim=-1)  # type: ignore[no-any-return]
 
 
@@ -72,10 +73,10 @@ OPERATIONS = Operations(sigmoid, tanh, split)
 
 
 class Recording:
-    """The recorded kernels of a call, and who holds its results.
+    """Replay the recorded kernels of a call, and know who still holds its results.
 
-    A recording has one place in memory for its results. A model therefore replays one only when
-    nobody holds the results of its last call, and otherwise makes another one.
+    A recording has one place in memory for its results. A model therefore replays a recording only
+    when nobody holds the results of its last call. Otherwise the model makes another recording.
     """
 
     def __init__(self, compute: Callable[..., list[Tensor]], tensors: Tensors) -> None:
@@ -83,8 +84,8 @@ class Recording:
 
         self._run = tinygrad.TinyJit(compute)
         self._held: list[weakref.ref[Any]] = []
-        # The planner of tinygrad 0.14 reuses memory of which a later kernel still reads a view,
-        # and every timestep reads views.
+        # The memory planner of tinygrad 0.14 reuses memory while a later kernel still reads a view
+        # of it, and every timestep reads views.
         with tinygrad.Context(NO_MEMORY_PLANNER=1):
             for _ in range(RECORDED_AFTER):
                 self._run(*tensors)
@@ -96,22 +97,23 @@ class Recording:
 
     @property
     def linear(self) -> Any:
-        """The kernels in the order in which they run."""
+        """The kernels, in the order in which they run."""
         return self._run.captured.linear
 
     def replay(self, tensors: Tensors) -> list[Tensor]:
         """Run the recorded kernels on other tensors of the same shapes, and return the results.
 
-        The results lie in the memory of the recording, so they are valid until the next replay.
+        The results are in the memory of the recording, so they are valid until the next replay.
         """
-        # The recording itself keeps its results: the caller gets other objects on the same memory.
+        # The recording keeps its results itself. The caller gets other objects that share the
+        # memory.
         found = [type(each)(each.uop) for each in self._run(*tensors)]
         self._held = [weakref.ref(each) for each in found]
         return found
 
 
 class TinygradModel(Model):
-    """The weights as tinygrad's tensors, and recordings for each kind and shape of a call."""
+    """Keep the weights as tinygrad's tensors, and recordings for each kind and shape of a call."""
 
     def _open(self, weights: LSTMWeights) -> None:
         import tinygrad
@@ -126,7 +128,7 @@ class TinygradModel(Model):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         whole = np.issubdtype(array.dtype, np.integer)
         dtype = self._tinygrad.dtypes.int32 if whole else self._dtype
-        # A copy: tinygrad may read the memory of an array until it is realized.
+        # The array is copied, because tinygrad may read its memory until the tensor is realized.
         return self._tinygrad.Tensor(np.array(array), dtype=dtype, device=DEVICE).realize()
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
@@ -155,7 +157,7 @@ class TinygradModel(Model):
         return RawGradients.of(outputs, rest[:inputs], rest[inputs:])
 
     def _run(self, gradients: str | None, call: Call, upstream: Tensors) -> list[Tensor]:
-        """Return the results of a call, recorded for its kind and shape."""
+        """Return the results of a call from a recording of its kind and shape."""
         given = call.by_name(self.spec.cell.states)
         key = gradients, tuple((name, each.shape) for name, each in given.items())
         tensors = [*given.values(), *upstream, *self._parameters]
@@ -170,7 +172,7 @@ class TinygradModel(Model):
     def _compute(
         self, gradients: str | None, names: Sequence[str], flowing: int, *tensors: Tensor
     ) -> list[Tensor]:
-        """Compute one call. tensors: those of these names, the upstream, and the parameters."""
+        """Compute one call. ``tensors`` are those of the names, upstream, and parameters."""
         given = dict(zip(names, tensors, strict=False))
         call = Call.from_names(self.spec.cell.states, **given)
         upstream, parameters = tensors[len(given) :][:flowing], tensors[len(given) + flowing :]
@@ -183,7 +185,7 @@ class TinygradModel(Model):
         return [y, *states, *differentiated(gradients, dx, *initial), *weights]
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return the kernels that a step replays, and how often each runs."""
+        """Return the kernels that a step replays, and how often each of them runs."""
         self._warmed(workload)
         request = Stream(self, workload.first_window()).request()
         given = request.call.by_name(self.spec.cell.states)
@@ -195,7 +197,7 @@ class TinygradModel(Model):
 
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""Codes of a terminal's colours, which tinygrad writes into the names of kernels."""
+"""The codes of a terminal's colours, which tinygrad writes into the names of kernels."""
 
 
 def _kernels(linear: Any) -> Iterator[str]:
@@ -206,10 +208,21 @@ def _kernels(linear: Any) -> Iterator[str]:
 
 
 class LayerDirection:
-    """One direction of one layer: its weights, and what its forward pass keeps.
+    """Compute one direction of one layer, and keep what its backward pass needs.
 
-    parameters: the arrays of the cell. states: the initial states, ``[B, H]`` each. valid: for each
-    timestep, whether each sequence has not ended ``[B, 1]``; None if all have T timesteps.
+    Parameters
+    ----------
+    spec
+        The network.
+    parameters
+        The arrays of the cell.
+    states
+        The initial states, ``[B, H]`` each.
+    valid
+        For each timestep, a tensor ``[B, 1]`` that tells which sequences have not ended; or None if
+        all have T timesteps.
+    reverse
+        Whether steps are read from the last to the first.
     """
 
     def __init__(
@@ -232,7 +245,7 @@ class LayerDirection:
         self._x: Tensor = None
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], States]:
-        """Return the output of each timestep and the final states. x: ``[T, B, in]``."""
+        """Return the output of each timestep and the final states, for an input ``[T, B, in]``."""
         self._x = x
         self._projected = steps(x @ self._kernel + self._bias)
         count = len(self._projected)
@@ -245,6 +258,7 @@ class LayerDirection:
         return outputs, states
 
     def _order(self) -> Sequence[int]:
+        """Return the timesteps in the order in which they are computed."""
         order = range(len(self._projected))
         return order[::-1] if self._reverse else order
 
@@ -260,8 +274,8 @@ class LayerDirection:
     def backward(self, dy: Tensors, dstates: States) -> tuple[Tensor, States, list[Tensor]]:
         """Return the gradients of the input, of the initial states, and of the parameters.
 
-        Each timestep is computed again and differentiated by tinygrad. dy: of each timestep
-        ``[B, H]``. dstates: of the final states.
+        Each timestep is computed again, and tinygrad differentiates it. ``dy`` holds the gradient
+        of each output ``[B, H]``, and ``dstates`` the gradients of the final states.
         """
         make = type(self._x)
         recurrent = self._recurrent
@@ -290,7 +304,7 @@ class LayerDirection:
 
 
 class TinygradNetwork:
-    """All layers of one call: the forward pass, then the backward pass over what it kept."""
+    """Compute all layers of one call: the forward pass, and the backward pass over what it kept."""
 
     def __init__(self, spec: LSTMSpec, batch_major: bool, call: Call, parameters: Tensors) -> None:
         self._spec = spec
@@ -300,11 +314,11 @@ class TinygradNetwork:
         self._layers: list[list[LayerDirection]] = []
 
     def _swapped(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the user's layout time-major, or one time-major in that layout."""
+        """Convert a tensor from the user's layout to time-major, or back."""
         return tensor.transpose(0, 1).contiguous().realize() if self._swaps else tensor
 
     def _valid(self) -> list[Tensor] | None:
-        """Return for each timestep which sequences have not ended, ``[B, 1]`` of booleans."""
+        """Return for each timestep which sequences have not ended, ``[B, 1]``, or None."""
         lengths = self._call.lengths
         if lengths is None:
             return None
@@ -364,12 +378,13 @@ class TinygradNetwork:
 def steps(tensor: Tensor) -> list[Tensor]:
     """Return the parts of a tensor along its first axis.
 
-    They are views of memory and need no kernel of their own. A slice that is not realized would
-    become a part of the kernel that reads it, which would then be another kernel for each timestep.
+    The parts are views of memory that need no kernel of their own. A slice that is not realized
+    would become a part of the kernel that reads it, so that each timestep would need another
+    kernel.
 
     Kernels of tinygrad read vectors from memory that must be aligned to their size, and crash
     otherwise. A part whose size is no multiple of ``ALIGNMENT`` is therefore padded, and kernels
-    read its beginning.
+    read only its beginning.
     """
     count, *shape = tensor.shape
     numbers = math.prod(shape)
@@ -381,7 +396,7 @@ def steps(tensor: Tensor) -> list[Tensor]:
 
 
 def stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """Return tensors as one with a new first axis, joining a few at a time."""
+    """Stack tensors on a new first axis, joining a few at a time."""
     parts = list(tensors)
     first = parts[0]
     parts = [
@@ -404,7 +419,7 @@ def is_clang(command: str) -> bool:
 
 
 class Tinygrad(Backend):
-    """A loop over time of tinygrad's operators, on the CPU."""
+    """Loop over time with tinygrad's operators on the CPU."""
 
     strategy = "tinygrad"
     framework = "tinygrad"
@@ -413,18 +428,19 @@ class Tinygrad(Backend):
     devices = ("cpu",)
     elsewhere = "tinygrad's kernels are compiled for the CPU here, not for a GPU"
     packages: ClassVar[tuple[Package, ...]] = (TINYGRAD.package,)
-    cells = None  # the equations of a cell are all that it needs
+    cells = None  # The backend needs nothing but the equations of a cell.
 
     def tools(self, device: str) -> Availability:
         command = os.environ.get("CC", "clang")
         if is_clang(command):
             return AVAILABLE
-        reason = "tinygrad compiles its kernels with clang, which is not found"
+        reason = "tinygrad compiles its kernels with clang, which is not installed"
         if command != "clang":
             reason = f"tinygrad compiles its kernels with clang, and CC={command} is not clang"
         return Availability(False, f"{reason}; install it, or set CC to its name", "CC=clang-19")
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype not in ("float32", "float64"):
-            return f"tinygrad is given float32 and float64 only, not {spec.dtype}"
+            text = f"tinygrad is given float32 and float64 only, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)

@@ -1,1 +1,1 @@
-"""Backends that compute with PyTorch."""
+"""Compute with PyTorch."""

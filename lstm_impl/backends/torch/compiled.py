@@ -26,9 +26,9 @@ from lstm_impl.weights import LSTMWeights
 
 
 class TorchCompileModel(TorchModel):
-    """Canonical weights, and a compiled function for each shape and kind of call."""
+    """Keep canonical weights, and a compiled function for each shape and kind of call."""
 
-    autocast = False  # the weights are cast once, before the loop
+    autocast = False  # The weights are cast once, before the loop.
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
         with quiet_compiler():
@@ -93,11 +93,11 @@ class TorchCompileModel(TorchModel):
 
 
 def compiled_anew(function: Callable[..., Any]) -> Any:
-    """Return a compiled function of its own."""
+    """Compile a function, with a code object of its own."""
     import torch
 
-    # The compiler keeps its results with a function's code object and gives up after a few
-    # versions, so that each model and shape gets its own code object.
+    # The compiler keeps its results with a function's code object, and gives up after a few
+    # versions. Therefore each model and shape gets a code object of its own.
     own = types.FunctionType(
         function.__code__.replace(),
         function.__globals__,
@@ -109,7 +109,7 @@ def compiled_anew(function: Callable[..., Any]) -> Any:
 
 
 class TorchCompile(TorchBackend):
-    """A loop over time compiled completely, or with ``+cell`` one step of it."""
+    """Compile an entire loop over time, or with ``+cell`` only one step of it."""
 
     strategy = "torch_compile"
     summary = "a loop over the cell in PyTorch, unrolled and compiled by Inductor"
@@ -124,25 +124,25 @@ class TorchCompile(TorchBackend):
 
 
 def compiler_availability(device: str) -> Availability:
-    """Return whether this machine has what Inductor needs to compile for ``device``."""
+    """Return whether this machine has what Inductor needs to compile for a device."""
     triton = Package("triton", "torch.compile needs Triton on a GPU, which", "pip install triton")
     if device != "cpu" and not (installed := triton.availability(device)):
         return installed
     needs = "torch.compile needs"
     compiler = os.environ.get("CXX") or "g++"
     if shutil.which(compiler) is None:
-        found = f"{compiler} is not found (the variable CXX names another)"
+        found = f"{compiler} is not installed (the variable CXX can name another compiler)"
         reason = f"{needs} a C++ compiler, and {found}"
         return Availability(False, reason, "apt-get install g++", Refusal.NO_COMPILER)
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     if not headers.exists():
-        reason = f"{needs} Python's headers, and {headers} is not there"
+        reason = f"{needs} Python's headers, and {headers} does not exist"
         return Availability(False, reason, "apt-get install python3-dev", Refusal.NO_COMPILER)
     return AVAILABLE
 
 
 def frozen(lstm: Tensor, *given: Tensor) -> Any:
-    """Compile an ``nn.LSTM`` with its weights as constants, as a function of x, h and c."""
+    """Compile an ``nn.LSTM`` as a function of x, h and c, with its weights as constants."""
     import torch
 
     def network(x: Tensor, h: Tensor, c: Tensor) -> Tensors:
@@ -152,7 +152,7 @@ def frozen(lstm: Tensor, *given: Tensor) -> Any:
     made = compiled_anew(network)
     with quiet_compiler():
         inductor = importlib.import_module("torch._inductor.config")
-        # Without being allowed to, the compiler leaves such a module as it is.
+        # Without this permission, the compiler leaves such a module as it is.
         with inductor.patch(freezing=True), torch._dynamo.config.patch(allow_rnn=True):
             made(*given)
     return made
@@ -162,8 +162,8 @@ def frozen(lstm: Tensor, *given: Tensor) -> Any:
 def quiet_compiler() -> Iterator[None]:
     """Hide the warnings that PyTorch's compiler gives about itself."""
     with warnings.catch_warnings():
-        # Its import uses what PyTorch has deprecated (torch.jit).
+        # Importing the compiler uses torch.jit, which PyTorch has deprecated.
         warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
-        # It reads .grad of every input of a function that it compiles, leaf or not.
+        # The compiler reads .grad of every input of a function, even if it is no leaf.
         warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
         yield

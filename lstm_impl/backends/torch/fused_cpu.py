@@ -13,16 +13,16 @@ from lstm_impl.call import Call, Outputs
 from lstm_impl.weights import LSTMWeights
 
 OPERATORS = ("lstm_impl::fused_lstm", "lstm_impl::fused_gru")
-"""What the names of the operators begin with."""
+"""The prefix of the operators' names."""
 
 
 class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
-    """Canonical weights, and one operator for each layer and direction."""
+    """Keep canonical weights, and call one operator for each layer and direction."""
 
-    autocast = False  # the kernels read float32 weights next to a bfloat16 input
+    autocast = False  # The kernels read float32 weights next to a bfloat16 input.
 
     def _open(self, weights: LSTMWeights) -> None:
-        c_interface.kernels()  # compiled now, not in the first call
+        c_interface.kernels()  # This compiles the kernels now, so that the first call does not.
         super()._open(weights)
 
     def network(self, call: Call) -> Outputs:
@@ -36,7 +36,7 @@ class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
             valid = torch.arange(timesteps)[:, None] < call.lengths
 
         how = {"batch_major": self.batch_major}
-        if len(parameters) == count:  # without views and copies of the state
+        if len(parameters) == count:  # A single layer needs no views and no copies.
             return Outputs.from_flat(compute_layer(operators, call, parameters, valid, **how))
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
@@ -54,7 +54,7 @@ class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
 
 
 class TorchFusedCpu(library.KernelBackend, TorchBackend):
-    """``fused_layer`` or ``fused_gru_layer`` for each layer and direction."""
+    """Compute each layer and direction with ``fused_layer`` or ``fused_gru_layer``."""
 
     strategy = "torch_fused_cpu"
     summary = "the kernels of fused_cpu in PyTorch, compiled on first use"

@@ -1,17 +1,20 @@
-"""One direction of one recurrent layer by the kernels of ``fused_cpu``, as an operator of PyTorch.
+"""Compute one direction of a recurrent layer with the kernels of ``fused_cpu`` in PyTorch.
 
-``torch.compile`` takes the operator as one node, without a graph break. Forward mode, the
+Operators of PyTorch call the kernels.
+
+``torch.compile`` takes an operator as one node, without a graph break. Forward mode, the
 transforms of ``torch.func`` and second gradients use a loop of PyTorch's own operators. Importing
 this module imports PyTorch.
 
-An operator may be called by anyone, for example by a program that ``torch.export`` has saved. The
-kernels read and write as many numbers as the sizes of the layer say. Each operator therefore checks
-the shape, type and device of every tensor before it passes an address on.
+Anyone may call an operator, for example a program that ``torch.export`` saved. The kernels read and
+write as many numbers as the sizes of the layer say. Each operator therefore checks the shape, type
+and device of every tensor before it passes an address on.
 
-The kernels read ``[in, G*H]`` and ``[H, G*H]``, where G is the number of the cell's gates.
-PyTorch's modules keep the transposes, which the operators take with ``transposed=True``. The
-kernels' library then copies the matrices to memory that it keeps between calls, or transposes them
-in registers, in a fraction of the time of PyTorch's own copy of a transpose.
+The kernels read ``[in, G*H]`` and ``[H, G*H]``, where G is the number of gates of the cell.
+PyTorch's modules keep the transposes of these matrices, which the operators take with
+``transposed=True``. The kernels' library then copies the matrices to memory that it keeps between
+calls, or transposes them in registers. Both take a fraction of the time of PyTorch's own copy of a
+transpose.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from lstm_impl.cell import DEFAULT, GRU, Cell
 from lstm_impl.spec import UnsupportedError
 
 COMPUTE_DTYPES = tuple(getattr(torch, name) for name in COMPUTES)
-"""PyTorch's types of inputs that the kernels take."""
+"""The types of inputs that the kernels take, as types of PyTorch."""
 
 _KINDS = {getattr(torch, name): c_interface.TYPES[name] for name in COMPUTES}
 _MIXED = c_interface.TYPES["mixed_bfloat16"]
@@ -45,7 +48,7 @@ _MIXED = c_interface.TYPES["mixed_bfloat16"]
 # -- the operators of a kind of cell
 
 _TENSORS = 6
-"""Tensors of a layer that every operator takes first: the input, the states and the weights."""
+"""The number of tensors that every operator takes first: the input, the states and the weights."""
 
 _HOW = "Tensor? valid, bool batch_major, bool reverse"
 # A program that an earlier version saved calls the operators without this argument.
@@ -53,32 +56,32 @@ _LAYOUT = "bool transposed=False"
 
 
 class CellOperators:
-    """The operators of a kind of cell: forward, forward for training, and the gradient.
+    """Define the operators of one kind of cell: forward, forward for training, and the gradient.
 
     Attributes
     ----------
     name, training, gradient : str
         The names of the three operators.
     function : str
-        The public function that calls them. Errors name it.
+        The name of the public function that calls them, for errors.
     module : str
-        The class in ``torch.nn`` that computes the same cell.
+        The name of the class in ``torch.nn`` that computes the same cell.
     gates : int
-        The number of the cell's gates.
+        The number of gates of the cell.
     tensors : tuple of str
-        Names of the first arguments: the input, the initial states and the weights.
+        The names of the first arguments: the input, the initial states and the weights.
     first_weight : int
-        The place of the kernel among them.
+        The position of the kernel among them.
     kept : tuple of str
-        Names of what a forward pass keeps for the gradient.
+        The names of what a forward pass keeps for the gradient.
     flows : tuple of str
-        Names of the gradients that flow in: of the outputs and of each final state.
+        The names of the incoming gradients: of the outputs and of each final state.
     may_be_shorter : bool
         Whether the last weight may be None.
     """
 
     def __init__(self, name: str, function: str, module: str, cell: Cell, shorter: Cell) -> None:
-        """Describe the operators of ``cell``; of ``shorter`` where the last weight is None."""
+        """Describe the operators of ``cell``, or of ``shorter`` if the last weight is None."""
         self.name, self.training, self.gradient = name, f"{name}_training", f"{name}_gradient"
         self.function, self.module = function, module
         self.gates = len(cell.gates)
@@ -94,7 +97,7 @@ class CellOperators:
         return self._shorter if given[_TENSORS - 1] is None else self._cell
 
     def define(self) -> None:
-        """Define the operators, their results on the device meta, and their gradients."""
+        """Register the operators, their results on the device meta, and their gradients."""
         library = torch.library
         optional = "?" if self.may_be_shorter else ""
         layer = ", ".join(f"Tensor {each}" for each in self.tensors[:-1])
@@ -102,7 +105,7 @@ class CellOperators:
         extra = ", ".join(f"Tensor {each}" for each in (*self.kept, *self.flows))
 
         def results(count: int) -> str:
-            # Of a list PyTorch's autograd would make a tree each time.
+            # If the result were a list, PyTorch's autograd would build a tree in each call.
             return f"({', '.join(count * ['Tensor'])})"
 
         made, kept = self.first_weight, len(self.kept)
@@ -129,13 +132,13 @@ LSTM_OPERATORS = CellOperators(
 GRU_OPERATORS = CellOperators(
     "lstm_impl::fused_gru", "fused_gru_layer", "GRU", GRU(), shorter=GRU(reset_after=False)
 )
-"""A GRU in the form of the paper has no recurrent bias, which is the last weight."""
+"""The operators of a GRU. In the form of the paper, it has no recurrent bias, the last weight."""
 
 OPERATORS = (LSTM_OPERATORS, GRU_OPERATORS)
 
 
 def _select(name: str) -> Callable[..., Any]:
-    """Return the operator of this name."""
+    """Return the operator with the given name."""
     found: Callable[..., Any] = getattr(torch.ops.lstm_impl, name.partition("::")[2])
     return found
 
@@ -158,33 +161,36 @@ def fused_layer(
 ) -> LSTMOutputs:
     """Compute one direction of one LSTM layer on a CPU, with gradients.
 
-    In forward mode (``torch.func.jvp``, ``torch.autograd.forward_ad``) and inside of
-    ``torch.func.grad`` and ``vjp`` a loop of PyTorch's operators computes the layer.
+    In forward mode (``torch.func.jvp``, ``torch.autograd.forward_ad``), and inside
+    ``torch.func.grad`` and ``vjp``, a loop of PyTorch's operators computes the layer.
 
     Parameters
     ----------
     x : torch.Tensor
-        Input ``[T, B, in]``, or ``[B, T, in]`` if batch_major; float32 or bfloat16. All tensors but
-        ``valid`` have this type, except that the weights may be float32 if x is bfloat16. The
+        Input ``[T, B, in]``, or ``[B, T, in]`` if batch-major, in float32 or bfloat16. All tensors
+        except ``valid`` must have this type, but the weights may be float32 if x is bfloat16. The
         kernels then read the weights without a cast, and the gradients of the weights are float32.
-        No tensor need be contiguous. Under ``torch.autocast`` to bfloat16, x, h, c and weights of
-        other types than float32 are cast.
+        No tensor needs to be contiguous. Under ``torch.autocast`` to bfloat16, x, h, c and weights
+        of types other than float32 are cast.
     h, c : torch.Tensor
-        Initial state ``[B, H]``, or ``[1, B, H]`` as of a module with one layer.
+        Initial state ``[B, H]``, or ``[1, B, H]`` as a module with one layer has it.
     kernel, recurrent_kernel, bias : torch.Tensor
-        ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``, gates in the order i, f, g, o. If transposed, the
-        first two are ``[4H, in]`` and ``[4H, H]``, as PyTorch's modules have them.
+        ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``, with the gates in the order i, f, g, o. If
+        ``transposed``, the first two are ``[4H, in]`` and ``[4H, H]``, as PyTorch's modules have
+        them.
     valid : torch.Tensor, optional
-        Bool ``[T, B]``: a step that is False keeps the state, and its output is zero.
-    batch_major, reverse : bool
-        The axes of x and y; whether steps are read from the last to the first.
+        Bool ``[T, B]``. A step that is False keeps the state, and its output is zero.
+    batch_major : bool
+        Whether x and y are batch-major.
+    reverse : bool
+        Whether steps are read from the last to the first.
     transposed : bool
-        The axes of kernel and recurrent_kernel. If True, most calls copy the two matrices.
+        Whether kernel and recurrent_kernel are transposed. If they are, most calls copy them.
 
     Returns
     -------
     LSTMOutputs
-        y, with the axes of x, and h and c, with those of the initial ones.
+        y, with the axes of x, and h and c, with the axes of the initial state.
 
     Raises
     ------
@@ -193,7 +199,7 @@ def fused_layer(
     UnsupportedError
         If the tensors are neither float32 nor bfloat16, or not on a CPU.
     ValueError
-        If a tensor has another shape, type or device than x and h call for.
+        If a tensor's shape, type or device does not fit x and h.
     """
     given = (x, h, c, kernel, recurrent_kernel, bias)
     how = (valid, batch_major, reverse, transposed)
@@ -215,20 +221,21 @@ def fused_gru_layer(
 ) -> GRUOutputs:
     """Compute one direction of one GRU layer on a CPU, with gradients.
 
-    With a recurrent bias the reset gate acts after the product with the recurrent kernel, as in
-    ``torch.nn.GRU`` (``reset_after=True`` of Keras). Without one it acts on h before the product,
-    as in the paper (``reset_after=False``). ``lstm_impl.cell.GRU`` has the equations.
+    With a recurrent bias, the reset gate acts after the product with the recurrent kernel, as in
+    ``torch.nn.GRU`` (``reset_after=True`` in Keras). Without one, it acts on h before the
+    product, as in the paper (``reset_after=False``). ``lstm_impl.cell.GRU`` has the equations.
 
     Parameters
     ----------
     x : torch.Tensor
-        Input ``[T, B, in]``, or ``[B, T, in]`` if batch_major; float32 or bfloat16. ``fused_layer``
-        says which types the other tensors may have.
+        Input ``[T, B, in]``, or ``[B, T, in]`` if batch-major, in float32 or bfloat16.
+        ``fused_layer`` documents the types of the other tensors.
     h : torch.Tensor
-        Initial state ``[B, H]``, or ``[1, B, H]`` as of a module with one layer.
+        Initial state ``[B, H]``, or ``[1, B, H]`` as a module with one layer has it.
     kernel, recurrent_kernel, bias : torch.Tensor
-        ``[in, 3H]``, ``[H, 3H]`` and ``[3H]``, gates in the order r, z, n. If transposed, the first
-        two are ``[3H, in]`` and ``[3H, H]``, as PyTorch's modules have them.
+        ``[in, 3H]``, ``[H, 3H]`` and ``[3H]``, with the gates in the order r, z, n. If
+        ``transposed``, the first two are ``[3H, in]`` and ``[3H, H]``, as PyTorch's modules have
+        them.
     recurrent_bias : torch.Tensor, optional
         ``[3H]``, which is added to the product with the recurrent kernel.
     valid, batch_major, reverse, transposed
@@ -237,12 +244,12 @@ def fused_gru_layer(
     Returns
     -------
     GRUOutputs
-        y, with the axes of x, and h, with those of the initial one.
+        y, with the axes of x, and h, with the axes of the initial state.
 
     Raises
     ------
     UnavailableError, UnsupportedError, ValueError
-        As ``fused_layer``.
+        As in ``fused_layer``.
     """
     given = (x, h, kernel, recurrent_kernel, bias, recurrent_bias)
     how = (valid, batch_major, reverse, transposed)
@@ -260,11 +267,25 @@ def compute_layer(
     transposed: bool = False,
     inference: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Compute what ``fused_layer`` and ``fused_gru_layer`` compute; return y and the final states.
+    """Compute what ``fused_layer`` and ``fused_gru_layer`` compute.
 
-    operators: those of the cell's kind. call: x and the initial states. weights: the arrays of the
-    layer, in the order of ``Cell.parameters``. inference: whether no gradients are wanted, whatever
-    the tensors say.
+    Parameters
+    ----------
+    operators
+        The operators of the cell.
+    call
+        x and the initial states.
+    weights
+        The arrays of the layer, in the order of ``Cell.parameters``.
+    valid, batch_major, reverse, transposed
+        As in ``fused_layer``.
+    inference
+        Whether no gradients are needed, even if a tensor requires them.
+
+    Returns
+    -------
+    tuple
+        y and the final states.
     """
     given = (call.x, *call.states, *weights)
     given += (None,) * (_TENSORS - len(given))
@@ -282,7 +303,7 @@ def _compute(
     how: tuple[Any, ...],
     inference: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Return y and the final states. how: valid, batch_major, reverse and transposed."""
+    """Return y and the final states, given the tensors and the other arguments ``how``."""
     if torch.is_autocast_enabled("cpu"):
         given = _cast(torch.get_autocast_dtype("cpu"), operators, given)
     _check_support(operators, given[0])
@@ -297,7 +318,7 @@ def _compute(
 
 
 def _cast(dtype: Any, operators: CellOperators, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Cast tensors as ``torch.autocast`` would, but leave weights that the kernels read as is."""
+    """Cast tensors as ``torch.autocast`` would, except weights that the kernels can read."""
     first = operators.first_weight
     weights = given[first:]
     present = [each for each in weights if each is not None]
@@ -307,14 +328,14 @@ def _cast(dtype: Any, operators: CellOperators, given: tuple[Any, ...]) -> tuple
 
 
 def _loop(cell: Cell, how: tuple[Any, ...], *given: Tensor) -> tuple[Tensor, ...]:
-    """Compute what the operators compute by a loop of PyTorch's operators.
+    """Compute what the operators compute with a loop of PyTorch's operators.
 
-    given: x, the states and the weights of the cell.
+    ``given`` holds x, the states and the weights of the cell.
     """
     valid, batch_major, reverse, transposed = how
     first = 1 + len(cell.states)
     x, *states = given[:first]
-    # The loop computes in one type.
+    # The loop computes in one type, so the weights are cast to it.
     kernel, recurrent_kernel, *biases = (each.to(x.dtype) for each in given[first:])
     if transposed:
         kernel, recurrent_kernel = kernel.t(), recurrent_kernel.t()
@@ -323,21 +344,21 @@ def _loop(cell: Cell, how: tuple[Any, ...], *given: Tensor) -> tuple[Tensor, ...
     return loop_layer(cell, call, weights, valid, batch_major=batch_major, reverse=reverse).flat
 
 
-# Dynamo, which cannot trace these questions, asks them once for each program. It traces a program
-# again where transforms or levels are others.
+# Dynamo cannot trace these functions. It calls them once for each program, and traces a program
+# again if the active transforms or levels differ.
 @torch.compiler.assume_constant_result
 def is_forward_mode() -> bool:
-    """Return whether tensors may carry tangents, which an operator without a rule drops."""
+    """Return whether tensors may carry tangents, which an operator without a rule would drop."""
     return bool(forward_ad._current_level >= 0)
 
 
 @torch.compiler.assume_constant_result
 def loses_derivatives() -> bool:
-    """Return whether an operator of ``torch.library`` would lose derivatives or raise here.
+    """Return whether an operator of ``torch.library`` would lose derivatives, or raise an error.
 
-    PyTorch has no public question for that. Such an operator has a rule for ``backward``, but none
+    PyTorch has no public function for this. Such an operator has a rule for ``backward``, but none
     for forward mode and for the transforms of ``torch.func`` that differentiate. ``vmap`` calls it
-    for each member of the batch.
+    once for each member of the batch.
     """
     if forward_ad._current_level >= 0:
         return True
@@ -346,24 +367,24 @@ def loses_derivatives() -> bool:
 
 
 def is_transformed() -> bool:
-    """Return whether a transform of ``torch.func`` or forward mode is active, also ``vmap``."""
+    """Return whether forward mode or any transform of ``torch.func`` is active."""
     return bool(forward_ad._current_level >= 0 or peek_interpreter_stack() is not None)
 
 
-# -- what every operator takes, and checks
+# -- what every operator takes and checks
 
-# PyTorch leaves out the last argument of a call where it equals its default.
+# PyTorch leaves out the last argument of a call if it equals its default.
 
 
 def _complete(given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the ten arguments of a forward operator."""
+    """Return the ten arguments of a forward operator, including a last one that was left out."""
     return (*given, False)[:10]
 
 
 def _split(
     operators: CellOperators, given: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the arguments of the gradient's operator, those of a forward operator first.
+    """Split the arguments of the gradient's operator: those of a forward operator, and the others.
 
     The others are of_x, what was kept, and the gradients that flow in.
     """
@@ -372,7 +393,7 @@ def _split(
 
 
 def _check_support(operators: CellOperators, x: Tensor) -> None:
-    """Raise UnsupportedError if no kernel takes a tensor of this type on this device."""
+    """Raise UnsupportedError if the kernels do not take a tensor of this type on this device."""
     if x.dtype not in COMPUTE_DTYPES or x.device.type not in ("cpu", "meta"):
         raise UnsupportedError(
             f"{operators.function}: x is {x.dtype} on {x.device.type}; expected "
@@ -381,7 +402,7 @@ def _check_support(operators: CellOperators, x: Tensor) -> None:
 
 
 def _check(function: str, name: str, tensor: Tensor, dtype: Any, shape: Any, device: Any) -> None:
-    """Raise ValueError, naming the tensor, if its type, shape or device is another."""
+    """Raise ValueError, with the tensor's name, if its type, shape or device is wrong."""
     if tensor.dtype != dtype or tensor.shape != shape:
         raise ValueError(
             f"{function}: {name} is {tensor.dtype} {tuple(tensor.shape)}; "
@@ -389,7 +410,7 @@ def _check(function: str, name: str, tensor: Tensor, dtype: Any, shape: Any, dev
         )
     if tensor.device != device:
         # PyTorch calls the fake operator if any tensor is on the device "meta". Its outputs would
-        # be memory of x's device that nothing has written to.
+        # then be memory of x's device to which nothing has written.
         raise ValueError(
             f"{function}: {name} is on {tensor.device} and x is on {device}; "
             "expected all tensors on one device"
@@ -397,7 +418,7 @@ def _check(function: str, name: str, tensor: Tensor, dtype: Any, shape: Any, dev
 
 
 def _check_gates(operators: CellOperators, columns: int, units: int) -> None:
-    """Raise ValueError if a kernel has as many columns as another kind of cell calls for."""
+    """Raise ValueError if a kernel has the columns of another kind of cell."""
     for other in OPERATORS:
         if other is not operators and columns == other.gates * units != operators.gates * units:
             raise ValueError(
@@ -408,15 +429,19 @@ def _check_gates(operators: CellOperators, columns: int, units: int) -> None:
 
 
 def _weight_dtype(x: Tensor, kernel: Tensor) -> Any:
-    """Return the type that the weights of a layer must have: float32 may go with any x."""
+    """Return the type that the weights must have. Weights of float32 go with any type of x."""
     return torch.float32 if kernel.dtype == torch.float32 else x.dtype
 
 
 def _check_layer(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
-    """Return timesteps, batch and units.
+    """Check the tensors of a layer, and return its timesteps, batch and units.
 
-    Raises ValueError if a tensor does not fit the others, and UnsupportedError if no kernel takes
-    them.
+    Raises
+    ------
+    ValueError
+        If a tensor does not fit the others.
+    UnsupportedError
+        If the kernels do not take tensors of this type or device.
     """
     x, h, kernel = given[0], given[1], given[operators.first_weight]
     valid, batch_major, _, transposed = given[_TENSORS:]
@@ -450,9 +475,12 @@ def _check_layer(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
 
 
 def _check_call(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
-    """Return what ``_check_layer`` returns, of a call of an operator.
+    """Check a call of an operator, and return what ``_check_layer`` returns.
 
-    Raises RuntimeError in forward mode too, where the outputs would have no tangents.
+    Raises
+    ------
+    RuntimeError
+        In forward mode, where the outputs would have no tangents.
     """
     if is_forward_mode():
         raise RuntimeError(
@@ -466,11 +494,11 @@ def _check_call(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
 def _check_gradient(
     operators: CellOperators, given: tuple[Any, ...], others: tuple[Any, ...]
 ) -> tuple[Any, Any, Any]:
-    """Return what ``_check_call`` returns, and check what the gradient takes besides."""
+    """Check a call of the gradient's operator, and return what ``_check_layer`` returns."""
     timesteps, batch, units = sizes = _check_call(operators, *given)
     x, h, valid = given[0], given[1], given[_TENSORS]
     y = (*x.shape[:2], units)
-    # Without a mask the hidden states are the outputs.
+    # Without a mask, the hidden states are the outputs.
     hidden = y if valid is None else (timesteps * batch * units,)
     kept = [(size,) for size in _kept_sizes(operators, sizes, given)]
     shapes = hidden, *kept, y, *(operators.first_weight - 1) * (h.shape,)
@@ -481,7 +509,7 @@ def _check_gradient(
 
 
 def _kept_sizes(operators: CellOperators, sizes: Any, given: Any) -> tuple[Any, ...]:
-    """Return how many gates a forward pass keeps, and how many cell states if it has any."""
+    """Return the sizes of the gates and, if there are any, of the cell states that are kept."""
     name = operators.get_cell(given).name
     timesteps, batch, units = sizes
     gates, cells = c_interface.kernels().kept_sizes(timesteps, batch, units, name)
@@ -499,7 +527,7 @@ def _kernel_layer(operators: CellOperators, sizes: Any, given: Any) -> c_interfa
 
 
 def _contiguous(operators: CellOperators, tensor: Tensor | None) -> Tensor | None:
-    """Return the tensor, contiguous. Raises ValueError if its memory was taken away."""
+    """Return a contiguous tensor. Raise ValueError if the tensor's memory was released."""
     if tensor is None:
         return None
     if not tensor.untyped_storage().nbytes() and tensor.numel():
@@ -511,7 +539,8 @@ def _contiguous(operators: CellOperators, tensor: Tensor | None) -> Tensor | Non
 
 
 def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else int(tensor.data_ptr())  # of an empty one it is 0
+    """Return the address of a tensor's memory, or 0 for None."""
+    return 0 if tensor is None else int(tensor.data_ptr())  # An empty tensor has the address 0.
 
 
 def _mask(operators: CellOperators, valid: Tensor | None) -> Tensor | None:
@@ -520,7 +549,7 @@ def _mask(operators: CellOperators, valid: Tensor | None) -> Tensor | None:
 
 
 def _two(tensors: Tensors) -> tuple[Any, Any]:
-    """Return h and c, or what belongs to them; None in place of the c that a GRU does not have."""
+    """Return what belongs to h and to c, or None for the c that a GRU does not have."""
     first, *second = tensors
     return first, second[0] if second else None
 
@@ -534,20 +563,22 @@ def _results(operators: CellOperators, keep: bool, *given: Any) -> tuple[Tensor,
 
 
 def _made(operators: CellOperators, sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
-    """Return new tensors for the outputs, the final states and what is kept."""
+    """Make empty tensors for the outputs, the final states and what is kept."""
+    """Make empty tensors for the results, and for what is kept."""
     timesteps, batch, units = sizes
     x, h, valid = given[0], given[1], given[_TENSORS]
     y = x.new_empty((*x.shape[:2], units))
     made = (y, *(x.new_empty(h.shape) for _ in range(operators.first_weight - 1)))
     if not keep:
         return made
-    # Without a mask the hidden states are the outputs.
+    # Without a mask, the hidden states are the outputs.
     hidden = 0 if valid is None else timesteps * batch * units
     kept = *_kept_sizes(operators, sizes, given), hidden
     return *made, *(x.new_empty([size]) for size in kept)
 
 
 def _forward(operators: CellOperators, keep: bool, *given: Any) -> tuple[Tensor, ...]:
+    """Compute the layer with the kernels."""
     given = _complete(given)
     sizes = _check_call(operators, *given)
     made = _made(operators, sizes, keep, given)
@@ -575,13 +606,13 @@ def _gradient(operators: CellOperators, *all_given: Any) -> tuple[Tensor, ...]:
     sizes = _check_gradient(operators, given, others)
     first, (of_x, *rest) = operators.first_weight, others
     x, *states = (_contiguous(operators, each) for each in given[:first])
-    # The gradient reads no number of a bias.
+    # The gradient does not read the biases.
     kernel, recurrent_kernel = (_contiguous(operators, e) for e in given[first : first + 2])
     count = len(operators.kept)
     hidden, *kept = [_contiguous(operators, each) for each in rest[:count]]
     dy, *flows = (_contiguous(operators, each) for each in rest[count:])
     layer, mask = _kernel_layer(operators, sizes, given), _mask(operators, given[_TENSORS])
-    dz = torch.empty(rest[1].shape, dtype=torch.float32)  # as the gates that are kept
+    dz = torch.empty(rest[1].shape, dtype=torch.float32)  # dz has the shape of the kept gates.
     made = _make_gradients(given, of_x)
     dx, of_states, of_weights = made[0], made[1:first], made[first:]
     if given[_TENSORS - 1] is None:
@@ -601,20 +632,22 @@ def _gradient_results(operators: CellOperators, *all_given: Any) -> tuple[Tensor
 
 
 def _make_gradients(given: tuple[Any, ...], of_x: bool) -> tuple[Tensor, ...]:
+    """Make empty tensors for the gradients."""
     """Return new tensors for the gradients; an empty one of what is left out."""
     x, *others = given[:_TENSORS]
     dx = x.new_empty(x.shape if of_x else [0])
     return dx, *(x.new_empty([0]) if e is None else e.new_empty(e.shape) for e in others)
 
 
-# -- the operators' own gradients, of which PyTorch's autograd asks
+# -- the gradients of the operators, which PyTorch's autograd calls
 
 
 def _save(
     operators: CellOperators, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 ) -> None:
+    """Save what the backward pass needs."""
     *given, ctx.batch_major, ctx.reverse, ctx.transposed = _complete(inputs)
-    ctx.set_materialize_grads(False)  # else there were zeros for gates and cells
+    ctx.set_materialize_grads(False)  # Otherwise PyTorch would make zeros for gates and cells.
     ctx.save_for_backward(*given, output[0], *output[operators.first_weight :])
 
 
@@ -646,7 +679,11 @@ def _save_gradient(
 
 
 def _second(operators: CellOperators, ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
-    """Return the second gradient by the loop. What was kept depends on what was given: None."""
+    """Return the second gradient, which is that of the loop.
+
+    What was kept depends on what was given, and the loop takes only the latter. Its gradient is
+    None.
+    """
     saved = ctx.saved_tensors
     given, valid, flows = saved[:_TENSORS], saved[_TENSORS], saved[_TENSORS + 1 :]
     how = (valid, ctx.batch_major, ctx.reverse, ctx.transposed)

@@ -1,4 +1,4 @@
-"""One direction of one layer in PyTorch's own operators, step by step."""
+"""Compute one direction of one layer with PyTorch's own operators, step by step."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from lstm_impl.call import Call, LSTMOutputs, Outputs, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell, Operations
 
 Step = Callable[[Tensor, States, Tensors, Tensor | None], States]
-"""Return the states after a timestep. It takes the input's product ``[B, G*H]``, the states before,
-the recurrent kernel with the cell's second bias if it has one, and which sequences are valid
-``[B, 1]``, or None if all of them are."""
+"""Return the states after a timestep. The arguments are the product of the input ``[B, G*H]``, the
+states before the step, the recurrent kernel with the cell's second bias if it has one, and which
+sequences are valid ``[B, 1]``, or None if all of them are."""
 
 
 def make_step(cell: Cell) -> Step:
-    """Return a timestep of a cell in PyTorch's operators."""
+    """Return a function that computes one timestep of a cell with PyTorch's operators."""
     import torch
 
     def split(tensor: Tensor, parts: int) -> Sequence[Tensor]:
         chunks: Sequence[Tensor] = tensor.chunk(parts, dim=-1)
         return chunks
 
-    # Made here and not in the step: torch.compile traces what a step calls.
+    # These are made outside of the step, because torch.compile traces whatever a step calls.
     operations = Operations(torch.sigmoid, torch.tanh, split)
 
     def step(projected: Tensor, states: States, recurrent: Tensors, valid: Tensor | None) -> States:
@@ -54,11 +54,20 @@ def first_steps(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | Non
 def looped(
     step: Step, call: Call, parameters: Tensors, valid: Tensor | None, reverse: bool
 ) -> Outputs:
-    """Compute outputs ``[T, B, H]`` and the final states.
+    """Compute the outputs ``[T, B, H]`` and the final states.
 
-    step: what ``make_step`` returned, or it compiled. call: x ``[T, B, in]``, the states
-    ``[B, H]`` and resets. parameters: the arrays of a layer. valid: bool ``[T, B, 1]``, or None: a
-    step that is False keeps the states, and its output is zero.
+    Parameters
+    ----------
+    step
+        The function that ``make_step`` returned, compiled or not.
+    call
+        x ``[T, B, in]``, the states ``[B, H]``, and resets.
+    parameters
+        The arrays of the layer.
+    valid
+        Bool ``[T, B, 1]``, or None. A step that is False keeps the states, and its output is zero.
+    reverse
+        Whether steps are read from the last to the first.
     """
     import torch
 
@@ -76,7 +85,7 @@ def looped(
         states = step(projected[t], states, recurrent, None if valid is None else valid[t])
         hidden.append(states[0])
     outputs = hidden[::-1] if reverse else hidden
-    # A stack needs at least one tensor: without a step the outputs are empty.
+    # torch.stack needs at least one tensor. Without a timestep, the outputs are empty.
     y = torch.stack(outputs) if outputs else projected[:, :, : states[0].shape[1]]
     return Outputs(y if valid is None else torch.where(valid, y, torch.zeros_like(y)), states)
 
@@ -118,7 +127,7 @@ def layer_by_loop(
     batch_major: bool = False,
     reverse: bool = False,
 ) -> LSTMOutputs:
-    """Compute what ``fused_layer`` computes, from the same arguments, by ``loop_layer``."""
+    """Compute what ``fused_layer`` computes, from the same arguments, with ``loop_layer``."""
     call, weights = Call(x, (h, c)), (kernel, recurrent_kernel, bias)
     how = {"batch_major": batch_major, "reverse": reverse}
     return LSTMOutputs(*loop_layer(DEFAULT, call, weights, valid, **how).flat)

@@ -1,6 +1,6 @@
 """Run ``torch``: ``torch.nn.LSTM`` and ``torch.nn.GRU``.
 
-On an NVIDIA GPU both are cuDNN's. On a CPU the LSTM is oneDNN's, and the GRU is a loop over
+On an NVIDIA GPU both are cuDNN's. On a CPU, the LSTM is oneDNN's, and the GRU is a loop over
 PyTorch's own operators.
 """
 
@@ -17,13 +17,13 @@ from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT
 from lstm_impl.layouts import torch_parameters
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 
 class TorchLSTMModel(TorchModel):
-    """An ``nn.LSTM`` or ``nn.GRU`` of all layers, ``model.module``, which has the weights."""
+    """Keep the weights in ``model.module``, an ``nn.LSTM`` or ``nn.GRU`` of all layers."""
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
         self.module = self._new_module(self.spec.input_size, self.spec.num_layers)
@@ -70,7 +70,7 @@ class TorchLSTMModel(TorchModel):
         timesteps = x.shape[1 if self.batch_major else 0]
 
         def run(module: Tensor, x: Tensor, states: States) -> Outputs:
-            # A module of a cell with one state takes and returns it alone.
+            # A module of a cell with one state takes and returns that state alone, not in a tuple.
             given = states if len(states) > 1 else states[0]
             if lengths is None:
                 y, last = module(x, given)
@@ -99,9 +99,9 @@ class TorchLSTMModel(TorchModel):
         return Outputs(x, tuple(map(self._torch.cat, zip(*last, strict=True))))
 
     def _copy_to_layers(self) -> None:
-        """Copy the weights of ``module`` to the modules of one layer, if they have changed."""
+        """Copy the weights of ``module`` to the modules of single layers, if they have changed."""
         if not self._layers:
-            # A parameter made in inference mode could never be trained.
+            # A parameter that is made in inference mode could never be trained.
             with self._torch.inference_mode(False):
                 self._layers = [
                     self._new_module(self.spec.layer_input_size(layer), 1)
@@ -118,10 +118,10 @@ class TorchLSTMModel(TorchModel):
 
 
 class Torch(TorchBackend):
-    """``torch.nn.LSTM`` and ``torch.nn.GRU``.
+    """Compute with ``torch.nn.LSTM`` and ``torch.nn.GRU``.
 
-    Option ``+frozen`` compiles it by ``torch.compile`` with the weights as constants, which are
-    then reordered for oneDNN once and not in each call.
+    The option ``+frozen`` compiles the module with ``torch.compile`` and constant weights. These
+    are then reordered for oneDNN once, and not in each call.
     """
 
     strategy = "torch"
@@ -138,14 +138,22 @@ class Torch(TorchBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if "frozen" in self.options and spec.cell != DEFAULT:
-            return (
-                f"+frozen reorders weights for oneDNN, which PyTorch uses for no {spec.cell.name}"
+            text = (
+                "+frozen reorders weights for oneDNN, which PyTorch does not use for a "
+                f"{spec.cell.name}"
             )
-        beyond = workload is not None and (workload.training or workload.min_length is not None)
-        if beyond and "frozen" in self.options:
-            return "with frozen weights it only infers, sequences of one length"
+            return RefusalReason(text, Refusal.NO_CELL)
+        if (
+            "frozen" in self.options
+            and workload is not None
+            and (workload.training or workload.min_length is not None)
+        ):
+            text = "with +frozen it only infers, and only sequences of one length"
+            code = Refusal.NO_GRADIENTS if workload.training else Refusal.UNSUPPORTED
+            return RefusalReason(text, code)
         if spec.cell != DEFAULT and spec.dtype == "bf32":
-            return f"bf32 is oneDNN's, which PyTorch uses for no {spec.cell.name}"
+            text = f"bf32 is oneDNN's, which PyTorch does not use for a {spec.cell.name}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         return super().refusal(spec, workload)
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
@@ -163,11 +171,11 @@ class Torch(TorchBackend):
 def trained_parameters(module: Tensor) -> list[Tensor]:
     """Return weight_ih, weight_hh and bias_hh of each layer and direction of an ``nn.LSTM``.
 
-    An ``nn.GRU`` has bias_ih too, before bias_hh.
+    For an ``nn.GRU``, bias_ih comes before bias_hh.
     """
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 def _has_two_biases(spec: LSTMSpec) -> bool:
-    """Return whether the module's two biases are both parameters of the cell."""
+    """Return whether both biases of the module are parameters of the cell."""
     return "recurrent_bias" in spec.cell.parameters

@@ -1,4 +1,4 @@
-"""Share what all PyTorch backends have: placing arrays, gradients, waiting, evidence."""
+"""Share what all PyTorch backends have in common: placing arrays, gradients and evidence."""
 
 import abc
 import contextlib
@@ -26,17 +26,18 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 STEP_BY_STEP = "PyTorch's operators, step by step"
+"""The implementation of a model that uses no library's LSTM."""
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
-"""Operators of matrix products, whose operations are counted. Those of oneDNN's and cuDNN's LSTMs
-are not known."""
+"""The operators of matrix products, whose operations are counted. The operations of oneDNN's and
+cuDNN's LSTMs are not known."""
 
 FRAMES = "ProfilerStep"
-"""The profiler's own events."""
+"""The prefix of the profiler's own events."""
 
 
 class TorchBackend(Backend):
-    """A backend that computes with PyTorch."""
+    """Compute with PyTorch."""
 
     framework = "torch"
     packages: ClassVar[tuple[Package, ...]] = (TORCH.package,)
@@ -45,7 +46,7 @@ class TorchBackend(Backend):
 
 
 class TorchModel(Model):
-    """Parameters on a device, and forward and backward passes over a ``network`` of tensors."""
+    """Hold parameters on a device, and run ``network`` forward and backward."""
 
     autocast: ClassVar[bool] = True
 
@@ -67,16 +68,16 @@ class TorchModel(Model):
 
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
-        """Compute outputs (in the model's layout) and final states ``[L*D, B, H]``."""
+        """Compute the outputs, in the model's layout, and the final states ``[L*D, B, H]``."""
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
-        """Make the parameters with any values: the weights are set next."""
+        """Make the parameters with any values, because the weights are set afterwards."""
         like = {"dtype": self.variable_dtype, "device": self.torch_device}
         packed = self.backend.pack(self.spec, weights)
         return [self._torch.empty(each.shape, **like).requires_grad_() for each in packed]
 
     def trained(self, masks: Tensor | None) -> Tensors:
-        """Return the parameters that ``network`` uses, which may be others with masks."""
+        """Return the parameters that ``network`` uses. With masks, these may be other ones."""
         return self.parameters
 
     # -- for users of PyTorch
@@ -91,11 +92,26 @@ class TorchModel(Model):
         resets: Tensor | None = None,
         reset_to: str = "zeros",
     ) -> tuple[Tensor, States]:
-        """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
+        """Compute the outputs and the final states of tensors, differentiably.
 
-        x ``[T, B, in]`` (or batch-major, if so built) in the compute type, on the model's device;
-        state ``(h, c)``, each ``[L*D, B, H]``, zeros if None; lengths ``[B]`` on the host. resets
-        bool ``[T, B]``, time-major, and reset_to are as in ``forward``.
+        Parameters
+        ----------
+        x
+            The input ``[T, B, in]``, or batch-major if the model was built so, in the compute type
+            and on the model's device.
+        state
+            The states ``(h, c)``, ``[L*D, B, H]`` each, or None for zeros.
+        lengths
+            The valid timesteps ``[B]``, on the host.
+        masks
+            As in ``Model.forward``.
+        resets, reset_to
+            As in ``Model.forward``, but the array ``[T, B]`` is always time-major.
+
+        Returns
+        -------
+        tuple
+            The outputs ``[T, B, D*H]``, and the final states.
         """
         if state is None:
             batch = x.shape[0 if self.batch_major else 1]
@@ -108,9 +124,9 @@ class TorchModel(Model):
         return y, states
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Set the spec's precision in PyTorch during one call."""
+        """Return a context in which PyTorch computes with the spec's precision."""
         if self.spec.dtype in ("float32", "tf32", "bf32"):
-            # A setting of the process: models of these kinds may alternate.
+            # The setting belongs to the process, and models of these precisions may alternate.
             set_products(self.spec.dtype, self.device)
         if self.autocast and "mixed" in self.spec.dtype:
             return self._torch.autocast(  # type: ignore[no-any-return]
@@ -123,12 +139,12 @@ class TorchModel(Model):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         torch = self._torch
         if np.issubdtype(array.dtype, np.integer):
-            # Lengths stay on the host, where packing a padded batch reads them.
+            # Lengths stay on the host, because packing a padded batch reads them there.
             return torch.tensor(array, dtype=torch.int64)
         if array.dtype == np.bool_:
             return torch.tensor(array, device=self.torch_device)
-        # Copied by NumPy: PyTorch's threads, which would copy a large array, then spin for
-        # milliseconds and slow the threads of what computes.
+        # NumPy copies the array. PyTorch would copy a large array with its threads, which then spin
+        # for milliseconds and slow down the threads of whatever computes next.
         copied = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name))
         np.copyto(copied.numpy(), array)
         return copied.to(self.torch_device, self.compute_dtype)
@@ -136,7 +152,7 @@ class TorchModel(Model):
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         tensor = tensor.detach().cpu()
         if tensor.dtype == self._torch.bfloat16:
-            tensor = tensor.float()  # NumPy has no bfloat16
+            tensor = tensor.float()  # NumPy has no bfloat16.
         return np.array(tensor.numpy())
 
     def _infer(self, call: Call) -> Outputs:
@@ -144,7 +160,7 @@ class TorchModel(Model):
             return self.network(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        # Detached: the previous window's state must carry no gradient.
+        # The tensors are detached, because the state of the previous window must carry no gradient.
         x, *states = (tensor.detach() for tensor in (call.x, *call.states))
         inputs = differentiated(gradients, x, *states)
         for tensor in inputs:
@@ -159,7 +175,8 @@ class TorchModel(Model):
 
     def _start_optimizer(self, name: str) -> None:
         optim = self._torch.optim
-        # As users make them: PyTorch chooses between fused and a loop.
+        # The optimizers are made as users make them, so PyTorch chooses between a fused one and a
+        # loop.
         if name == "sgd":
             self._optimizers[name] = optim.SGD(self.parameters, lr=LEARNING_RATE)
         else:
@@ -171,7 +188,7 @@ class TorchModel(Model):
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
         raw = self._train(gradients, call, upstream)
-        # What ``backward`` would leave in .grad.
+        # This is what ``backward`` would leave in .grad.
         for parameter, gradient in zip(self.parameters, raw.weights, strict=True):
             parameter.grad = gradient
         self._optimizers[optimizer].step()
@@ -193,7 +210,7 @@ class TorchModel(Model):
             self._torch.cuda.synchronize(self.torch_device)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
-        """Return which LSTM ran, by the operators that were recorded."""
+        """Return which LSTM ran, judged by the recorded operators."""
         if any("cudnn_rnn" in op for op in ops):
             return "cuDNN"
         if any("mkldnn_rnn_layer" in op for op in ops):
@@ -201,11 +218,11 @@ class TorchModel(Model):
         return STEP_BY_STEP
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return the operators of one step and how often each ran; on a GPU the kernels too."""
+        """Return how often each operator of one step ran, and on a GPU also each kernel."""
         found = counted(self._recorded(workload))
         ran = self.implementation(found.ops or {})
         details: dict[str, Any] = {"device": self.device, "implementation": ran}
-        # PyTorch has no other GRU for a CPU, so that its own operators replace nothing.
+        # PyTorch has no other GRU for a CPU, so its own operators are no fallback there.
         if ran == STEP_BY_STEP and (self.spec.cell == DEFAULT or self.device != "cpu"):
             details["fallback"] = ran
         if ran == "oneDNN":
@@ -222,18 +239,20 @@ class TorchModel(Model):
 
 
 def set_products(dtype: str, device: str) -> None:
-    """Set whether factors of float32's products, also recurrent ones, may be rounded: on a GPU to
-    TF32, on a CPU by oneDNN to bfloat16."""
+    """Set whether float32 products, including recurrent ones, may round their factors.
+
+    On a GPU they may round to TF32, and on a CPU oneDNN may round to bfloat16.
+    """
     import torch
 
     allow = dtype == "tf32"
-    if device == "cpu" and hasattr(torch.backends.mkldnn, "rnn"):  # from PyTorch 2.9 on
+    if device == "cpu" and hasattr(torch.backends.mkldnn, "rnn"):  # PyTorch 2.9 has it.
         torch.backends.mkldnn.rnn.fp32_precision = "bf16" if dtype == "bf32" else "none"
     elif dtype == "bf32":
-        raise UnsupportedError("bf32 is oneDNN's, on a CPU and from PyTorch 2.9 on")
+        raise UnsupportedError("bf32 is oneDNN's; it needs a CPU and PyTorch 2.9 or later")
     elif device == "cpu":
         return
-    elif hasattr(torch.backends.cudnn, "rnn"):  # from PyTorch 2.9 on
+    elif hasattr(torch.backends.cudnn, "rnn"):  # PyTorch 2.9 has it.
         precision = "tf32" if allow else "ieee"
         torch.backends.cudnn.rnn.fp32_precision = precision
         torch.backends.cuda.matmul.fp32_precision = precision
@@ -246,10 +265,10 @@ def set_products(dtype: str, device: str) -> None:
 
 
 def primitives(run: Callable[[], object]) -> Counter[str]:
-    """Count oneDNN's primitives in a call, with their instruction sets: ``rnn
-    brgemm:avx512_core_bf16``.
+    """Count oneDNN's primitives in a call, such as ``rnn brgemm:avx512_core_bf16``.
 
-    oneDNN prints them on the process's standard output, whatever ``sys.stdout`` is.
+    oneDNN prints them with their instruction sets to the standard output of the process, whatever
+    ``sys.stdout`` is.
     """
     import torch
 
@@ -264,7 +283,7 @@ def primitives(run: Callable[[], object]) -> Counter[str]:
             os.close(before)
         file.seek(0)
         lines = [line.split(",") for line in file]
-    # onednn_verbose,v1,primitive,exec,cpu,rnn,brgemm:avx512_core,forward_inference,...
+    # A line is onednn_verbose,v1,primitive,exec,cpu,rnn,brgemm:avx512_core,forward_inference,...
     return Counter(" ".join(each[5:7]) for each in lines if each[2:4] == ["primitive", "exec"])
 
 
@@ -273,7 +292,7 @@ def primitives(run: Callable[[], object]) -> Counter[str]:
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool) -> list[Any]:
     """Return the profiler's events (``FunctionEvent``) of one call of ``run``."""
-    # Else the profiler's library prints lines on stderr.
+    # Otherwise the profiler's library prints lines to standard error.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from torch.profiler import ProfilerActivity, profile
 
@@ -285,8 +304,10 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool
 
 
 def counted(events: Iterable[Any]) -> Evidence:
-    """Count what ran; launches are operators that no other one called, operations are those of
-    ``PRODUCTS``."""
+    """Count what ran.
+
+    Launches are the operators that no other operator called. Operations are those of ``PRODUCTS``.
+    """
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     launches, operations = 0, 0.0
@@ -303,11 +324,11 @@ def counted(events: Iterable[Any]) -> Evidence:
 
 
 def timeline(events: Iterable[Any]) -> list[Event]:
-    """Return the events, each on its thread or on the GPU that ran it."""
+    """Return the events, each with its thread or with the GPU that ran it."""
     found = []
     for event in events:
         track = f"GPU {event.device_index}" if _on_gpu(event) else f"thread {event.thread}"
-        span = event.time_range  # in microseconds
+        span = event.time_range  # This is in microseconds.
         found.append(
             Event(str(event.name), span.start * 1e-6, (span.end - span.start) * 1e-6, track)
         )
@@ -315,4 +336,5 @@ def timeline(events: Iterable[Any]) -> list[Event]:
 
 
 def _on_gpu(event: Any) -> bool:
+    """Return whether an event ran on a GPU."""
     return "CUDA" in str(getattr(event, "device_type", ""))

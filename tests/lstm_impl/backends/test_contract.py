@@ -93,7 +93,7 @@ REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     "dynamic_rnn": RESET_BEFORE,
     "static_rnn": RESET_BEFORE,
     "torch": RESET_AFTER,
-    "torch+frozen": (GRUS, "oneDNN, which PyTorch uses for no {}"),
+    "torch+frozen": (GRUS, "oneDNN, which PyTorch does not use for a {}"),
     "litert+fused": (GRUS, "fused operator is an LSTM, not the cell {}"),
 }
 INFERENCE_ONLY = ("onnxruntime", "litert", "openvino", "keras_openvino")

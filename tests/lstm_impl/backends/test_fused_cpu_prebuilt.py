@@ -90,11 +90,11 @@ def test_binding_without_a_prebuilt_liblstm_needs_a_compiler(folder: Path) -> No
 @pytest.mark.parametrize(
     ("cpu", "how", "message"),
     [
-        ("", {"version": "2.20.0"}, "it is for TensorFlow 2.20.0, and this is 2.21.0"),
-        ("", {"sources": "0" * 16}, "it was made from other sources than these"),
+        ("", {"version": "2.20.0"}, "it needs TensorFlow 2.20.0, and here is 2.21.0"),
+        ("", {"sources": "0" * 16}, "it was compiled from other sources"),
         ("x86-64-v4", {}, "this CPU has no avx512f"),
         ("aarch64", {}, "this CPU is of another kind (x86_64)"),
-        ("x86-64-v5", {}, "its name is not one that tools.native gives"),
+        ("x86-64-v5", {}, "its name does not have the form that tools.native gives"),
     ],
 )
 def test_look_refuses_what_does_not_fit_with_the_reason(
@@ -106,7 +106,7 @@ def test_look_refuses_what_does_not_fit_with_the_reason(
     found = availability()
     assert not found
     assert f"{path.name}: {message}" in found.reason
-    assert "there is no compiler no-such-compiler" in found.reason
+    assert "the compiler no-such-compiler is not installed" in found.reason
     assert found.install == "apt-get install g++"
     with pytest.raises(UnavailableError, match=re.escape(message)):
         library._opened(library.TENSORFLOW)

@@ -1,4 +1,4 @@
-"""The kernels of fused_cpu under JAX's transformations, against the scan."""
+"""Test the kernels of fused_cpu under JAX's transformations against the scan."""
 
 import functools
 import os
@@ -60,7 +60,7 @@ def given_to(cell: Cell) -> list[Any]:
 
 
 def layers(mask: Any, reverse: bool, cell: Cell = DEFAULT) -> tuple[Layer, Layer]:
-    """The layer by the kernels and by the scan."""
+    """Return the layer computed by the kernels and by the scan."""
     steps, first = None if mask is None else mask[:, :, None], 1 + len(cell.states)
 
     def by_scan(*given: Any) -> Any:

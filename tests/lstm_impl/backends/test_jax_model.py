@@ -175,7 +175,7 @@ def test_cudnn_layer_calls_jax_with_these_arguments(
     requested: list[tuple[Any, ...]] = []
 
     class Library:
-        """The one function of JAX's CUDA part that building the step calls."""
+        """Replace the one function of JAX's CUDA part that the build of a step calls."""
 
         @staticmethod
         def compute_rnn_workspace_reserve_space_sizes(*sizes: Any) -> tuple[int, int]:

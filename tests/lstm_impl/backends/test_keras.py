@@ -102,12 +102,13 @@ def test_availability_with_another_keras_backend_says_how_to_get_it(
     other = "jax" if wanted != "jax" else "torch"
     monkeypatch.setenv("KERAS_BACKEND", other)
     assert str(backend.process()) == (
-        "Keras chooses its backend when it is imported, and in this process that is "
-        f"{other}; {name} needs a process with {wanted}: KERAS_BACKEND={wanted} python ..."
+        f"Keras chooses its backend when it is imported, and this process has {other}; "
+        f"{name} needs a process with {wanted}: KERAS_BACKEND={wanted} python ..."
     )
     monkeypatch.setenv("KERAS_BACKEND", "thaeno")
     assert str(backend.process()) == (
-        "KERAS_BACKEND is 'thaeno', which is not a backend of Keras: "
+        "KERAS_BACKEND is 'thaeno'; expected one of Keras's backends tensorflow, jax, torch, "
+        "openvino, numpy: "
         f"KERAS_BACKEND={wanted} python ..."
     )
 

@@ -1,4 +1,4 @@
-"""The kernels of fused_cpu through their C interface: threads, processes and errors."""
+"""Test the kernels of fused_cpu through their C interface: threads, processes and errors."""
 
 import sys
 import threading

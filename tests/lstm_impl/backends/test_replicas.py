@@ -1,4 +1,4 @@
-"""Replicas on two logical CPUs, in a process of their own: only right steps pass the gate."""
+"""Test replicas on two logical CPUs, in a process of their own."""
 
 import json
 import subprocess
@@ -89,7 +89,7 @@ def test_replicas_name_their_number_and_results(found: dict[str, Any]) -> None:
     assert found["available"]
     assert found["evidence"] == 2
     assert {"y", "h", "c", "dlayer0.forward.kernel"} <= set(found["results"])
-    assert found["one"] == "2 replicas cannot share a batch of 1"
+    assert found["one"] == "2 replicas cannot share a batch of 1; expected at least 2 sequences"
 
 
 @pytest.mark.parametrize("mistake", ["mean", "unreduced", "twice", "same sequences"])

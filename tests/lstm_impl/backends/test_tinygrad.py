@@ -14,7 +14,7 @@ def test_availability_without_clang_says_what_to_do(monkeypatch: pytest.MonkeyPa
     backend = get_backend("tinygrad")
     monkeypatch.setattr(lstm, "is_clang", lambda command: False)
     monkeypatch.delenv("CC", raising=False)
-    assert "compiles its kernels with clang, which is not found" in str(backend.tools("cpu"))
+    assert "compiles its kernels with clang, which is not installed" in str(backend.tools("cpu"))
     monkeypatch.setenv("CC", "gcc")
     assert "and CC=gcc is not clang" in str(backend.tools("cpu"))
 

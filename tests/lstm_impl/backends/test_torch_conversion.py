@@ -65,7 +65,7 @@ def changed(model: Any) -> list[str]:
 
 
 @of_each_cell
-def test_accelerate_replaces_every_module_in_place_and_says_so(kind: str) -> None:
+def test_accelerate_replaces_every_module_in_place_and_prints_it(kind: str) -> None:
     model, lines = made(kind), list[str]()
     modules, before = dict(model.named_modules()), dict(model.named_parameters())
     assert accelerate(model, lines.append) is model
@@ -165,7 +165,7 @@ class OwnGRU(torch.nn.GRU):  # type: ignore[misc, name-defined]
 
 
 class OwnLSTM(torch.nn.LSTM):  # type: ignore[misc, name-defined]
-    """A subclass, which could compute anything."""
+    """Represent a user's subclass, which could compute anything."""
 
 
 def of_own_forward() -> Any:
@@ -181,7 +181,10 @@ def of_own_forward() -> Any:
         (lambda: OwnLSTM(IN, H), "its class may compute something else"),
         (lambda: OwnGRU(IN, H), "its class may compute something else"),
         (of_own_forward, "its forward was replaced by a function"),
-        (lambda: torch.nn.LSTM(IN, H, proj_size=2), "the kernels have no proj_size, which is 2"),
+        (
+            lambda: torch.nn.LSTM(IN, H, proj_size=2),
+            "the kernels do not support proj_size, which is 2",
+        ),
         (lambda: torch.nn.LSTM(IN, H).double(), "its kernels support float32 and bfloat16, not"),
         (lambda: torch.nn.GRU(IN, H).half(), "its kernels support float32 and bfloat16, not"),
         (lambda: torch.nn.LSTM(IN, H, device="meta").to("meta").half(), "not float16"),
@@ -209,7 +212,7 @@ def test_model_without_lstm_and_what_is_no_model() -> None:
     assert lines == ["Linear: it has no LSTM or GRU"]
     for convert in (accelerate, decelerate):
         wrong: Any = {"weight": torch.zeros(1)}
-        with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module, and got dict"):
+        with pytest.raises(TypeError, match=r"the model is a dict; expected a torch\.nn\.Module"):
             convert(wrong)
 
 
@@ -298,7 +301,7 @@ def test_layer_with_proj_size_equals_torch(caplog: pytest.LogCaptureFixture) -> 
         torch.testing.assert_close(ours(*given)[0], theirs(*given)[0])
     compiled = torch.compile(ours, backend="aot_eager")
     torch.testing.assert_close(compiled(x)[0], theirs(x)[0])
-    assert "no proj_size, which is 3" in caplog.text
+    assert "do not support proj_size, which is 3" in caplog.text
 
 
 WITHOUT = """
@@ -330,9 +333,9 @@ def test_layer_without_a_compiler_is_computed_by_torch_after_one_warning(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("WARNING") == 1
     assert (
-        "there is no compiler no-such-compiler: apt-get install g++; torch.nn.LSTM computes in"
-        in (done.stdout)
+        "the compiler no-such-compiler is not installed: apt-get install g++; "
+        "torch.nn.LSTM computes in" in done.stdout
     )
-    assert "Without a compiler, says how to use libraries" in done.stdout
+    assert "says how to use libraries compiled elsewhere" in done.stdout
     assert "torch.nn.LSTM is kept: its kernels are compiled on first use" in done.stdout
     assert "the named backend raises" in done.stdout

@@ -1,4 +1,4 @@
-"""The kernels of fused_cpu as an operator of PyTorch, against PyTorch's own layer."""
+"""Test the kernels of fused_cpu as an operator of PyTorch against PyTorch's own layer."""
 
 import copy
 import io
@@ -541,7 +541,7 @@ def test_operators_without_a_layout_take_that_of_the_kernels() -> None:
 
 
 def modules(**how: Any) -> tuple[Any, Any]:
-    """PyTorch's module and ours, with its weights, which are loaded both ways."""
+    """Return PyTorch's module and ours with the same weights, loaded in either direction."""
     theirs, ours = torch.nn.LSTM(IN, H, **how), LSTM(IN, H, **how)
     ours.load_state_dict(theirs.state_dict())
     theirs.load_state_dict(ours.state_dict())

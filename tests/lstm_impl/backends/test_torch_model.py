@@ -71,7 +71,7 @@ def test_call_sets_the_precision_of_its_own_model(dtype: str, word: str) -> None
 
 
 @pytest.mark.usefixtures("_precision_restored")
-def test_bf32_is_onednn_s_setting_during_a_call_of_its_own_model() -> None:
+def test_bf32_sets_onednn_only_during_a_call_of_its_model() -> None:
     import torch
 
     model = built("torch", LSTMSpec(3, 5, dtype="bf32"))
@@ -80,7 +80,7 @@ def test_bf32_is_onednn_s_setting_during_a_call_of_its_own_model() -> None:
         assert torch.backends.mkldnn.rnn.fp32_precision == word
     built("torch").forward(np.ones((2, 1, 3)))
     model.device = "gpu:0"
-    with pytest.raises(UnsupportedError, match="bf32 is oneDNN's, on a CPU"):
+    with pytest.raises(UnsupportedError, match="bf32 is oneDNN's; it needs a CPU"):
         model.precision()
 
 
@@ -96,7 +96,7 @@ def test_evidence_counts_launches_and_operations() -> None:
 
 @dataclass
 class Seen:
-    """An event of PyTorch's profiler."""
+    """Stand in for an event of PyTorch's profiler."""
 
     name: str
     device_type: str = "DeviceType.CPU"

@@ -1,4 +1,4 @@
-"""Loops that users write from the equations, right and with one mistake each.
+"""Define loops as users write them from the equations: right ones, and some with one mistake.
 
 They know nothing of this project. Frameworks are imported inside, so that each can be tested alone.
 """

@@ -26,7 +26,7 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class WrongFunction:
-    """A function, its gradients, further arguments of ``check``, and the right causes."""
+    """Hold a wrong function, its gradients, more arguments of ``check`` and the right causes."""
 
     function: Function
     causes: tuple[str, ...]

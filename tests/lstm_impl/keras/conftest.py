@@ -1,4 +1,4 @@
-"""What all tests of the Keras layers need."""
+"""Provide fixtures for all tests of the Keras layers."""
 
 import contextlib
 from pathlib import Path
@@ -10,7 +10,7 @@ import lstm_impl
 
 @pytest.fixture(scope="session", autouse=True)
 def _library() -> None:
-    """The op of fused_cpu is ready, so that ``auto`` need not compile it in the background."""
+    """Load the op of fused_cpu, so that ``auto`` need not compile it in the background."""
     with contextlib.suppress(lstm_impl.UnavailableError):
         lstm_impl.build()
 

@@ -1,4 +1,4 @@
-"""Models whose LSTMs and GRUs ``lstm_impl.keras.accelerate`` has replaced."""
+"""Test models whose LSTMs and GRUs ``lstm_impl.keras.accelerate`` has replaced."""
 
 import subprocess
 import sys
@@ -25,11 +25,11 @@ Y = X[:, 0, 0, :2]
 
 
 class OwnLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
-    """A subclass, which could compute anything."""
+    """Represent a user's subclass, which could compute anything."""
 
 
 class Block(keras.layers.Layer):  # type: ignore[misc]
-    """A layer that holds an LSTM as an attribute."""
+    """Hold an LSTM as an attribute of a layer."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -43,7 +43,7 @@ class Block(keras.layers.Layer):  # type: ignore[misc]
 
 
 def made() -> Any:
-    """A model with LSTMs and GRUs in every place where a model can have one."""
+    """Return a model with LSTMs and GRUs in every place where a model can have one."""
     keras.utils.set_random_seed(0)
     encoder = keras.Sequential(
         [
@@ -223,7 +223,7 @@ def test_accelerate_unservable_layer_keeps_it_and_says_why(layer: Any, reason: s
     model(X[:, 0])
 
 
-def test_accelerate_model_without_lstm_or_gru_says_so() -> None:
+def test_accelerate_prints_that_a_model_has_no_lstm_and_no_gru() -> None:
     lines: list[str] = []
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.SimpleRNN(3)], name="simple")
     lstm_impl.keras.accelerate(model, print_fn=lines.append)

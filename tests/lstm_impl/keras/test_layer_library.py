@@ -41,7 +41,8 @@ def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate a compiler whose library cannot be made or loaded."""
 
     def load() -> Any:
-        raise UnavailableError("fused_cpu: its library cannot be made or loaded: disk full")
+        reason = "its library cannot be made or loaded: disk full"
+        raise UnavailableError(f"fused_cpu: {reason}", reason=reason)
 
     monkeypatch.setattr(fused_cpu_layer, "ops", load)
     monkeypatch.setattr(keras_layer.LSTM, "_fused", lambda _: AVAILABLE)

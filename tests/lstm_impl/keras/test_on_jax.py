@@ -65,11 +65,12 @@ def test_traced_program_is_distinguished_from_a_call() -> None:
     assert found == [False, True]
 
 
-def test_library_that_cannot_be_made_is_said_once_and_not_used(
+def test_library_that_cannot_be_made_is_logged_once_and_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> int:
-        raise UnavailableError("jax_fused_cpu: its library cannot be made: disk full")
+        reason = "its library cannot be made: disk full"
+        raise UnavailableError(f"jax_fused_cpu: {reason}", reason=reason)
 
     monkeypatch.setattr(library, "being_compiled", lambda binding: False)
     monkeypatch.setattr(base, "_offered", lambda binding: AVAILABLE)

@@ -1,4 +1,4 @@
-"""``predict_on_batch`` of a model after ``accelerate``: Keras's results, by the graph alone."""
+"""Test ``predict_on_batch`` after ``accelerate``: it has Keras's results."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor

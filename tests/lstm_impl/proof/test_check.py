@@ -80,7 +80,7 @@ WEIGHT_MUTATIONS = {
 
 
 class ChangedModel(NumPyModel):
-    """A model that is changed in one way: by a function, or as a subclass says."""
+    """Change a model in one way, by a function or in a subclass."""
 
     def __init__(self, spec: LSTMSpec, change: Any = None) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
@@ -88,7 +88,7 @@ class ChangedModel(NumPyModel):
 
 
 class WeightMutant(ChangedModel):
-    """A model that computes with changed weights and reports the right ones."""
+    """Compute with changed weights, but report the right ones."""
 
     def __init__(self, spec: LSTMSpec, change: Callable[[LayerWeights], LayerWeights]) -> None:
         super().__init__(spec)
@@ -101,7 +101,7 @@ class WeightMutant(ChangedModel):
 
 
 class GradientMutant(ChangedModel):
-    """A model with right outputs and one change in the gradients."""
+    """Compute right outputs, and gradients with one change."""
 
     def _train(self, *args: Any) -> RawGradients:
         raw: RawGradients = self._change(super()._train(*args))
@@ -131,7 +131,7 @@ GRADIENT_MUTATIONS: dict[str, Callable[[RawGradients], RawGradients]] = {
 
 
 class UpdateMutant(ChangedModel):
-    """A model with right gradients and a changed update."""
+    """Compute right gradients, and a changed update."""
 
     def _train_and_update(self, *args: Any) -> RawGradients:
         before = self._weights
@@ -253,7 +253,7 @@ def test_gate_of_a_changed_gradient_fails_in_each_precision(mutation: str, dtype
 
 
 class IgnoresFinalGradient(RoundedModel):
-    """A model that leaves out what flows back into the final cell or hidden state."""
+    """Leave out what flows back into the final cell state or hidden state."""
 
     ignored = "dc"
 
@@ -299,7 +299,7 @@ def test_gate_judges_gradients_that_the_step_leaves_out(
 
 
 class OnlyThere(ChangedModel):
-    """A model that is wrong only in a step with these gradients."""
+    """Make a mistake only in a step with these gradients."""
 
     def __init__(self, spec: LSTMSpec, gradients: str) -> None:
         super().__init__(spec, gradients)
@@ -379,7 +379,7 @@ def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
 
 
 class Converting(NumPyModel):
-    """A model that keeps converted weights and returns them by the inverse conversion."""
+    """Keep converted weights, and return them by the inverse conversion."""
 
     def get_weights(self) -> LSTMWeights:
         return super().get_weights().map(lambda array: array * 0.5)
@@ -452,7 +452,7 @@ def test_gate_of_a_rounded_stream_passes(dtype: str, timesteps: int) -> None:
 
 
 class StateNotKept(ChangedModel):
-    """A model that begins each call with a zero state, as a stateless layer does."""
+    """Begin each call with a zero state, as a stateless layer does."""
 
     def _stream(self, call: Call) -> Outputs:
         return self._infer(call._replace(states=(0 * call.states[0], 0 * call.states[1])))

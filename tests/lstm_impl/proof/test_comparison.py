@@ -150,7 +150,7 @@ def no_recurrence(arrays: Sequence[FloatArray]) -> Sequence[FloatArray]:
 
 
 class ChangedModel(NumPyModel):
-    """A model that computes with weights changed by ``change``."""
+    """Compute with weights that ``change`` has changed."""
 
     change: Change
 

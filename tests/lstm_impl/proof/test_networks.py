@@ -18,7 +18,13 @@ from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import GateResult, gate
 from lstm_impl.proof.comparison import measure_gains
-from lstm_impl.proof.networks import CELLS, HELD, LARGE_INPUT, saturated, saturated_errors
+from lstm_impl.proof.networks import (
+    CELLS,
+    HELD,
+    LARGE_INPUT,
+    compare_saturated_results,
+    saturate_network,
+)
 from lstm_impl.spec import round_to_bfloat16
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
 from tests.pairs import Row, pairwise, row_id
@@ -27,7 +33,7 @@ PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float1
 
 
 class Stepwise(NumPyModel):
-    """A model that computes one timestep at a time and may change the cells in between."""
+    """Compute one timestep at a time, and change the cell states in between."""
 
     between: Callable[[Any], Any]
 
@@ -136,7 +142,7 @@ def test_gate_of_an_overflowing_backward_pass_fails() -> None:
 def test_saturated_has_large_kernels_inputs_and_cells(dtype: str, timesteps: int) -> None:
     spec = LSTMSpec(3, 4, num_layers=2, dtype=dtype)
     weights, inputs = LSTMWeights.random(spec), Workload(2, timesteps).inputs(spec)
-    enlarged, given = saturated(spec, weights, inputs)
+    enlarged, given = saturate_network(spec, weights, inputs)
     for small, large in zip(weights.cells(), enlarged.cells(), strict=True):
         np.testing.assert_array_equal(large.kernel, 8 * small.kernel)
         np.testing.assert_array_equal(large.bias, 8 * small.bias)
@@ -160,15 +166,17 @@ def test_saturated_errors_of_half_precision_need_finite_gradients_only() -> None
     wrong = {name: 0.5 * array for name, array in right.items()}
     for dtype, names in (("float32", ["y", "c", "dx"]), ("float16", ["y", "c"])):
         spec = LSTMSpec(2, 2, dtype=dtype)
-        found, allowed = saturated_errors(spec, wrong, right)
+        found, allowed = compare_saturated_results(spec, wrong, right)
         assert found == {f"saturated {name}": 0.5 for name in names}
         assert found.keys() == allowed.keys()
         for broken in (np.full((2, 2), np.nan), np.full((2, 2), np.inf), np.ones(3)):
-            found, allowed = saturated_errors(
+            found, allowed = compare_saturated_results(
                 LSTMSpec(2, 2, dtype=dtype), {**wrong, "dx": broken}, right
             )
             assert not found["saturated dx"] <= allowed["saturated dx"]
-    found, _ = saturated_errors(LSTMSpec(2, 2), {"y": np.full(4, 0.01)}, {"y": np.zeros(4)})
+    found, _ = compare_saturated_results(
+        LSTMSpec(2, 2), {"y": np.full(4, 0.01)}, {"y": np.zeros(4)}
+    )
     assert found["saturated y"] == pytest.approx(0.1)  # relative to the smallest scale
 
 

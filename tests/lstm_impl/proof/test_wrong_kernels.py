@@ -21,10 +21,10 @@ from lstm_impl.proof.comparison import round_to_int8
 from lstm_impl.proof.networks import (
     PAIR,
     SMALLEST_PAIRED,
-    large_numbers,
-    not_finite,
-    reached_by_nan,
-    separate_products,
+    find_nan_outputs,
+    insert_not_finite,
+    make_network_of_large_numbers,
+    make_network_of_separate_products,
 )
 from lstm_impl.proof.rounding import estimate_deviations
 from lstm_impl.reference import forward, forward_and_gradients
@@ -45,7 +45,7 @@ def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class ChangedCell(RoundedModel):
-    """A model that computes with changed weights and reports the right ones."""
+    """Compute with changed weights, but report the right ones."""
 
     change: Callable[[LayerWeights], LayerWeights]
 
@@ -82,7 +82,7 @@ class RecurrentClippedAt1(ChangedCell):
 
 
 class SumsInBfloat16(RoundedModel):
-    """Rounds sums to bfloat16 after every eight products."""
+    """Round sums to bfloat16 after every eight products."""
 
     def _multiply(self, left: Any, right: Any) -> Any:
         total = np.zeros((len(left), right.shape[1]), np.float32)
@@ -138,7 +138,7 @@ def one_gate_smaller(name: str) -> type[RoundedModel]:
 
 
 class SpreadsNaN(RoundedModel):
-    """Makes all outputs NaN if one sequence has it, as a sum over the batch does."""
+    """Make all outputs NaN if one sequence has NaN, as a sum over the batch does."""
 
     def _infer(self, call: Call) -> Outputs:
         y, (h, c) = super()._infer(call)
@@ -236,7 +236,7 @@ def test_gate_of_a_right_kernel_of_these_sizes_passes(spec: LSTMSpec, dtype: str
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("make", [separate_products, large_numbers])
+@pytest.mark.parametrize("make", [make_network_of_separate_products, make_network_of_large_numbers])
 def test_sparse_network_is_exact_with_one_weight_a_row_and_column(make: Any, dtype: str) -> None:
     spec = LSTMSpec(7, 12, num_layers=2, bidirectional=True, dtype=dtype)
     inputs = Workload(5, 4, "training", min_length=2).inputs(spec, 1)
@@ -261,7 +261,7 @@ def test_sparse_network_is_exact_with_one_weight_a_row_and_column(make: Any, dty
 
 def test_separate_products_of_large_sums_have_a_pair_that_cancels() -> None:
     spec = LSTMSpec(SMALLEST_PAIRED, SMALLEST_PAIRED, dtype="bfloat16")
-    network = separate_products(spec, Workload(3, 2).inputs(spec), 1)
+    network = make_network_of_separate_products(spec, Workload(3, 2).inputs(spec), 1)
     (cell,) = network.weights.cells()
     for kernel in (cell.kernel, cell.recurrent_kernel):
         first, second = (int(np.flatnonzero(kernel[:, 0] == sign * PAIR)[0]) for sign in (1, -1))
@@ -273,7 +273,7 @@ def test_separate_products_of_large_sums_have_a_pair_that_cancels() -> None:
     np.testing.assert_array_equal(h[:, rows], 1.0)
 
 
-@pytest.mark.parametrize("make", [separate_products, large_numbers])
+@pytest.mark.parametrize("make", [make_network_of_separate_products, make_network_of_large_numbers])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_deviations_are_those_of_a_rounded_computation(dtype: str, make: Any) -> None:
     """The errors of a computation that rounds have the size that is propagated."""
@@ -300,13 +300,13 @@ def test_nan_reaches_what_it_reaches_in_the_reference(
     layers: int, bidirectional: bool, lengths: int | None
 ) -> None:
     spec = LSTMSpec(3, 4, layers, bidirectional)
-    inputs, rows, step = not_finite(Workload(4, 7, min_length=lengths).inputs(spec))
+    inputs, rows, step = insert_not_finite(Workload(4, 7, min_length=lengths).inputs(spec))
     assert set(map(str, rows)) == {"nan", "inf"}
     y, final = forward(spec, LSTMWeights.random(spec), inputs.x, inputs.state, inputs.lengths)
     row = next(row for value, row in rows.items() if np.isnan(value))
     length = 7 if inputs.lengths is None else int(inputs.lengths[row])
     y = y[:length, row]
-    np.testing.assert_array_equal(reached_by_nan(spec, y, step), np.isnan(y))
+    np.testing.assert_array_equal(find_nan_outputs(spec, y, step), np.isnan(y))
     assert np.all(np.isnan(final.h[:, row]))
     assert np.all(np.isnan(final.c[:, row]))
 
@@ -331,7 +331,7 @@ class FrozenAfterTheThird(NumPyModel):
 
 
 class GradientsFrozenAfterTheThird(FrozenAfterTheThird):
-    """Updates its weights, and computes with those after the third update."""
+    """Update the weights, but compute with those after the third update."""
 
     kept: LSTMWeights | None = None
 
@@ -355,7 +355,7 @@ class GradientsFrozenAfterTheThird(FrozenAfterTheThird):
 
 
 class CorrectionFrozen(NumPyOptimizer):
-    """Corrects the bias of Adam's moments as in the tenth update from then on."""
+    """Correct the bias of Adam's moments as in the tenth update from then on."""
 
     def changes(self, gradients: Any) -> Any:
         found = super().changes(gradients)
@@ -416,7 +416,7 @@ def test_gate_judges_a_long_run_of_updates_once_for_each_spec() -> None:
 
 
 class Int8Model(NumPyModel):
-    """A right approximation: weights and inputs rounded to int8."""
+    """Round weights and inputs to int8, which is a right approximation."""
 
     levels = 1.0
     cell = np.inf

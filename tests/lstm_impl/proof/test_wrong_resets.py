@@ -36,7 +36,7 @@ class ResetsOneStepEarly(RoundedModel):
 
 
 class IgnoresTheFirstStep(RoundedModel):
-    """Resets what a step left, and forgets that nothing comes before the first one."""
+    """Reset after a step, so that a reset before the first step is lost."""
 
     def _first_steps(self, call: Call, reverse: bool) -> Any:
         first = super()._first_steps(call, reverse).copy()
@@ -90,7 +90,7 @@ class LeaksTheGradientOfTheHiddenState(RoundedModel):
 
 
 class ForgetsTheOtherState(RoundedModel):
-    """Takes zeros for the initial state, and the initial state for zeros."""
+    """Take zeros for the initial state, and the initial state for zeros."""
 
     def _begin(self, first: Any, states: Sequence[Any], fresh: Sequence[Any]) -> Sequence[Any]:
         if not np.any(fresh[0]):

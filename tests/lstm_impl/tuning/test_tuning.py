@@ -327,7 +327,7 @@ def test_tune_bad_input_is_refused_first(decisions: Path) -> None:
 
 
 class Forgetful(NumPyLoop):
-    """A backend that ignores lengths, or dropout."""
+    """Define a backend that ignores lengths, or dropout."""
 
     strategy = "forgetful"
     forgotten = "lengths"
@@ -426,7 +426,7 @@ def test_gpu_name_comes_from_tensorflow_if_known(monkeypatch: pytest.MonkeyPatch
 
 
 class World:
-    """A clock that only steps advance."""
+    """Simulate a clock that only steps advance."""
 
     def __init__(self) -> None:
         self.time = 0.0
