@@ -9,7 +9,7 @@ from typing import NoReturn
 
 @contextlib.contextmanager
 def ended_within(seconds: int = 120) -> Iterator[None]:
-    """Raise AssertionError in the block if it has not ended in time; far more than it needs."""
+    """Raise AssertionError if the block has not ended in time, which is far more than it needs."""
 
     def fail(number: int, frame: FrameType | None) -> NoReturn:
         raise AssertionError(f"it has not ended in {seconds} s")

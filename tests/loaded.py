@@ -16,7 +16,7 @@ SLOW = ("pandas", "scipy.stats", "matplotlib", "pyarrow", "duckdb", "PIL")
 
 
 def loaded_by(program: str) -> set[str]:
-    """Return the full names of the modules; the program prints nothing itself.
+    """Return the full names of the modules that a program loads. It must not print anything.
 
     Raises AssertionError with its errors where it failed.
     """

@@ -7,7 +7,7 @@ from tests.places import ROOT
 
 
 def outside(*folders: Path, **more: str) -> dict[str, str]:
-    """Return variables without those of pytest and of these tests.
+    """Return the environment variables without those of pytest and of these tests.
 
     Modules are found in the folders, then in the clone and in ``tests/quick``. Roofs and decisions
     are kept in the tests' own folder, for the next process of a test.

@@ -31,7 +31,7 @@ def pairwise(
         return allowed(values(dict(zip(axes, indexes, strict=False))))
 
     def completed(wanted: _Picked, begun: _Picked) -> _Picked | None:
-        """Complete a row with the wanted values and many pairs that no row has yet."""
+        """Complete a row with the wanted values and as many new pairs as possible."""
         if len(begun) == len(axes):
             return begun
         axis = list(axes)[len(begun)]
@@ -65,7 +65,7 @@ def pairwise(
 def each_value(
     axes: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool] = lambda _: True
 ) -> list[Row]:
-    """Return the first rows of such a table that together have each value.
+    """Return the first rows of such a table that together contain each value.
 
     For code that shares its path with code tested by the complete table.
     """

@@ -81,7 +81,7 @@ class Texts:
 
 
 def replaced(document: Any, texts: Texts) -> Any:
-    """Return a copy with some texts replaced, and the ids of cases with them."""
+    """Return a copy in which some texts, and the ids of cases with them, are replaced."""
     if isinstance(document, str):
         return texts.values.get(document, document)
     if isinstance(document, list):
@@ -97,7 +97,7 @@ def replaced(document: Any, texts: Texts) -> Any:
 
 
 def _texts(document: Any) -> Iterator[tuple[str, bool]]:
-    """Yield each text and whether it is a key."""
+    """Yield each text, and whether it is a key."""
     if isinstance(document, str):
         yield document, False
     elif isinstance(document, list):

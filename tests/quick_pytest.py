@@ -32,7 +32,7 @@ def shrink_array(libraries: Any) -> None:
 
 
 def pytest_collection() -> None:
-    """Replace the slow parts after pytest has set the threads of what is imported here."""
+    """Replace the slow parts, after pytest has set the threads of the imported libraries."""
     from bench.worker import roof_libraries, roofs
 
     sys.modules["cpuinfo"] = SimpleNamespace(get_cpu_info=dict)  # type: ignore[assignment]

@@ -50,7 +50,7 @@ COMMANDS = {
 
 
 def written(name: str, folder: Path) -> str:
-    """Return what a golden's command writes today."""
+    """Return what the command of a golden prints today."""
     module, *words = COMMANDS[name]
     kind = "json" if name.startswith("recommend") else "csv"
     file = folder / f"{name}.{kind}"
@@ -99,7 +99,7 @@ def is_same(value: str, golden: str) -> bool:
 
 
 def differences(now: list[dict[str, str]], golden: list[dict[str, str]]) -> list[str]:
-    """Return where rows differ from a golden; new columns do not count."""
+    """Return where rows differ from a golden. New columns are ignored."""
     if len(now) != len(golden):
         return [f"{len(now)} rows; {len(golden)} in the golden"]
     return [

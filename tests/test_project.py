@@ -69,7 +69,7 @@ FRESH = "python3 -m venv .venv && .venv/bin/pip install -q tox && "
 
 
 def named(pattern: str, texts: dict[str, str]) -> list[str]:
-    """Return what a pattern's group matches in any of these texts, each once."""
+    """Return the distinct texts that the group of a pattern matches in the given texts."""
     return sorted({found for text in texts.values() for found in re.findall(pattern, text)})
 
 
@@ -115,7 +115,7 @@ def test_ci_script_is_an_executable_shell_script() -> None:
 def test_ci_script_fails_with_the_tests_and_prints_their_last_line(
     tests: str, code: int, last: str, tmp_path: Path
 ) -> None:
-    """Run the script with quick commands in place of those that take minutes."""
+    """Run the script with quick commands instead of those that take minutes."""
     lines = []
     for line in CI.splitlines():
         if line.startswith(("python3 -m venv", ".venv/bin/", ".ci/install_")):

@@ -1,4 +1,4 @@
-"""Test the structure of the code: imports go one way, packages stay small, no cycles."""
+"""Test the structure of the code: imports have one direction, packages are small, no cycles."""
 
 import ast
 import re

@@ -12,7 +12,7 @@ NAMES = {"h": ("states", 0), "c": ("states", 1), "dh": ("dstates", 0), "dc": ("d
 
 
 def with_states(given: T, **arrays: Any) -> T:
-    """Return the same with other arrays for some of h, c, dh and dc."""
+    """Return a copy with other arrays for some of h, c, dh and dc."""
     for name, array in arrays.items():
         field, place = NAMES[name]
         states = list(getattr(given, field))
@@ -26,12 +26,12 @@ def with_states(given: T, **arrays: Any) -> T:
 
 
 def named_state(given: Call | Outputs | RawGradients | Upstream, name: str) -> Any:
-    """Return one of h, c, dh and dc, or None where it has no such array."""
+    """Return one of h, c, dh and dc, or None if there is no such array."""
     field, place = NAMES[name]
     states = getattr(given, field, None)
     return None if states is None else states[place]
 
 
 def scaled_state(given: T, name: str, factor: float) -> T:
-    """Return the same with one of h, c, dh and dc multiplied by a factor."""
+    """Return a copy with one of h, c, dh and dc multiplied by a factor."""
     return with_states(given, **{name: factor * named_state(given, name)})

@@ -93,7 +93,7 @@ def test_rest_sees_a_thread_that_waits_in_a_loop() -> None:
 
 
 def test_time_of_other_threads_is_exact_between_ticks_of_the_system() -> None:
-    """A thread without Python's lock works; the time of a process grows by 4 ms or so at once."""
+    """The time of a process grows in ticks of about 4 ms; that of a thread is exact."""
     stop, looks, end = threading.Event(), 0, time.monotonic() + 20
 
     def work() -> None:

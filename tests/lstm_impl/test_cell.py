@@ -151,7 +151,7 @@ def test_backend_of_certain_cells_refuses_another_one_and_names_all() -> None:
 
 
 def test_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None:
-    """A gate that multiplies something other than h, as a GRU's candidate does in one form."""
+    """The candidate of a GRU multiplies something other than h in one of its forms."""
     cell = dataclasses.replace(DEFAULT)
     spec = LSTMSpec(2, 3, cell=cell)
     weights = LSTMWeights.random(spec, 1)

@@ -1,4 +1,4 @@
-"""Test the descriptors of frameworks: ours, those of other packages, and what has none."""
+"""Test the descriptors of frameworks: ours, those of other packages, and a missing one."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def test_framework_without_a_descriptor_has_the_defaults() -> None:
 
 @pytest.fixture
 def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Return a function that installs a package whose module has this text."""
+    """Return a function that installs a package whose module has the given text."""
 
     def install(text: str) -> None:
         (tmp_path / "made_up_descriptor.py").write_text(text)

@@ -149,7 +149,7 @@ def test_cudnn_buffer_is_restored(bidirectional: bool) -> None:
 
 
 def test_forms_compute_different_outputs() -> None:
-    """They have other gradients, so that a backend of one form cannot pass for the other."""
+    """A backend of one form must not pass for the other form."""
     after, before = (LSTMSpec(3, 4, cell=cell) for cell in FORMS)
     weights, x, _, state = problem(before)
     (cell,) = weights.cells()

@@ -15,7 +15,7 @@ LIBRARY, TESTS = (
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Yield all that a program imports, anywhere: modules, or modules and a name."""
+    """Yield all modules, and modules with a name, that a program imports anywhere."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             continue

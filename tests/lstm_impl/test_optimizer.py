@@ -25,7 +25,7 @@ VARIANTS = ("while_loop+hoisted", "while_loop+hoisted+xla")
 
 
 def slow(name: str, optimizer: str) -> list[pytest.MarkDecorator]:
-    """Return whether a test is slow: most variants of TensorFlow, which update by the same ops."""
+    """Return whether a test is slow, as most variants of TensorFlow, which share their ops."""
     of_tensorflow = get_backend(name).framework == "tensorflow"
     variant = "+" in name and name not in VARIANTS
     known = optimizer == "sgd" and name not in EACH
@@ -34,7 +34,7 @@ def slow(name: str, optimizer: str) -> list[pytest.MarkDecorator]:
 
 
 def ready(name: str, spec: LSTMSpec, workload: Workload = TRAIN, **options: Any) -> Model:
-    """Return the model, or skip with the backend's reason."""
+    """Return a model of the backend, or skip the test with the backend's reason."""
     backend = built.ready(name)
     if reason := backend.refusal(spec, workload):
         pytest.skip(f"{name}: {reason}")
@@ -50,14 +50,14 @@ def _kept(name: str) -> Model:
 
 
 def new_model(name: str) -> Model:
-    """Return a model of ``SMALL`` with its first weights, compiled once."""
+    """Return a model of ``SMALL`` with its first weights, which is compiled once."""
     model = _kept(name)
     model.set_weights(LSTMWeights.random(SMALL, seed=2))
     return model
 
 
 def one_of_each_framework() -> list[str]:
-    """Return the first backend of each framework that trains on a CPU, installed or not."""
+    """Return the first backend of each framework that trains on a CPU, even if not installed."""
     first: dict[str, str] = {}
     for name in list_backends():
         backend = get_backend(name)
@@ -111,9 +111,9 @@ def test_adam_equals_the_published_algorithm(gradients: list[float]) -> None:
     ],
 )
 def test_update_by_a_backend_equals_the_formula(name: str, optimizer: str) -> None:
-    """Three updates, in float64 where there is one: an epsilon in another place would show.
+    """Three updates in float64 would show an epsilon in another place.
 
-    Of three timesteps: a loop that is unrolled in part takes two, and one is left over.
+    A loop that is unrolled in part takes two of the three timesteps, and one is left over.
     """
     spec = LSTMSpec(3, 4, dtype="float64")
     if get_backend(name).refusal(spec):

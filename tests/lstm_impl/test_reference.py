@@ -46,7 +46,7 @@ class Problem:
         )
 
     def valid(self) -> npt.NDArray[np.bool_]:
-        """Return valid steps ``[T, B]``, False on padding."""
+        """Return the mask of valid steps ``[T, B]``, which is False in padding."""
         timesteps, batch, _ = self.x.shape
         if self.lengths is None:
             return np.ones((timesteps, batch), bool)
@@ -116,7 +116,7 @@ def problems(draw_: st.DrawFn, directions: tuple[bool, ...] = (False, True)) -> 
 
 
 def test_one_step_of_one_unit_equals_a_manual_result() -> None:
-    """Gates i, f, g, o of one unit that sees 2 and remembers h = 0.5, c = -1."""
+    """The gates are i, f, g and o. The unit reads 2 and begins with h = 0.5 and c = -1."""
     spec = LSTMSpec(1, 1, dtype="float64")
     cell = LayerWeights(
         np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([[1.0, 2, 3, 4]]), np.array([0.0, 1, 0.5, -1])
@@ -258,7 +258,7 @@ def reordered(problem: Problem, order: list[int]) -> Problem:
 @settings(deadline=None)
 @given(problems(), st.sampled_from([np.nan, np.inf, 1e300, -7.0]))
 def test_padding_changes_nothing(problem: Problem, rubbish: float) -> None:
-    """Whatever stands on padding, in the input or in the gradient of the output."""
+    """The contents of padding have no effect, in the input and in the gradient of the output."""
     padding = ~problem.valid()
     x, dy = problem.x.copy(), problem.dy.copy()
     x[padding], dy[padding] = rubbish, rubbish

@@ -1,4 +1,4 @@
-"""Test that each refusal has a code, next to the words for people."""
+"""Test that each refusal has a code next to its words."""
 
 import json
 import pickle

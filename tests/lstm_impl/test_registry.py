@@ -1,4 +1,4 @@
-"""Test how backends are found by name and in other packages, and what that imports."""
+"""Test how backends are found by name and in other packages, and what the search imports."""
 
 import importlib
 import importlib.metadata

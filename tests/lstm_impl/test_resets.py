@@ -49,7 +49,7 @@ def run(
 
 
 def clear(rows: npt.NDArray[np.bool_]) -> Callable[[Any], Any]:
-    """Return a function that sets these rows of a state to zero."""
+    """Return a function that sets the given rows of a state to zero."""
     return lambda state: np.where(rows[:, None, None], 0, state)
 
 

@@ -1,4 +1,4 @@
-"""Test canonical weights: how they are drawn and checked, and in other libraries' layouts."""
+"""Test canonical weights: drawing, checks, and the layouts of other libraries."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def test_random_weights_depend_on_the_seed_only() -> None:
 
 
 def test_random_weights_distinguish_gates_biases_and_transposes() -> None:
-    """Whatever a backend mixes up must change its outputs."""
+    """A backend that mixes anything up must have other outputs."""
     square = LSTMSpec(4, 4)
     for cell in LSTMWeights.random(square).layers[0]:
         for array in (cell.kernel, cell.recurrent_kernel, cell.bias[None]):
@@ -124,7 +124,7 @@ def test_cudnn_unpack_inverts_cudnn_pack(spec: LSTMSpec) -> None:
 
 
 def test_cudnn_pack_of_one_layer_equals_a_manual_buffer() -> None:
-    """Input matrices, recurrent ones, input biases, recurrent ones; gates i, f, g, o in each."""
+    """Input and recurrent matrices come before input and recurrent biases; gates are i, f, g, o."""
     kernel = np.array([[1.0, 2, 3, 4], [5, 6, 7, 8]])
     recurrent_kernel = np.array([[10.0, 20, 30, 40]])
     bias = np.array([0.1, 0.2, 0.3, 0.4])

@@ -13,7 +13,7 @@ SPEC = LSTMSpec(3, 5)
 
 
 def ready(name: str) -> Backend:
-    """Return the backend, or skip if it cannot run here."""
+    """Return a backend, or skip the test if the backend cannot run here."""
     backend = get_backend(name)
     if not (available := backend.availability("cpu")):
         pytest.skip(f"{name}: {available}")
@@ -47,7 +47,7 @@ def tensors(spec: LSTMSpec, batch: int, timesteps: int) -> tuple[Any, Any, Any]:
 
 
 def passes(model: Model, workload: Workload, seed: int = 0) -> GateResult:
-    """Return what the gate finds of a model that must pass it."""
+    """Return the result of the gate for a model that must pass."""
     result = gate(model, workload, seed)
     assert result.passed, result.describe()
     return result

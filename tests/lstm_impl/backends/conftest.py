@@ -22,7 +22,7 @@ def emulation(tf: Any) -> Iterator[None]:
 
 @pytest.fixture
 def eagerly(tf: Any) -> Iterator[None]:
-    """Run functions eagerly: the same ops without the seconds of tracing many graphs."""
+    """Run functions eagerly, which saves the seconds of tracing many graphs."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

@@ -28,7 +28,7 @@ GATES = {"lstm": 4, "gru": 3}
 
 @contextlib.contextmanager
 def cudnn_on_cpu() -> Iterator[None]:
-    """Let the ``cudnn`` backend be built on the CPU; its real ops can only be traced there."""
+    """Let tests build the ``cudnn`` backend on the CPU, where its real ops can only be traced."""
     backend = type(lstm_impl.get_backend("cudnn"))
     real = backend.availability
 
@@ -58,7 +58,7 @@ def emulated_cudnn() -> Iterator[None]:
 def _standing_in(
     real: Callable[..., Any], emulate: Callable[[dict[str, Any]], tuple[Any, ...]]
 ) -> Callable[..., Any]:
-    """Give ``emulate`` the arguments, defaults, checks and named outputs of ``real``."""
+    """Give ``emulate`` the arguments, defaults, checks and output names of ``real``."""
     import inspect
 
     import tensorflow as tf
@@ -105,7 +105,7 @@ def _standing_in(
 
 
 def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Return output, output_h, output_c, reserve_space and host_reserved, as the real ops."""
+    """Return the outputs of the real ops: output, states, reserve_space and host_reserved."""
     import tensorflow as tf
 
     _refuse_what_is_not_emulated(arguments)
@@ -232,7 +232,7 @@ def _one_direction(
 
 
 def _without_gradient(tensors: list[Tensor]) -> list[Tensor]:
-    """Return the same tensors; a gradient through them raises, as in inference mode."""
+    """Return the same tensors without a gradient, as in inference mode."""
     import tensorflow as tf
 
     @tf.custom_gradient
@@ -258,7 +258,7 @@ def _refuse_what_is_not_emulated(arguments: dict[str, Any]) -> None:
 
 
 def params_size(layers: int, units: int, features: int, directions: int) -> int:
-    """Return the size of an LSTM's buffer: eight matrices and eight biases a cell."""
+    """Return the size of an LSTM's buffer: eight matrices and eight biases for each cell."""
     total = 0
     for layer in range(layers):
         inputs = features if layer == 0 else directions * units

@@ -15,7 +15,7 @@ from lstm_impl import Package
 def run_tests(
     packages: Sequence[Package], environment: Mapping[str, str], *arguments: str
 ) -> tuple[int, str]:
-    """Run pytest with these variables; return how many tests passed, and the output.
+    """Run pytest with these variables, and return how many tests passed and the output.
 
     Skip if one of the packages is not installed.
     """
@@ -37,6 +37,6 @@ def run_tests(
 
 
 def named_threads() -> int:
-    """Return how many threads of liblstm's own pool this process has."""
+    """Return the number of threads in liblstm's own pool."""
     names = (path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
     return sum(name == "liblstm" for name in names)

@@ -137,7 +137,7 @@ def case(row: Row) -> tuple[LSTMSpec, Workload]:
 
 
 def computed(row: Row) -> bool:
-    """Return whether the work exists and the backend computes it; also for partial rows."""
+    """Return whether the work exists and the backend can compute it, even for an incomplete row."""
     whole = PLAIN | row
     tensorflow = get_backend(row["name"]).framework == "tensorflow"
     if row.get("dropout") and row["num_layers"] == 1:
@@ -156,7 +156,7 @@ def computed(row: Row) -> bool:
 
 
 def few(name: str) -> list[Row]:
-    """Return a few rows for a backend whose rows take seconds."""
+    """Return only a few rows for a backend whose rows take seconds."""
     deep = {"num_layers": 2, "bidirectional": True, "min_length": 1}
     others = {"window": 2, "batch_major": True, "cell": "gru"}, {"num_layers": 2, "dropout": 0.5}
     rows = [{"name": name, "gradients": "all", **more} for more in (deep, *others)]
@@ -178,7 +178,7 @@ def usual(names: list[str]) -> list[Any]:
 
 @contextlib.contextmanager
 def calling(row: Row) -> Iterator[None]:
-    """Run TensorFlow's functions as the row says."""
+    """Run TensorFlow's functions eagerly or traced, as the row requires."""
     if get_backend(row["name"]).framework != "tensorflow":
         yield
         return
@@ -193,7 +193,7 @@ def calling(row: Row) -> Iterator[None]:
 
 @pytest.fixture
 def only_what_a_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge only the step's own gradients: other rows have those that it leaves out."""
+    """Judge only the gradients of the step. Other rows judge those that it leaves out."""
     monkeypatch.setattr(check, "_compare_all_gradients", lambda model, workload: ({}, {}))
 
 

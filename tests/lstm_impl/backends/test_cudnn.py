@@ -217,7 +217,7 @@ def test_lengths_on_a_gpu_full_then_short_equal_the_reference(gpu: str) -> None:
 
 
 def op_arguments(tf: Any, **changes: Any) -> dict[str, Any]:
-    """Return the op's arguments for two sequences of three steps, two features and four units."""
+    """Return the arguments of the op: two sequences of three steps, two features, four units."""
     arguments = {
         "input": tf.ones([3, 2, 2]),
         "input_h": tf.zeros([1, 2, 4]),

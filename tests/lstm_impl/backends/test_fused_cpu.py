@@ -210,7 +210,7 @@ def test_gradient_with_or_without_training_equals_the_reference(training: bool) 
 
 
 def test_sums_of_bfloat16_are_in_float32() -> None:
-    """1 + 1/256 + 1/256 + ... stays 1 where the sum is kept in bfloat16, and 1 + 1 + ... 256."""
+    """A sum in bfloat16 would stop growing: 1 + 1/256 + ... at 1, and 1 + 1 + ... at 256."""
     spec = LSTMSpec(512, 1, dtype="bfloat16")
     kernel, recurrent_kernel, bias = LSTMWeights.random(spec).map(np.zeros_like).layers[0][0]
     kernel[:, 2] = 2.0**-8  # of the candidate g
@@ -229,7 +229,7 @@ def test_sums_of_bfloat16_are_in_float32() -> None:
 
 
 def test_synchronize_with_asynchronous_ops_waits_for_them() -> None:
-    """By default an op that is called by itself has returned when it is done."""
+    """By default, an op that is called outside a graph returns only when it is done."""
     model = built("fused_cpu", LSTMSpec(64, 256))
     step = model.prepare(Workload(8, 40))
     step.run()

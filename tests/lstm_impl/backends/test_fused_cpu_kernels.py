@@ -31,7 +31,7 @@ def compiled(
     march: str = library.NATIVE,
     checks: str = "fused_cpu_kernels.cc",
 ) -> Path:
-    """Return the program: the kernels with their own flags, and the checks with other ones."""
+    """Return the compiled program: the kernels with their own flags, the checks with others."""
     command = [str(gxx), *library.kernel_flags(march), "-I", str(library.SOURCES), "-pthread"]
     command += [*flags, "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
     objects = {path: str(tmp_path / f"{path.stem}.o") for path in library.C.compiled()}

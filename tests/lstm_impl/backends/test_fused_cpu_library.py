@@ -27,7 +27,7 @@ from tests.lstm_impl.fake_compiler import MakeCompiler
 
 @pytest.fixture(autouse=True)
 def _ask_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what compilers reported in this process, and what it has loaded."""
+    """Forget what compilers reported and which libraries were loaded in this process."""
     nothing_loaded(monkeypatch)
     library.find_compiler.cache_clear()
     yield
@@ -151,7 +151,7 @@ def test_special_file_in_place_of_a_library_is_never_read(
 
 
 def make_special(path: Path, kind: str) -> None:
-    """Make a file from which nothing ends, or nothing can be read."""
+    """Make a special file, such as a pipe, whose reading never ends or fails."""
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
@@ -232,7 +232,7 @@ def test_concurrent_processes_compile_once(make_compiler: MakeCompiler, tmp_path
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # JAX's, once imported
 def test_lock_with_a_child_forked_meanwhile_is_free_after_release(tmp_path: Path) -> None:
-    """Data loaders fork while the library is compiled in the background, and live on."""
+    """Data loaders fork while the library is compiled in the background, and stay alive."""
     import fcntl
 
     with library._locked(tmp_path / "lock"):

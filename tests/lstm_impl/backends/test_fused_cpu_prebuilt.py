@@ -40,7 +40,7 @@ def of_cpu(place: Path, flags: str) -> None:
 
 
 def put(folder: Path, cpu: str = "x86-64-v3", **changed: str) -> Path:
-    """Write liblstm for a kind of CPU, or with ``changed`` a binding of TensorFlow 2.21.0."""
+    """Write a liblstm for a kind of CPU. With ``changed``, write a binding of TensorFlow 2.21.0."""
     product = replace(library.product(library.C), **changed)
     path = folder / product.file_name(cpu)
     path.write_bytes(b"no library")

@@ -116,7 +116,7 @@ Build = Callable[[LSTMSpec], jax_model.JaxModel]
 
 @pytest.fixture
 def cudnn_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Return a builder of ``jax_cudnn`` with JAX's reference in place of cuDNN's call."""
+    """Return a builder of ``jax_cudnn`` in which JAX's reference replaces the call of cuDNN."""
     from jax.experimental import rnn
 
     def plain(

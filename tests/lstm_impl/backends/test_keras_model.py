@@ -123,7 +123,7 @@ def test_second_training_step_returns_its_own_results() -> None:
 
 
 def few(purpose: str) -> list[Any]:
-    """Leave out what takes seconds to trace, compile or save, unless slow tests run."""
+    """Leave out rows that take seconds to trace, compile or save, unless slow tests run."""
     slow = ("fit", "signature", "predict")
     return [
         pytest.param(each, marks=pytest.mark.slow if each in slow else ())

@@ -50,7 +50,7 @@ def test_model_called_by_many_threads_gives_each_the_same_numbers(name: str) -> 
 
 
 def read_product(name: str) -> Callable[[], object]:
-    """Return a call that keeps the pool of threads of a binding's framework busy."""
+    """Return a call that keeps the thread pool of a binding's framework busy."""
     square = np.eye(400, dtype=np.float32)
     if name == "fused_cpu":
         tensorflow = pytest.importorskip("tensorflow")

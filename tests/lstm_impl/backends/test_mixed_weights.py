@@ -54,7 +54,7 @@ CASTS = "aten::_to_copy", "aten::copy_"  # aten::to without a copy casts nothing
 
 
 def operators_that_cast(torch: Any, function: Any) -> tuple[Any, list[str]]:
-    """Return what a function returns, and the casts and copies among the operators it runs."""
+    """Return the result of a function, and the casts and copies among the operators that ran."""
     with torch.autograd.profiler.profile() as recorded:
         found = function()
     return found, [each.name for each in recorded.function_events if each.name in CASTS]

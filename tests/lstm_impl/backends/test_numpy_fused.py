@@ -43,7 +43,7 @@ def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.Monke
 def test_few_rows_of_whole_registers_equal_the_reference(
     batch_and_timesteps: tuple[int, int], masked: bool, cell: str
 ) -> None:
-    """Kernels have other ways for their gradients, where rows are few and units fill registers."""
+    """The kernels have special code for the gradients of few rows and whole registers of units."""
     spec = LSTMSpec(48, 32, num_layers=2, bidirectional=True, cell=get_cell(cell))
     model = built("numpy_fused", spec)
     workload = Workload(*batch_and_timesteps, "training", min_length=1 if masked else None)
@@ -68,7 +68,7 @@ def test_unknown_cell_of_a_layer_is_refused_by_number() -> None:
 
 
 def test_other_threads_run_while_a_kernel_computes() -> None:
-    """No thread is made to give up the interpreter's lock: another runs only if it is given up."""
+    """No thread is forced to release the interpreter's lock, so the kernel must release it."""
     layer, kernels = c_interface.KernelLayer(100, 8, 16, 16, False, False), c_interface.kernels()
     sizes = (16 * 64, 16 * 64, 64, 800 * 16, 128, 128, 800 * 16, 128, 128)
     arrays = [np.zeros(size, np.float32) for size in sizes]

@@ -60,7 +60,7 @@ def accelerated(model: Any) -> Any:
 
 
 def changed(model: Any) -> list[str]:
-    """Return the names of the modules of this package."""
+    """Return the names of the modules that are layers of this package."""
     return [name for name, each in model.named_modules() if isinstance(each, (LSTM, GRU))]
 
 
@@ -127,7 +127,7 @@ def batch_major(x: Any) -> Any:
 def test_training_goes_on_as_with_torch(
     kind: str, how: dict[str, Any], given: Callable[[Any], Any]
 ) -> None:
-    """With the masks of dropout, the optimizer's state, a frozen parameter and a hook."""
+    """The masks of dropout, the optimizer's state, a frozen parameter and a hook are the same."""
     x, losses, called = torch.randn(T, B, IN), [], []
     for convert in (accelerated, padded):
         model = made(kind, dropout=0.5, **how)

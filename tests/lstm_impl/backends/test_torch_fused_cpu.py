@@ -135,7 +135,7 @@ assert len(names) - names.count("liblstm\\n") == before, names
 
 
 def test_large_input_of_numpy_starts_no_threads_of_torch() -> None:
-    """They would spin for milliseconds next to those of the kernels."""
+    """The threads would spin for milliseconds and disturb those of the kernels."""
     done = subprocess.run([sys.executable, "-c", FORWARD], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -235,7 +235,7 @@ def scalar_losses(masked: bool) -> dict[str, Callable[[Any], Any]]:
 
 
 def directional(way: str, function: Callable[[Any], Any], x: Any, direction: Any) -> Any:
-    """Return the derivative of a function in a direction, by one of PyTorch's ways."""
+    """Return the directional derivative of a function, in one of the ways of PyTorch."""
     if way == "jvp":
         return torch.func.jvp(function, (x,), (direction,))[1]
     if way == "compiled jvp":
@@ -522,7 +522,7 @@ def test_layer_of_transposed_matrices_gives_the_same_bits(
 
 
 def test_operators_without_a_layout_take_that_of_the_kernels() -> None:
-    """Programs that an earlier version exported call them so."""
+    """Programs that an earlier version exported call the operators without this argument."""
     arguments = given_to_gradient()
     for operator in operators():
         names = [each.name for each in operator.default._schema.arguments]
@@ -692,7 +692,7 @@ def replace_data(module: Any) -> None:
 
 
 def replace_data_twice(module: Any) -> None:
-    """Free the first memory, which the allocator may hand out again."""
+    """Replace the data twice, so that the allocator may reuse the first memory."""
     shape = module.weight_hh_l0.shape
     module.weight_hh_l0.data = torch.zeros(1)
     module.weight_hh_l0.data = torch.full(shape, 0.1)

@@ -1,4 +1,4 @@
-"""Test the variants of any backend: denormal numbers, and sequences in batches."""
+"""Test the variants of backends: denormal numbers, and sequences in batches."""
 
 import numpy as np
 import pytest

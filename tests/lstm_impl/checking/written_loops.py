@@ -106,7 +106,7 @@ BLOCK = 128
 
 
 def cell_of_one_block(x: Any, h: Any, c: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
-    """Compute one block of 128 units and leave the others as they are: zero.
+    """Compute one block of 128 units, and leave the others zero.
 
     That is what a Triton kernel did whose grid did not depend on the hidden size
     (FlagOpen/FlagGems#5014).
@@ -123,13 +123,13 @@ def cell_of_one_block(x: Any, h: Any, c: Any, kernel: Any, recurrent_kernel: Any
 def end_of_the_sequence(
     x: Any, h: Any, c: Any, kernel: Any, recurrent_kernel: Any, bias: Any, steps: int = 48
 ) -> Any:
-    """Compute the last steps only and leave the outputs of the others zero."""
+    """Compute only the last steps, and leave the outputs of the others zero."""
     y, h, c = numpy_loop(x[-steps:], h, c, kernel, recurrent_kernel, bias)
     return np.concatenate([np.zeros((len(x) - len(y), *y.shape[1:]), y.dtype), y]), h, c
 
 
 def loop_that_trains_on_its_last_step(inputs: Any, state: Any, weights: Any) -> Any:
-    """Compute right outputs; only the last step has a gradient.
+    """Compute right outputs, but a gradient for the last step only.
 
     A loop whose gradient does not add up its iterations trains, badly (elixir-nx/axon#644).
     """

@@ -63,7 +63,7 @@ def with_changed_weights(change: Callable[[LayerWeights], LayerWeights]) -> Func
 
 
 def with_changed_gradients(change: Callable[[Any], Any]) -> Function:
-    """Return the backward function of a mutation of ``RawGradients``."""
+    """Return a backward function that changes the gradients of a right one."""
 
     def backward(x: Any, h: Any, c: Any, *rest: Any) -> Any:
         *arrays, dy, dh, dc = rest
@@ -77,7 +77,7 @@ def with_changed_gradients(change: Callable[[Any], Any]) -> Function:
 
 
 def of_model(model: type[Any], dtype: str = "float32") -> tuple[Function, Function]:
-    """Return a wrong model as a function and its gradients."""
+    """Return the function and the gradients of a wrong model."""
 
     def made(x: Any, h: Any, *arrays: Any) -> Any:
         spec = spec_like(x, h, dtype)
@@ -101,7 +101,7 @@ def of_model(model: type[Any], dtype: str = "float32") -> tuple[Function, Functi
 
 
 def of_timed(model: type[Any]) -> tuple[Function, Function]:
-    """Return a model of the suite's own attack tests, which keeps what it remembers."""
+    """Return a model of the suite's attack tests, which keeps what it remembers."""
     kept: dict[Any, Any] = {}
 
     def made(x: Any, h: Any, *arrays: Any) -> Any:
@@ -194,7 +194,7 @@ STREAMS = {
 
 
 def of_stream(model: type[Any]) -> Function:
-    """Return a model of a stream, which is wrong in ``_stream``."""
+    """Return a model of a stream that is wrong in ``_stream``."""
     kept: dict[Any, Any] = {}
 
     def function(x: Any, h: Any, c: Any, *arrays: Any) -> Any:

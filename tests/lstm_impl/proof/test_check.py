@@ -152,7 +152,7 @@ def times(factor: float) -> Callable[[LSTMWeights, LSTMWeights], LSTMWeights]:
 
 
 def only_kernels(before: LSTMWeights, after: LSTMWeights) -> LSTMWeights:
-    """Leave the bias as it was."""
+    """Change the kernels and not the bias."""
     pairs = zip(before.arrays(), after.arrays(), strict=True)
     return LSTMWeights.from_arrays(SPEC, [old if old.ndim == 1 else new for old, new in pairs])
 
@@ -221,7 +221,7 @@ def test_gate_of_a_computation_rounded_to_its_dtype_passes(row: Row) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "mixed_float16", "bfloat16"])
 def test_gate_of_one_rounded_timestep_of_one_unit_passes(dtype: str) -> None:
-    """Elementwise operations are most of the error there, and a mean is one of a few numbers."""
+    """Elementwise operations cause most of the error there, and a mean is over few numbers."""
     spec = LSTMSpec(1, 1, dtype=dtype)
     for seed in range(60):
         model = RoundedModel(spec, LSTMWeights.random(spec, seed=seed))
@@ -278,7 +278,7 @@ def test_gate_of_an_ignored_final_gradient_fails_at_the_smallest_size(
 
 @pytest.fixture
 def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget earlier results: each mutant has the name of the backend that it changes."""
+    """Forget earlier results, since each mutant has the name of the backend that it changes."""
     monkeypatch.setattr(check, "_all_judged", {})
 
 
@@ -427,7 +427,7 @@ def test_describe_puts_nan_first_and_then_the_worst() -> None:
 
 
 def test_keep_of_one_name_keeps_the_largest_share_of_its_bound() -> None:
-    """A later window is judged by other bounds than the first."""
+    """The bounds of a later window differ from those of the first."""
     errors: dict[str, float] = {}
     bounds: dict[str, float] = {}
     kept = []

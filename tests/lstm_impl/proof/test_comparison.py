@@ -61,7 +61,7 @@ def test_update_error_is_that_of_the_worst_array(wrong: int, optimizer: str) -> 
     changes = NumPyOptimizer(optimizer).changes(gradients)
 
     def off(factor: float) -> float:
-        """Return the share of the bound used if one array's change is multiplied by a factor."""
+        """Return the error over its bound if the change of one array is multiplied by a factor."""
         after = [
             (old + change * (factor if number == wrong else 1.0)).astype(old.dtype)
             for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))
@@ -81,7 +81,7 @@ def test_update_error_of_biases_allows_for_the_offset() -> None:
     changes = [np.full(array.shape, 1e-5) for array in before.arrays()]
 
     def share(wrong: int, offset: float) -> float:
-        """Return the share of the bound used if one array is kept as itself less 1."""
+        """Return the error over its bound if one array is kept as its difference from 1."""
         after = [
             np.float32(np.float32(old - 1) + change) + 1 if number == wrong else old + change
             for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))
@@ -102,7 +102,7 @@ def test_update_error_of_biases_allows_for_the_offset() -> None:
 def test_numpy_judge_of_small_products_uses_one_thread(
     batch: int, threads: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else threads wait for one another in a busy loop; and what was set before is set again."""
+    """With several threads, the threads would wait for one another in a busy loop."""
     spec, workload = LSTMSpec(128, 128), Workload(batch, 2)
     seen: list[int] = []
     forward = reference.forward

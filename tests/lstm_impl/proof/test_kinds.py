@@ -39,7 +39,7 @@ INT8 = "int8"
 
 
 def build(spec: LSTMSpec) -> Model:
-    """Return a right model of this precision, without a framework."""
+    """Return a right model in the given precision, without a framework."""
     weights = LSTMWeights.random(spec, seed=3)
     if spec.dtype == "float64":
         return get_backend("numpy").build(spec, weights)
@@ -48,7 +48,7 @@ def build(spec: LSTMSpec) -> Model:
 
 @functools.cache
 def judged(dtype: str, shape: str, load: str) -> tuple[GateResult, JudgedCase]:
-    """Return what the gate finds of a right model, and the case. dtype: or ``INT8``."""
+    """Return the result of the gate for a right model, and the judged case."""
     workload, spec = WORKLOADS[load], SPECS[shape]
     if workload.streaming:  # a stream has no end at which a second direction could begin
         spec = replace(spec, bidirectional=False)
@@ -61,7 +61,7 @@ def judged(dtype: str, shape: str, load: str) -> tuple[GateResult, JudgedCase]:
 
 
 def outside(result: GateResult, case: JudgedCase) -> list[str]:
-    """Return the errors that the table does not have, or not with this value or bound."""
+    """Return the errors that are not in the table, or exceed its value or bound."""
     found = []
     for name, error in result.errors.items():
         possible = find_possible_errors(name, case)

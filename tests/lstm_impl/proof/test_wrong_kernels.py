@@ -40,7 +40,7 @@ INFERENCE, TRAINING = Workload(4, 6), Workload(4, 6, "training")
 
 @pytest.fixture(autouse=True)
 def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget earlier runs of updates: all models here have one backend's name."""
+    """Forget earlier updates, since all models here have the name of one backend."""
     monkeypatch.setattr(check, "_long_runs_judged", set())
 
 
@@ -54,7 +54,7 @@ class ChangedCell(RoundedModel):
 
 
 def without_rows(name: str, first: int) -> type[ChangedCell]:
-    """Return a model whose products leave out the rows from ``first`` on (-1: the last)."""
+    """Return a model whose products leave out the rows from ``first`` on; -1 is the last row."""
 
     def change(cell: LayerWeights) -> LayerWeights:
         array = getattr(cell, name).copy()
@@ -124,7 +124,7 @@ def inputs_changed(change: Callable[[Any], Any]) -> type[RoundedModel]:
 
 
 def one_gate_smaller(name: str) -> type[RoundedModel]:
-    """Return a model whose gradient of one gate of one unit is 0.85 of the right one."""
+    """Return a model in which one unit's gradient of one gate is 15% too small."""
 
     class Smaller(RoundedModel):
         def _train(self, *arguments: Any) -> RawGradients:

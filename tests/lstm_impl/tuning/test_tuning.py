@@ -1,4 +1,4 @@
-"""Test races, and decisions: the backend picked, the requests they hold for, and their files."""
+"""Test races and decisions: which backend wins, for which requests, and in which files."""
 
 import json
 import random
