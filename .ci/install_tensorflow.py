@@ -30,7 +30,7 @@ def command(name: str) -> list[str]:
 
 def main() -> int:
     """Install, and return pip's exit code."""
-    name = extra(devices.available())
+    name = extra(devices.list_devices())
     # Said before, since pip says nothing for minutes.
     print(f"TensorFlow ({name}): {SIZES[name]}, downloaded once", flush=True)
     return subprocess.call(command(name))

@@ -50,7 +50,7 @@ NAMES = tuple(name for answers in COMMANDS.values() for name in answers)
 
 def console() -> NoReturn:
     """Run the command ``lstm-bench``."""
-    command_line.end(lambda: main(prog="lstm-bench"))
+    command_line.run_and_exit(lambda: main(prog="lstm-bench"))
 
 
 def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> int:
@@ -60,7 +60,7 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> i
         return _run(words[0], words[1:])
     if words and not words[0].startswith("-"):
         near = did_you_mean(words[0], NAMES)
-        return command_line.failed(
+        return command_line.report_failure(
             f"there is no command {printable(words[0], 60)!r}{near}; {prog} lists the commands"
         )
     parser = arguments.Parser(
@@ -71,8 +71,8 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> i
     parser.add_argument("command", metavar="COMMAND", nargs="?", choices=NAMES)
     parser.parse_args(words)
     begin = f"{prog} " if prog == "lstm-bench" else f"{prog}."
-    command_line.write_any_letter()
-    console = output.console()
+    command_line.write_non_ascii()
+    console = output.make_console()
     wide = max(len(name) for answers in COMMANDS.values() for name in answers)
     for question, answers in COMMANDS.items():
         console.print(Text(question, style="bold"))
@@ -97,4 +97,4 @@ def _run(command: str, words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -77,11 +77,11 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     # The library raises a plain ValueError for sizes that no LSTM can have.
     bad = ResultWriteError, LockError, UnsupportedError, ValueError
-    return command_line.run(_parser(), _answered, words, *bad, interrupted="")
+    return command_line.run(_parser(), _answer_queries, words, *bad, interrupted="")
 
 
-def _answered(options: argparse.Namespace) -> int:
-    console, here = output.console(), Surroundings()
+def _answer_queries(options: argparse.Namespace) -> int:
+    console, here = output.make_console(), Surroundings()
     end = here.now() + options.budget
     queries = query.queries(options)
     sections = {}
@@ -97,11 +97,11 @@ def _answered(options: argparse.Namespace) -> int:
             _wait_for_lock(options, console)
         except HeldError as error:
             text = f"{error}; --wait waits for it, --force measures anyway"
-            return command_line.failed(text, HELD)
+            return command_line.report_failure(text, HELD)
     lacking = {each: None for case in missing for each in query.not_installed(case, options)}
     if lacking:
         console.print(
-            f"not installed: {', '.join(lacking)}; {command_line.typed('doctor')} says how"
+            f"not installed: {', '.join(lacking)}; {command_line.format_command('doctor')} says how"
         )
     if missing and not lacking:
         query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
@@ -183,7 +183,7 @@ def _answer(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "ask", "Say which backend is fastest for my shape on this machine.", EPILOG
     )
     size, add = arguments.SIZE, arguments.add_values
@@ -212,23 +212,23 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_with_default(parser, ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."))
     add(
         parser,
-        ("backends", "NAMES", arguments.names, "measure these (default: the usual ones)"),
+        ("backends", "NAMES", arguments.parse_names, "measure these (default: the usual ones)"),
         (
-            *("variant", "NAMES", arguments.names),
+            *("variant", "NAMES", arguments.parse_names),
             "also measure these variants, such as int8, of the backends that have them",
         ),
         ("baseline", "NAME", str, "compare with this backend (default: keras)"),
         (
-            *("processes", "N", arguments.integer(1, 10_000)),
+            *("processes", "N", arguments.make_integer_parser(1, 10_000)),
             "measure each backend in N processes, however narrow the intervals are",
         ),
         (
-            *("seed", "N", arguments.integer(0, 2**53)),
+            *("seed", "N", arguments.make_integer_parser(0, 2**53)),
             "the seed for bench.run (default: the newest published one)",
         ),
     )
     budget = f"time for the whole command (default: {BUDGET:.0f}s)"
-    add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
+    add(parser, ("budget", "TIME", arguments.parse_seconds, budget), default=BUDGET)
     brief = "print only the answer, without the table"
     arguments.add_flags(parser, brief=brief, again="measure even if there are results")
     busy = parser.add_mutually_exclusive_group()
@@ -241,4 +241,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -186,7 +186,7 @@ def _measure(options: argparse.Namespace, result: CheckResult) -> int:
 
     Return the exit code.
     """
-    console = output.console()
+    console = output.make_console()
     console.print()
     if not result.passed:
         console.print("It was not measured, because its results are wrong.")
@@ -217,7 +217,7 @@ def _measure(options: argparse.Namespace, result: CheckResult) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "check", "Check whether an implementation computes the right LSTM.", EPILOG
     )
     text = "module:function, file.py:function, a layer named like that, or a .onnx, .tflite or .so"
@@ -231,9 +231,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         called,
         ("gates", "ORDER", str, "the order of the gates, such as iofg"),
-        ("biases", "N", arguments.integer(1, 2), "the number of biases, 1 or 2"),
-        ("arguments", "NAMES", arguments.names, "its arguments, such as x,state,weights"),
-        ("returns", "NAMES", arguments.names, "its results, such as y,h,c"),
+        ("biases", "N", arguments.make_integer_parser(1, 2), "the number of biases, 1 or 2"),
+        ("arguments", "NAMES", arguments.parse_names, "its arguments, such as x,state,weights"),
+        ("returns", "NAMES", arguments.parse_names, "its results, such as y,h,c"),
         ("backward", "TARGET", str, "a function that computes its gradients"),
     )
     arguments.add_choice(called, "arrays", KINDS, "the kind of arrays that it takes")
@@ -254,14 +254,14 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_flags(sizes, bidirectional="process the sequences in both directions")
     arguments.add_with_default(parser, ("device", "NAME", str, "cpu", "cpu or gpu:0"))
     seed = "the seed of the weights and inputs"
-    add(parser, ("seed", "N", arguments.integer(0, 2**53), seed), default=0)
+    add(parser, ("seed", "N", arguments.make_integer_parser(0, 2**53), seed), default=0)
     timed = parser.add_argument_group("time")
     arguments.add_flags(timed, time="if it is right, also measure it next to the usual backends")
     arguments.add_choice(timed, "mode", SEQUENCE_MODES, default="inference")
     budget = f"time for measuring (default: {BUDGET:.0f}s)"
-    add(timed, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
+    add(timed, ("budget", "TIME", arguments.parse_seconds, budget), default=BUDGET)
     processes = "number of processes of each backend, however wide the intervals are"
-    add(timed, ("processes", "N", arguments.integer(1, 10_000), processes))
+    add(timed, ("processes", "N", arguments.make_integer_parser(1, 10_000), processes))
     busy = timed.add_mutually_exclusive_group()
     arguments.add_flags(
         busy,
@@ -275,4 +275,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -11,7 +11,7 @@ from bench.case import published
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
 from bench.cli.filters import parse_rule
-from bench.cli.progress import Progress, is_reference, result_paths
+from bench.cli.progress import Progress, find_result_paths, is_reference
 from bench.machine import packages
 from bench.machine.fields import ResultError, printable
 from bench.records.schema import Results
@@ -63,13 +63,13 @@ def main(words: Sequence[str] | None = None) -> int:
 def _compare(options: argparse.Namespace) -> int:
     """Show the comparison and return the exit code.
 
-    Raises UsageError, and the errors of ``filters.read``.
+    Raises UsageError, and the errors of ``filters.read_selected``.
     """
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if options.what == "published":
-        return _published(options, summary)
+        return _compare_published(options, summary)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    report, complete = _compared(options)
+    report, complete = _build_report(options)
     if rule is not None:
         report = replace(report, gate=pairs.judge(rule, report.rows))
     output.deliver(
@@ -88,9 +88,9 @@ def _compare(options: argparse.Namespace) -> int:
     return 1 if report.gate is not None and report.gate.failed else 0
 
 
-def _published(options: argparse.Namespace, summary: str | None) -> int:
+def _compare_published(options: argparse.Namespace, summary: str | None) -> int:
     made_by = "pytest --benchmark-only --lstm-suite braun"
-    (results,) = filters.read(options, result_paths(options.paths, made_by))
+    (results,) = filters.read_selected(options, find_result_paths(options.paths, made_by))
     theirs = published.steps(published.read())
     report = published_shown.with_published(build(results), theirs)
     if is_reference(options.paths, results):
@@ -101,19 +101,19 @@ def _published(options: argparse.Namespace, summary: str | None) -> int:
     return command_line.BAD_INPUT if results.errors else 0
 
 
-def _compared(options: argparse.Namespace) -> tuple[pairs.ComparisonReport, bool]:
+def _build_report(options: argparse.Namespace) -> tuple[pairs.ComparisonReport, bool]:
     """Return the comparison, and whether every file could be read."""
     sides = None
     if options.what == "runs":
-        found = filters.read(options, [options.base], [options.new])
+        found = filters.read_selected(options, [options.base], [options.new])
     elif options.what == "environments":
-        folder, sides = _environments(options)
-        found = filters.read(options, *([folder / side] for side in packages.SIDES))
+        folder, sides = _load_environments(options)
+        found = filters.read_selected(options, *([folder / side] for side in packages.SIDES))
     else:
-        found = filters.read(options, result_paths(options.paths))
+        found = filters.read_selected(options, find_result_paths(options.paths))
     complete, notes = not any(each.errors for each in found), []
     if options.percentile is not None:
-        made = [pairs.at_percentile(each, options.percentile) for each in found]
+        made = [pairs.select_percentile(each, options.percentile) for each in found]
         found = [results for results, _ in made]
         notes = [note for _, of in made for note in of]
     base, new = found[0], found[-1]
@@ -139,7 +139,7 @@ def _compared(options: argparse.Namespace) -> tuple[pairs.ComparisonReport, bool
     return report, complete
 
 
-def _environments(
+def _load_environments(
     options: argparse.Namespace,
 ) -> tuple[Path, tuple[packages.LabelledPython, packages.LabelledPython]]:
     """Return the folder with the results of two environments, and the environments."""
@@ -170,7 +170,7 @@ def compare_environments(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "compare", "Show the ratio of each shared case with its interval and a verdict.", EPILOG
     )
     commands = parser.add_subparsers(
@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         arguments.add_output(added, (*FORMATS, "svg") if ruled else FORMATS)
         arguments.add_unmeasured(added)
-        filters.add(added)
+        filters.add_filters(added)
         if ruled:
             rule = "exit with 1 if a case is SLOWER (slower), or by more than 5%% (slower:5%%)"
             arguments.add_values(added, ("fail-on", "RULE", str, rule))
@@ -219,4 +219,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -82,7 +82,7 @@ instructions, and for bfloat16 on a CPU with AMX.
 """
 
 
-def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, list[str]]:
+def describe_precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, list[str]]:
     """Return for each precision what this CPU, our kernels and PyTorch's LSTM do.
 
     The result is empty on a system that does not name the CPU's flags.
@@ -172,12 +172,12 @@ def diagnose(
         ray = metadata.version("ray")
     found = survey(tuple(dict.fromkeys(names)), backends, ask)
     spoils = tuple(findings(here, meanwhile, facts))
-    return Diagnosis(found, here, spoils, ray, precisions(cpu_flags(), kernels_at_hand()))
+    return Diagnosis(found, here, spoils, ray, describe_precisions(cpu_flags(), kernels_at_hand()))
 
 
-def show(found: Diagnosis, console: Console) -> None:
+def print_diagnosis(found: Diagnosis, console: Console) -> None:
     """Print the diagnosis."""
-    for line in summary_lines(found.survey):
+    for line in compose_summary(found.survey):
         console.print(Text(clean(line, 600)), style="bold")
     console.print()
     notes: list[tuple[str, str]] = []
@@ -195,7 +195,7 @@ def show(found: Diagnosis, console: Console) -> None:
         console.print(TextTable.of(list(map(Column, columns)), lines).grid())
         console.print()
     console.print(Text("The machine", style="bold"))
-    for label, text in machine_lines(found):
+    for label, text in describe_machine(found):
         console.print(hanging(f"  {label}:", Text(clean(text, 600))))
     console.print()
     console.print(Text("Before you measure", style="bold"))
@@ -207,7 +207,7 @@ def show(found: Diagnosis, console: Console) -> None:
         console.print(hanging("    do:", Text(clean(advice))), style="dim")
 
 
-def summary_lines(found: Survey) -> list[str]:
+def compose_summary(found: Survey) -> list[str]:
     """Return a line on what can be measured here, and a line on what to install for more.
 
     The second line is left out if pip can install nothing that is missing.
@@ -272,21 +272,21 @@ def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
     return TextTable.of(columns, lines)
 
 
-def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
+def describe_machine(found: Diagnosis) -> list[tuple[str, str]]:
     """Return properties of the machine that may explain a time, each with its label."""
     here, cpu = found.environment, found.environment.cpu
-    lines = [("system", _joined(here.system, here.container and f"in {here.container}"))]
+    lines = [("system", _join(here.system, here.container and f"in {here.container}"))]
     count = f"{cpu.usable} of {cpu.logical} processors usable" if cpu.usable else None
     clock = f"{cpu.clock_hz / 1e9:.2f} GHz now" if cpu.clock_hz else None
     governor = cpu.governor and f"governor {cpu.governor}"
-    lines.append(("CPU", _joined(cpu.name, count, clock, governor)))
+    lines.append(("CPU", _join(cpu.name, count, clock, governor)))
     if here.load is not None:
         lines.append(("load", f"{here.load[0]:.2f} processes were ready to run in the last minute"))
     if here.memory.total_bytes and here.memory.available_bytes is not None:
         free, total = here.memory.available_bytes / 2**30, here.memory.total_bytes / 2**30
         lines.append(("memory", f"{free:.1f} of {total:.1f} GiB free"))
     for index, gpu in enumerate(here.gpus):
-        message = _joined(
+        message = _join(
             gpu.name or "unknown",
             gpu.driver and f"driver {gpu.driver}",
             gpu.cuda_version and f"CUDA up to {gpu.cuda_version}",
@@ -306,7 +306,7 @@ def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
     return lines
 
 
-def _joined(*parts: str | bool | int | None) -> str:
+def _join(*parts: str | bool | int | None) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
@@ -322,13 +322,13 @@ def _doctor(options: argparse.Namespace) -> int:
     requested = [devices.parse(name) for name in options.device or ()]
     if sys.stderr.isatty():
         print("starting every framework that is installed ...", file=sys.stderr)
-    here = devices.available()
+    here = devices.list_devices()
     # If there is no GPU, the reason is part of the answer.
     usual = here if len(here) > 1 else [*here, "gpu:0"]
     found = diagnose(requested or usual, options.backends)
     output.deliver(
         options,
-        lambda console: show(found, console),
+        lambda console: print_diagnosis(found, console),
         {"json": lambda: json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"},
     )
     choices = [bool(found.survey.choices(device)) for device in found.survey.devices]
@@ -336,7 +336,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "doctor",
         "Say which backends run on which devices of this machine, why others do not, and what to "
         "change before measuring.",
@@ -345,12 +345,17 @@ def _parser() -> argparse.ArgumentParser:
     which = "cpu, gpu:0, ..., separated by commas (default: all devices of this machine)"
     arguments.add_values(
         parser,
-        ("device", "DEVICES", arguments.names, which),
-        ("backends", "NAMES", arguments.names, "only these, separated by commas (default: all)"),
+        ("device", "DEVICES", arguments.parse_names, which),
+        (
+            "backends",
+            "NAMES",
+            arguments.parse_names,
+            "only these, separated by commas (default: all)",
+        ),
     )
     arguments.add_output(parser, FORMATS)
     return parser
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -148,7 +148,7 @@ class Proof:
                     # it.
                     start_new_session=True,
                 )
-                stack.callback(_end, started[name])
+                stack.callback(_end_process, started[name])
             for name, process in started.items():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     codes[name] = process.wait(max(0.0, end - time.monotonic()))
@@ -234,7 +234,7 @@ class Proof:
             self.unfinished.append(f"{note}; pip install -e '.[test]' installs what tests need")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end_process(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
@@ -330,7 +330,7 @@ def prove(proof: Proof, options: argparse.Namespace, named: Sequence[str]) -> No
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "gpu_proof",
         "On a machine with a GPU: check the driver and the libraries, prove every installed "
         "backend equal to the reference there, see which kernels ran, measure the suite quick, and "
@@ -339,10 +339,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = arguments.add_values
     total = f"time for everything (default: {SECONDS:.0f}s)"
-    add(parser, ("seconds", "TIME", arguments.seconds, total), default=SECONDS)
+    add(parser, ("seconds", "TIME", arguments.parse_seconds, total), default=SECONDS)
     place = "the folder for the archive and the result file (default: %(default)s)"
     add(parser, ("output", "DIR", Path, place), default=Path("results"))
-    add(parser, ("backends", "NAMES", arguments.names, "only these, separated by commas"))
+    add(parser, ("backends", "NAMES", arguments.parse_names, "only these, separated by commas"))
     add(
         parser,
         ("suite", "NAME|FILE", str, "the suite to measure (default: quick)"),
@@ -350,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         parser,
-        ("seed", "N", arguments.integer(0, 2**53), "the seed for bench.run"),
+        ("seed", "N", arguments.make_integer_parser(0, 2**53), "the seed for bench.run"),
         default=newest_seed(),
     )
     # Tests use this option to run everything without a GPU.
@@ -359,4 +359,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

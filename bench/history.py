@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.filters import parse_rule
-from bench.cli.progress import Progress, result_paths
+from bench.cli.progress import Progress, find_result_paths
 from bench.machine.reading import default_folder
 from bench.render import history as shown
 from bench.verdicts.history import build, judge, since
@@ -38,8 +38,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    result_paths(options.paths)  # This raises an error if there are no results.
-    (results,) = filters.read(options, options.paths or [default_folder()])
+    find_result_paths(options.paths)  # This raises an error if there are no results.
+    (results,) = filters.read_selected(options, options.paths or [default_folder()])
     if options.since is not None:
         results = since(results, options.since)
     with Progress("comparing sessions"):
@@ -59,7 +59,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "history",
         "Show every case over the sessions of one machine, with the versions that changed.",
         EPILOG,
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             "than 5%% (slower:5%%)",
         ),
     )
-    filters.add(parser)
+    filters.add_filters(parser)
     sessions = "show all sessions of each case, not one line per case"
     arguments.add_flags(parser, sessions=sessions)
     arguments.add_output(parser, FORMATS)
@@ -98,4 +98,4 @@ def _time(text: str) -> datetime:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line, filters
 from bench.cli.command_line import UsageError
-from bench.cli.progress import is_reference, result_paths
+from bench.cli.progress import find_result_paths, is_reference
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render import plot
@@ -48,8 +48,8 @@ def _plot(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--width {options.width:g}: expected a width from {NARROWEST:g} to {WIDEST:g} inches"
         )
-    plot.check()
-    (results,) = filters.read(options, result_paths(options.paths))
+    plot.require_matplotlib()
+    (results,) = filters.read_selected(options, find_result_paths(options.paths))
     reference = is_reference(options.paths, results)
     kinds = "all" if options.along else options.kind
     sections = build(results, baseline=options.baseline, kind=kinds).sections
@@ -59,12 +59,12 @@ def _plot(options: argparse.Namespace) -> int:
             raise UsageError(f"no case has a time along {options.along}")
         newest = [each for each in found if each.section is found[0].section]
         theme = THEMES[options.theme]
-        drawn = plot.along(newest, kind, options.width, theme, is_reference=reference)
+        drawn = plot.draw_series(newest, kind, options.width, theme, is_reference=reference)
         skipped = len({id(each.section) for each in found}) - 1
     else:
         rows = choose(sections[0], options.what, pattern=options.case)
         what = Plot(options.what, sections[0], rows, options.width, reference)
-        drawn = plot.picture(what, kind, THEMES[options.theme])
+        drawn = plot.draw_picture(what, kind, THEMES[options.theme])
         skipped = len(sections) - 1
     write_bytes(options.output, drawn)
     more = f" (it shows the newest session; {count(skipped, 'other')} left out)" if skipped else ""
@@ -73,7 +73,7 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("plot", "Draw results for a slide or a paper.", EPILOG)
+    parser = arguments.make_parser("plot", "Draw results for a slide or a paper.", EPILOG)
     command_line.add_result_paths(parser)
     arguments.add_choice(parser, "what", KIND_OF, "the figure to draw", "throughput")
     axis = "draw time per timestep or sequence, and memory, against this instead"
@@ -90,9 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_choice(parser, "theme", THEMES, back, "light")
     width = "width of the picture; letters stay 7 to 9 points high (default: %(default)g, a full "
     add(("width", "INCHES", float, f"{width}page; a column is 3.5)"), default=7.0)
-    filters.add(parser)
+    filters.add_filters(parser)
     return parser
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

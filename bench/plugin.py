@@ -33,7 +33,7 @@ by the minimum may differ from the order by the median in the report.
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of a measurement to pytest."""
     group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
-    for name, option in options.declared():
+    for name, option in options.iterate_options():
         group.addoption(f"--lstm-{name.replace('_', '-')}", **option.parsing)
 
 

@@ -116,13 +116,13 @@ def _profile_prepared(case: Case, prepared: group.Prepared, bench: group.Bench) 
     return CaseProfile(case, profile, taken, found, numbers)
 
 
-def write(found: CaseProfile, timeline: Path, form: str) -> None:
+def write_profile(found: CaseProfile, timeline: Path, form: str) -> None:
     """Write the timeline to a file and print the rest in the given format.
 
     Raises UsageError if the file cannot be written.
     """
     about = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
-    output.write_file(timeline, trace(found.profile, about))
+    output.write_file(timeline, compose_trace(found.profile, about))
     # The own time of each operator in one step with the profiler, the longest first.
     spent = by_name(found.profile.events)
     whole = sum(each.seconds for each in spent.values()) or 1.0
@@ -155,7 +155,7 @@ def write(found: CaseProfile, timeline: Path, form: str) -> None:
     output.deliver(target, Document([*blocks[:2], here]).terminal, texts)
 
 
-def trace(profile: Profile, about: Mapping[str, object]) -> str:
+def compose_trace(profile: Profile, about: Mapping[str, object]) -> str:
     """Return the timeline as JSON in Chrome's trace event format.
 
     about: what was profiled, as plain data.
@@ -198,7 +198,7 @@ def _profile(options: argparse.Namespace) -> int:
     if isinstance(found, group.Unmeasured):
         print(f"{options.case.id}: {clean(reason_line(found.reason))}", file=sys.stderr)
         return NOT_PROFILED
-    write(found, options.output, options.format)
+    write_profile(found, options.output, options.format)
     return PROFILED
 
 
@@ -210,7 +210,7 @@ def _case(text: str) -> Case:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "profile", "Show where the time of a case goes, by operator and as a timeline.", EPILOG
     )
     parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {ID_EXAMPLE}")
@@ -221,4 +221,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

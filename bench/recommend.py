@@ -21,7 +21,7 @@ from bench.machine.reading import (
 )
 from bench.machine.writing import ResultWriteError
 from bench.records.files import result_files
-from bench.records.maps import TASKS, LearningMap, newest, split_paths, unreported
+from bench.records.maps import TASKS, LearningMap, find_newest, list_unreported, split_paths
 from bench.records.schema import Results
 from bench.render import recommend as shown
 from bench.verdicts import recommend
@@ -63,7 +63,7 @@ def _device(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "recommend",
         "Recommend a truncation window and a backend from results, and state the cost.",
         EPILOG,
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         ("input", "N", size, "number of features of a timestep (default: any measured one)"),
         ("steps", "N", size, "timesteps of a complete sequence (default: an endless stream)"),
         ("write-suite", "FILE", Path, write),
-        ("backends", "NAMES", arguments.names, those),
+        ("backends", "NAMES", arguments.parse_names, those),
     )
     mode = "inference uses no window and needs --steps"
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, mode, "training")
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         ("layers", "N", size, 1, "number of stacked layers"),
     )
     arguments.add_output(parser, FORMATS)
-    filters.add(parser, FILTERS)
+    filters.add_filters(parser, FILTERS)
     return parser
 
 
@@ -108,22 +108,22 @@ FILTERS = ("backend", "shape")
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    there = available(options.paths)
+    there = read_available(options.paths)
     if options.paths and there.errors and not there.results.files and there.learned is None:
         return command_line.BAD_INPUT
     query = _query(options)
     try:
-        sections = build(filters.chosen(there.results, options, FILTERS)).sections
+        sections = build(filters.apply_filters(there.results, options, FILTERS)).sections
     except NothingToReportError:
         sections = ()
     measured = recommend.places(sections, there.reference)
     found = recommend.answer(query, measured, there.learned)
     suite = options.write_suite
     if suite is not None:
-        suite_text.write(suite, query, found, options.backends or ())
+        suite_text.write_suite(suite, query, found, options.backends or ())
         print(f"written: {printable(str(suite))}", file=sys.stderr)
-    commands = suite_text.commands(query, options.paths, suite)
-    typed = list(map(command_line.typed_command, commands))
+    commands = suite_text.list_commands(query, options.paths, suite)
+    typed = list(map(command_line.escape_command, commands))
     answer = shown.document(query, found, there.learned, typed)
     texts = {
         "markdown": answer.markdown,
@@ -163,7 +163,7 @@ def _query(options: argparse.Namespace) -> recommend.Query:
 
 
 @dataclass(frozen=True)
-class Available:
+class AvailableResults:
     """Hold the results from which a recommendation can be made.
 
     reference: the ids of the runs that belong to the reference results. learned: the newest map of
@@ -176,7 +176,7 @@ class Available:
     errors: Sequence[ResultError]
 
 
-def available(paths: Sequence[str]) -> Available:
+def read_available(paths: Sequence[str]) -> AvailableResults:
     """Read the results of these paths, or of all sessions and the reference results.
 
     Prints an error for each unreadable file.
@@ -186,7 +186,7 @@ def available(paths: Sequence[str]) -> Available:
     if paths:
         times, maps = split_paths(paths)
         results = read_results(times)
-        learned, bad = newest(maps, TASKS)
+        learned, bad = find_newest(maps, TASKS)
     else:
         own = Path(default_folder())
         folders = list(dict.fromkeys((own, own / REFERENCE, SHARED / DEFAULT_FOLDER / REFERENCE)))
@@ -195,12 +195,12 @@ def available(paths: Sequence[str]) -> Available:
         reference = [
             file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
         ]
-        found = (newest([place], TASKS) for place in folders if place.is_dir())
+        found = (find_newest([place], TASKS) for place in folders if place.is_dir())
         learned, bad = next((each for each in found if any(each)), (None, ()))
-    also = unreported(bad, results.errors)
+    also = list_unreported(bad, results.errors)
     print_errors(also)
-    return Available(results, reference, learned, [*results.errors, *also])
+    return AvailableResults(results, reference, learned, [*results.errors, *also])
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
-from bench.cli.progress import Progress, is_reference, result_paths
+from bench.cli.progress import Progress, find_result_paths, is_reference
 from bench.machine.fields import printable, require
 from bench.machine.reading import default_folder, is_study, is_url
-from bench.records.maps import newest, split_paths, unreported
+from bench.records.maps import find_newest, list_unreported, split_paths
 from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
@@ -47,10 +47,10 @@ MEASURE = {
 Texts = Mapping[str, Callable[[], output.Answer]]
 
 
-def report(options: argparse.Namespace) -> int:
+def write_report(options: argparse.Namespace) -> int:
     """Report on results and return the exit code.
 
-    Raises UsageError, and the errors of ``filters.read`` and ``build``.
+    Raises UsageError, and the errors of ``filters.read_selected`` and ``build``.
     """
     for path in options.paths:
         if not is_url(path) and is_study(Path(path)):
@@ -58,8 +58,8 @@ def report(options: argparse.Namespace) -> int:
             raise UsageError(f"{path} holds a study of an earlier version; {how}")
     _check(options)
     if options.along is not None:
-        return _along(options)
-    (results,) = filters.read(options, result_paths(options.paths))
+        return _show_along(options)
+    (results,) = filters.read_selected(options, find_result_paths(options.paths))
     if not results.measurements and not results.outcomes:
         # The notes say why there is nothing to report, as far as that is known.
         for note in results.notes:
@@ -74,7 +74,7 @@ def report(options: argparse.Namespace) -> int:
         with Progress("judging results"):
             made = build(results, baseline=options.baseline, kind=options.kind)
         made = replace(made, is_reference=is_reference(options.paths, results))
-        (_teach if options.teach else _show)(made, options)
+        (_write_decisions if options.teach else _show)(made, options)
     return command_line.BAD_INPUT if results.errors else 0
 
 
@@ -109,12 +109,12 @@ def _check(options: argparse.Namespace) -> None:
         data.check_tensorboard(options.output)
 
 
-def _along(options: argparse.Namespace) -> int:
+def _show_along(options: argparse.Namespace) -> int:
     """Write the fixed cost and the slope along an axis, and return the exit code."""
     times, maps = split_paths(options.paths or [default_folder()])
-    (results,) = filters.read(options, result_paths(times if options.paths else ()))
-    learned, bad = newest(maps) if options.along == "window" else (None, ())
-    command_line.print_errors(unreported(bad, results.errors))
+    (results,) = filters.read_selected(options, find_result_paths(times if options.paths else ()))
+    learned, bad = find_newest(maps) if options.along == "window" else (None, ())
+    command_line.print_errors(list_unreported(bad, results.errors))
     with Progress("judging results"):
         sections = build(results, baseline=options.baseline).sections
     found = series(sections, options.along, learned)
@@ -134,7 +134,7 @@ def _along(options: argparse.Namespace) -> int:
     return command_line.BAD_INPUT if results.errors or bad else 0
 
 
-def _teach(report: Report, options: argparse.Namespace) -> None:
+def _write_decisions(report: Report, options: argparse.Namespace) -> None:
     """Write the decisions of the report for ``backend="auto"``, and print them."""
     place, found = data.write(report)
     for each in found:
@@ -164,8 +164,8 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         return
     output.deliver(options, lambda console: shown.show(report, console, draw), texts)
     if options.brief and options.format == "terminal" and options.output is None:
-        message = f"full report: {command_line.typed('report', *map(str, options.paths))}"
-        output.console().print(message, style="bold", soft_wrap=True)
+        message = f"full report: {command_line.format_command('report', *map(str, options.paths))}"
+        output.make_console().print(message, style="bold", soft_wrap=True)
 
 
 EPILOG = """\
@@ -188,14 +188,14 @@ def main(words: Sequence[str] | None = None) -> int:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return command_line.run(_parser(), report, words)
+        return command_line.run(_parser(), write_report, words)
     finally:
         if collecting:
             gc.enable()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "report", "Say which LSTM backend is fastest, by how much, and whether to trust it.", EPILOG
     )
     command_line.add_result_paths(parser)
@@ -218,9 +218,9 @@ def _parser() -> argparse.ArgumentParser:
     axis = "show the fixed cost of a step and the cost of each further unit, instead of the report"
     arguments.add_choice(parser, "along", AXES, axis)
     arguments.add_unmeasured(parser)
-    filters.add(parser)
+    filters.add_filters(parser)
     return parser
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

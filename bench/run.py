@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
     options.suite = options.suite or options.named
-    command_line.write_any_letter()
+    command_line.write_non_ascii()
     return run_reporting_errors(
         functools.partial(_run, options),
         held="--wait waits for it, --force measures anyway",
@@ -98,7 +98,7 @@ def _list_cases(suite: Suite) -> int:
 
 
 def _parser() -> arguments.Parser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "run", "Measure a suite in fresh processes until its intervals are narrow.", EPILOG
     )
 
@@ -111,14 +111,14 @@ def _parser() -> arguments.Parser:
     budget = f"time for the whole run (default: {BUDGET / 60:g}m; none with --processes)"
     arguments.add_values(
         parser,
-        ("budget", "TIME", arguments.seconds, budget),
+        ("budget", "TIME", arguments.parse_seconds, budget),
         (
-            *("precision", "PERCENT", arguments.percentage),
+            *("precision", "PERCENT", arguments.parse_percentage),
             "stop once the 95%% interval of every median over processes has at most this "
             f"half-width (default: {PRECISION:.0%}%)",
         ),
         (
-            *("processes", "N", arguments.integer(1, 10_000)),
+            *("processes", "N", arguments.make_integer_parser(1, 10_000)),
             "measure each case in N processes, however narrow its interval is",
         ),
         ("results", "DIR", str, place),
@@ -154,4 +154,4 @@ def _parser() -> arguments.Parser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.cli import arguments, command_line
 from bench.machine.fields import InputError, ResultError, printable
-from bench.machine.reading import expanded, is_url
+from bench.machine.reading import expand_path, is_url
 from bench.machine.remote import safe_url
 from bench.machine.upload import check, upload
 from bench.machine.writing import ResultWriteError
@@ -87,7 +87,7 @@ def _submit(options: argparse.Namespace, now: datetime) -> int:
         for path in paths:
             read(path)  # Files that cannot be read must not be sent.
     else:
-        folder = Path(FOLDER) if url is not None else expanded(options.to)
+        folder = Path(FOLDER) if url is not None else expand_path(options.to)
         found = submit(paths, folder, now)
         if _refuse(found.problems):
             return REFUSED
@@ -195,7 +195,7 @@ def _list_texts(found: Mapping[str, Iterable[str]]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "submit", "Check result files, make them anonymous, and share them.", EPILOG
     )
     text = "result files, or folders whose newest run is taken"
@@ -220,4 +220,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -179,7 +179,7 @@ def largest_spread(effect: float, processes: int, power: float) -> float:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print the tables, and return 2 if a file is bad or there is no such pair."""
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "verdict_pairs",
         "How far the ratios of pairs spread between processes, and what that covers.",
     )
@@ -203,4 +203,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

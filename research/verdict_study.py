@@ -34,7 +34,7 @@ def _study(options: argparse.Namespace) -> int:
         if options.changes or options.nodes:
             other = "--changes" if options.changes else "--nodes"
             raise UsageError(f"{other} has no pictures, so --output does not go with it")
-        plot.check()
+        plot.require_matplotlib()
     with Progress("simulating, for some minutes"):
         made = _tables(options)
     for title, table in made.items():
@@ -55,7 +55,7 @@ def _tables(options: argparse.Namespace) -> dict[str, TextTable]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "verdict_study", "Simulate how often the verdicts are right, and what other rules say."
     )
     parser.add_argument(
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--trials",
-        type=arguments.integer(1),
+        type=arguments.make_integer_parser(1),
         help=f"simulated comparisons for each number (default: {TRIALS}), or with --changes "
         f"histories ({changes.TRIALS}), with --nodes {nodes.TRIALS}",
     )
@@ -76,4 +76,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

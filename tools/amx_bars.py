@@ -70,4 +70,4 @@ def measure(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

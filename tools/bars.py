@@ -134,7 +134,7 @@ def load_or_measure(
 
 def make_parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """Make a parser for the paths of result files and the folder for new ones."""
-    parser = arguments.parser(command, description, epilog)
+    parser = arguments.make_parser(command, description, epilog)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="result files to judge instead")
     which = "the folder for new result files (default: results)"
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help=which)

@@ -21,7 +21,7 @@ import pandas
 
 import bench
 from bench.cli import arguments, command_line
-from bench.cli.progress import result_paths
+from bench.cli.progress import find_result_paths
 from bench.records.files import collect
 from bench.render.labels import FASTEST, caption
 from bench.render.quantities import bounds, ratio, seconds
@@ -224,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_table(options: argparse.Namespace) -> int:
-    paths = [str(each) for each in result_paths(options.paths)]
+    paths = [str(each) for each in find_result_paths(options.paths)]
     if options.table in SPEEDUPS:
         table, rest = SPEEDUPS[options.table](paths), ""
     else:
@@ -234,7 +234,7 @@ def _print_table(options: argparse.Namespace) -> int:
         )
     headings, *lines = table
     print(markdown_table(headings, [False, *[True] * (len(headings) - 1)], lines))
-    (section, *_) = build(collect(result_paths(options.paths))).sections
+    (section, *_) = build(collect(find_result_paths(options.paths))).sections
     speedup = "how many times as fast as Keras's"
     marks = {
         "defaults": f"Each cell has our time, and {speedup} layer it is, with a 99.5% CI. "
@@ -258,7 +258,7 @@ SPEEDUPS = {"defaults": make_defaults_table, "keras": make_steps_table}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("tools.calls", "Tables of three suites, in Markdown.")
+    parser = arguments.make_parser("tools.calls", "Tables of three suites, in Markdown.")
     parser.add_argument("table", choices=(*SPEEDUPS, *TIMES))
     parser.add_argument("paths", nargs="+", metavar="PATH", help="result files or folders")
     arguments.add_choice(parser, "format", ("markdown",), default="markdown")
@@ -266,4 +266,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -48,7 +48,7 @@ def _documents(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "tools.documents",
         "Remake the parts of the README and of docs/ that commands print. Needs a clone.",
         EPILOG,
@@ -61,4 +61,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

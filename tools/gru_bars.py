@@ -71,4 +71,4 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -142,7 +142,7 @@ def _find_unpacked_tensorflow(folder: Path) -> tuple[str, list[str], list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "tools.native",
         "Compile liblstm for machines without a compiler, for each kind of CPU, and its bindings\n"
         "for the JAX and TensorFlow that are installed here, or the one that --tensorflow names.",
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_values(
         parser,
         (
-            *("cpu", "NAMES", arguments.names),
+            *("cpu", "NAMES", arguments.parse_names),
             "kinds of CPU, separated by commas, of x86-64-v4, x86-64-v3, aarch64 (default: all of "
             "this machine's)",
         ),
@@ -168,4 +168,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -107,15 +107,15 @@ def compose_markdown() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = arguments.parser(
+    parser = arguments.make_parser(
         "tools.packages", "The packages of the suite: a diagram and a table, in Markdown."
     )
     arguments.add_choice(parser, "format", ("markdown",), default="markdown")
     parser.parse_args(argv)
-    command_line.write_any_letter()
+    command_line.write_non_ascii()
     print(compose_markdown())
     return 0
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

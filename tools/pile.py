@@ -75,11 +75,13 @@ def _write(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("tools.pile", "Write many result files, to time what reads them.")
+    parser = arguments.make_parser(
+        "tools.pile", "Write many result files, to time what reads them."
+    )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the files are written")
     parser.add_argument("--files", type=int, default=FILES, help="how many (default: %(default)s)")
     return parser
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -16,7 +16,7 @@ import numpy as np
 from bench.cli import arguments, command_line, output
 from bench.machine.fields import Field, file_error
 from bench.machine.reading import parse_json, regular_bytes
-from bench.records.digest import CHANGED, changed
+from bench.records.digest import CHANGED, is_changed
 from bench.records.schema import Run, parse_run
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import RATIO_INTERVAL, TIME_INTERVAL, compact_verdict, name
@@ -67,7 +67,7 @@ def read(path: Path, kinds: Collection[str]) -> Study:
     if not answers or not all(answers):
         raise root["answers"].error("an answer with records from each process")
     run = parse_run(root["run"])
-    if changed(root.mapping()):
+    if is_changed(root.mapping()):
         raise file_error(path, CHANGED)
     return Study(kind, run, root["question"], answers)
 
@@ -230,11 +230,11 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("tools.study", "Show the studies that earlier versions wrote.")
+    parser = arguments.make_parser("tools.study", "Show the studies that earlier versions wrote.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="a file of a study")
     arguments.add_output(parser, ("terminal", "markdown"))
     return parser
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -26,10 +26,10 @@ from bench.machine.fields import (
     ResultError,
     did_you_mean,
     file_error,
+    format_value,
     printable,
-    shown,
 )
-from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
+from bench.machine.reading import FolderError, expand_path, parse_json, regular_bytes
 from bench.schema.decoding import decode
 from lstm_impl.availability import UnavailableError
 from lstm_impl.cell import DEFAULT as DEFAULT_CELL
@@ -184,7 +184,7 @@ def _find(name: str, folder: Path) -> Path:
     if name in known:
         return known[name]
     try:
-        path = folder / expanded(name)
+        path = folder / expand_path(name)
         if path.is_file():
             return path
     # The name may have thousands of characters, for instance.
@@ -196,7 +196,7 @@ def _find(name: str, folder: Path) -> Path:
             f"{printable(name, 60)}: there is no such file; expected the path of a suite"
         )
     raise SuiteError(
-        f"there is no suite {shown(name)}{did_you_mean(name, known)}; there are "
+        f"there is no suite {format_value(name)}{did_you_mean(name, known)}; there are "
         f"{', '.join(known)}; name a suite of your own by its path, such as ./my.toml"
     )
 
@@ -331,7 +331,7 @@ def _chosen(choice: SuiteChoice) -> dict[str, Any]:
         for each in getattr(choice, f"{what}s") or ():
             if each not in known:
                 expected = f"{did_you_mean(each, known)}; expected one of {', '.join(known)}"
-                raise SuiteError(f"there is no {what} {shown(each)}{expected}")
+                raise SuiteError(f"there is no {what} {format_value(each)}{expected}")
     return chosen
 
 
@@ -473,6 +473,6 @@ def _backends(name: str) -> Sequence[str]:
 def _devices(name: str) -> Sequence[str]:
     if name != ALL:
         return (devices.parse(name),)
-    here = devices.available()
+    here = devices.list_devices()
     # The cases of a missing GPU are recorded as not measured.
     return here if len(here) > 1 else [*here, "gpu:0"]

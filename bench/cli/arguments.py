@@ -71,7 +71,7 @@ SUFFIXES = {
 """The format that the suffix of a file name implies."""
 
 
-def parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:
+def make_parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:
     """Return the parser of ``python -m bench.COMMAND``, or of a module with a dot in its name."""
     return Parser(
         prog=f"python -m {command if '.' in command else f'bench.{command}'}",
@@ -147,7 +147,7 @@ def local_path(text: str) -> Path:
     return Path(text)
 
 
-def names(text: str) -> tuple[str, ...]:
+def parse_names(text: str) -> tuple[str, ...]:
     """Parse one or more names, separated by commas or blanks."""
     found = tuple(re.split(r"[,\s]+", text.strip(", \t\n")))
     if found == ("",):
@@ -155,7 +155,7 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-def integer(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+def make_integer_parser(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     """Return a type that parses integers from ``least`` to ``most``."""
 
     def number(text: str) -> int:
@@ -167,21 +167,21 @@ def integer(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     return number
 
 
-SIZE = integer(1, 999_999_999)
+SIZE = make_integer_parser(1, 999_999_999)
 """The type of a batch size, a layer size or a number of timesteps."""
 
 
-def integers(text: str) -> tuple[int, ...]:
+def parse_integers(text: str) -> tuple[int, ...]:
     """Parse integers, separated by commas or blanks, as in 3,5,10."""
     try:
-        return tuple(int(part) for part in names(text))
+        return tuple(int(part) for part in parse_names(text))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a list of integers; write 3,5,10"
         ) from None
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Parse a positive time into seconds: 90, 90s, 10m or 1h30m."""
     match = _TIME.fullmatch(text.strip())
     hours, minutes, rest = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
@@ -191,12 +191,12 @@ def seconds(text: str) -> float:
     return total
 
 
-def periods(text: str) -> tuple[float | None, ...]:
+def parse_periods(text: str) -> tuple[float | None, ...]:
     """Parse the periods of a stream's calls, separated by commas, such as ``10ms,back-to-back``."""
-    return tuple(dict.fromkeys(map(_period, names(text))))
+    return tuple(dict.fromkeys(map(_period, parse_names(text))))
 
 
-def short_time(text: str) -> float:
+def parse_short_time(text: str) -> float:
     """Parse a time of at least a microsecond into seconds: 500us, 10ms, 1.5s."""
     found = _period(text)
     if found is None:
@@ -214,13 +214,13 @@ def _period(text: str) -> float | None:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def percentage(text: str) -> float:
+def parse_percentage(text: str) -> float:
     """Parse a percentage above 0, with or without %, into a fraction: 2% becomes 0.02."""
     kind = "percentage from 0 to 100, such as 2%"
     return _above_0(text.strip().removesuffix("%"), 100, kind, text) / 100
 
 
-def share(text: str) -> float:
+def parse_share(text: str) -> float:
     """Parse a number above 0 and at most 1."""
     return _above_0(text, 1, "number from 0 to 1", text)
 

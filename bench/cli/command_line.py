@@ -38,7 +38,7 @@ NARROWEST = 20
 """
 
 
-def end(main: Callable[[], int]) -> NoReturn:
+def run_and_exit(main: Callable[[], int]) -> NoReturn:
     """Run a command and end this process with its exit code.
 
     If the output cannot be written, this prints one line. This happens when its reader (a pager or
@@ -61,10 +61,10 @@ def end(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        _write_nowhere()
+        _discard_output()
         code = READER_LEFT
     except OSError as error:
-        _write_nowhere()
+        _discard_output()
         what = "standard output" if error.filename is None else str(error.filename)
         _exit(f"error: {what}: {error.strerror or error}")
     sys.exit(code)
@@ -86,7 +86,7 @@ def run(
     KeyboardInterrupt pass.
     """
     options = parser.parse_args(words)
-    write_any_letter()
+    write_non_ascii()
     expected: tuple[type[Exception], ...] = (InputError, *more)
     try:
         return work(options)
@@ -95,7 +95,7 @@ def run(
     except BrokenPipeError:
         raise  # A BrokenPipeError is an OSError, which may be among the expected errors.
     except expected as error:
-        return failed(error)
+        return report_failure(error)
     except KeyboardInterrupt:
         if interrupted is None:
             raise
@@ -104,7 +104,7 @@ def run(
         return INTERRUPTED
 
 
-def failed(error: object, code: int = BAD_INPUT) -> int:
+def report_failure(error: object, code: int = BAD_INPUT) -> int:
     """Print an error and return its exit code."""
     print_errors([error])
     return code
@@ -128,12 +128,12 @@ def _exit(line: str) -> NoReturn:
     sys.exit(BAD_INPUT)
 
 
-def _write_nowhere() -> None:
+def _discard_output() -> None:
     """Redirect standard output to nowhere, so that Python's flush at exit raises no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def write_any_letter() -> None:
+def write_non_ascii() -> None:
     """Let the streams replace letters that the encoding of this terminal does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -152,17 +152,17 @@ _ASCII = {
 }
 
 
-def _plain(error: UnicodeError) -> tuple[str, int]:
+def _replace_letters(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
     return "".join(_ASCII.get(each, "?") for each in letters), error.end
 
 
-codecs.register_error(PLAIN, _plain)
+codecs.register_error(PLAIN, _replace_letters)
 
 
-def python() -> str:
+def name_python() -> str:
     """Return how a user calls this Python: ``python``, or its path if ``python`` is another one."""
     # tox runs commands with a PATH that is not the user's.
     here = Path(sys.executable)
@@ -172,12 +172,14 @@ def python() -> str:
     return shlex.quote(str(here.relative_to(Path.cwd()) if near else here))
 
 
-def typed(command: str, *words: str) -> str:
+def format_command(command: str, *words: str) -> str:
     """Return a command of this suite with its arguments, as a user would type it."""
-    return typed_command(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
+    return escape_command(
+        " ".join([name_python(), "-m", f"bench.{command}", *map(shlex.quote, words)])
+    )
 
 
-def typed_command(command: str) -> str:
+def escape_command(command: str) -> str:
     """Return a command that a user can type, with unprintable letters escaped."""
     return printable(command, _LONGEST_LINE)
 

@@ -14,17 +14,17 @@ from bench.records.selection import FILTERS, select
 from bench.verdicts.pairs import Rule
 
 
-def add(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None:
+def add_filters(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None:
     """Add the options that select results."""
     group = parser.add_argument_group(
         "select results",
         "Give names, separated by commas or blanks. A name may be a pattern such as 'b32-*'.",
     )
     for name in names:
-        group.add_argument(f"--{name}", metavar="NAMES", type=arguments.names)
+        group.add_argument(f"--{name}", metavar="NAMES", type=arguments.parse_names)
 
 
-def chosen(
+def apply_filters(
     results: Results, options: argparse.Namespace, names: Iterable[str] = FILTERS
 ) -> Results:
     """Return the results that the options of these names select.
@@ -34,7 +34,9 @@ def chosen(
     return select(results, {name: getattr(options, name) for name in names})
 
 
-def read(options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]]) -> list[Results]:
+def read_selected(
+    options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]]
+) -> list[Results]:
     """Read and select the results of each group of paths, and report unreadable files.
 
     Raises ReportedError if no file of a group can be read, and NothingThereError if the options
@@ -43,7 +45,7 @@ def read(options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]])
     found = [read_results(paths) for paths in places]
     if not all(results.files for results in found):
         raise ReportedError
-    return [chosen(results, options) for results in found]
+    return [apply_filters(results, options) for results in found]
 
 
 def parse_rule(text: str) -> Rule:

@@ -69,18 +69,20 @@ def _record_periods(periods: tuple[float | None, ...]) -> list[str]:
 
 
 def _whole_number(least: int, most: int = 2**63 - 1) -> ValueKind:
-    return ValueKind(arguments.integer(least, most), Annotated[int, integer(least, most)])
+    return ValueKind(
+        arguments.make_integer_parser(least, most), Annotated[int, integer(least, most)]
+    )
 
 
 _TEXT = ValueKind(str, str)
 _PATH = ValueKind(str, str, record=lambda value: Path(value).name)
-_NAMES = ValueKind(arguments.names, list[str])
-_PERIODS = ValueKind(arguments.periods, list[Amount | None], record=_record_periods)
-_SECONDS = ValueKind(arguments.seconds, Amount)
-_SHORT_TIME = ValueKind(arguments.short_time, Amount)
-_SHARE = ValueKind(arguments.share, Amount)
-_PERCENTAGE = ValueKind(arguments.percentage, Amount)
-_SEED = ValueKind(arguments.integer(0, 2**53), Annotated[int, Meta(ge=0)])
+_NAMES = ValueKind(arguments.parse_names, list[str])
+_PERIODS = ValueKind(arguments.parse_periods, list[Amount | None], record=_record_periods)
+_SECONDS = ValueKind(arguments.parse_seconds, Amount)
+_SHORT_TIME = ValueKind(arguments.parse_short_time, Amount)
+_SHARE = ValueKind(arguments.parse_share, Amount)
+_PERCENTAGE = ValueKind(arguments.parse_percentage, Amount)
+_SEED = ValueKind(arguments.make_integer_parser(0, 2**53), Annotated[int, Meta(ge=0)])
 """Seeds of sessions have up to 64 bits, more than a user may type."""
 _ON_OFF = ValueKind(
     str, bool, {"auto": None, "on": True, "off": False}, {True: "on", False: "off"}.get
@@ -254,14 +256,14 @@ class MeasurementOptions:
     @classmethod
     def from_pytest(cls, get: Callable[[str], Any]) -> MeasurementOptions:
         """Return the options that pytest parsed. get: returns the value of ``lstm_NAME``."""
-        return cls(**{name: each.value(get(f"lstm_{name}")) for name, each in declared()})
+        return cls(**{name: each.value(get(f"lstm_{name}")) for name, each in iterate_options()})
 
     @classmethod
     def from_run(cls, namespace: argparse.Namespace) -> MeasurementOptions:
         """Return the options that the parser of ``bench.run`` parsed."""
         given = {
             name: each.value(getattr(namespace, each.destination))
-            for name, each in declared()
+            for name, each in iterate_options()
             if each.run
         }
         return cls(suite=namespace.suite, **given)
@@ -269,12 +271,16 @@ class MeasurementOptions:
     @classmethod
     def from_field(cls, data: Field) -> MeasurementOptions:
         """Return the options of a work order. Raises ResultError for unknown or wrong values."""
-        known = dict(declared())
+        known = dict(iterate_options())
         for name in data.mapping():
             if name not in known:
                 raise data[name].error(f"an option{did_you_mean(name, known)}", "is no option")
         return cls(
-            **{name: each.kind.read(data[name]) for name, each in declared() if data[name].given}
+            **{
+                name: each.kind.read(data[name])
+                for name, each in iterate_options()
+                if data[name].given
+            }
         )
 
     @classmethod
@@ -283,7 +289,7 @@ class MeasurementOptions:
         return cls(
             **{
                 name: each.kind.read(data[each.session])
-                for name, each in declared()
+                for name, each in iterate_options()
                 if each.session and data[each.session].given
             }
         )
@@ -292,14 +298,16 @@ class MeasurementOptions:
         """Return the chosen options by their names, as plain data for a work order."""
         return {
             name: _plain(value)
-            for name, _ in declared()
+            for name, _ in iterate_options()
             if (value := getattr(self, name)) is not None
         }
 
     def to_session(self) -> dict[str, Any]:
         """Return what the file of a session holds of the options, as plain data."""
         return {
-            each.session: _plain(getattr(self, name)) for name, each in declared() if each.session
+            each.session: _plain(getattr(self, name))
+            for name, each in iterate_options()
+            if each.session
         }
 
     def to_record(self) -> dict[str, Any]:
@@ -309,7 +317,7 @@ class MeasurementOptions:
         """
         return {
             name: each.kind.record(value)
-            for name, each in declared()
+            for name, each in iterate_options()
             if each.is_recorded and (value := getattr(self, name)) is not None
         }
 
@@ -339,7 +347,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def declared() -> Iterator[tuple[str, Option]]:
+def iterate_options() -> Iterator[tuple[str, Option]]:
     """Yield the name and the declaration of each option."""
     for each in fields(MeasurementOptions):
         yield each.name, each.metadata["option"]
@@ -347,16 +355,16 @@ def declared() -> Iterator[tuple[str, Option]]:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that ``bench.run`` has, except the suite, which is a positional argument."""
-    for _, each in declared():
+    for _, each in iterate_options():
         if each.run:
             parser.add_argument(f"--{each.run}", **each.parsing)
 
 
-def list_fixed() -> list[str]:
+def list_fixed_options() -> list[str]:
     """Return the ``bench.run`` names of the options that a resumed session must keep.
 
     Only the limit of a case may change: if a case took too long, the user resumes with a larger
     limit.
     """
-    names = [each.run for name, each in declared() if each.run and name != "case_limit"]
+    names = [each.run for name, each in iterate_options() if each.run and name != "case_limit"]
     return ["suite", *names]

@@ -44,17 +44,17 @@ def deliver(
     """
     output, kind = options.output, options.format
     if output is not None:
-        write_file(output, texts[kind]() if kind in texts else plain_text(terminal))
+        write_file(output, texts[kind]() if kind in texts else render_text(terminal))
     elif kind in texts:
         text = texts[kind]()
         assert not isinstance(text, bytes), "checked before"
         sys.stdout.writelines([text] if isinstance(text, str) else text)
     else:
-        terminal(console())
+        terminal(make_console())
     if summary:
         try:
             with Path(summary).open("ab") as file:
-                file.write(_encoded(texts["markdown"]()) + b"\n")
+                file.write(_encode(texts["markdown"]()) + b"\n")
         except OSError as error:
             text = f"{printable(summary)} cannot be written: {error.strerror}"
             raise UsageError(text) from None
@@ -66,7 +66,7 @@ def deliver(
     sys.stdout.flush()
 
 
-def console() -> Console:
+def make_console() -> Console:
     """Return a console for standard output with its own width, or with ``WIDTH`` if that is
     unknown.
     """
@@ -75,7 +75,7 @@ def console() -> Console:
     return text_console(width=None if known else WIDTH)
 
 
-def plain_text(draw: Draw, width: int = WIDTH) -> str:
+def render_text(draw: Draw, width: int = WIDTH) -> str:
     """Return what ``draw`` prints to a terminal as text without colour."""
     file = io.StringIO()
     draw(text_console(file=file, width=width, no_color=True))
@@ -85,13 +85,13 @@ def plain_text(draw: Draw, width: int = WIDTH) -> str:
 def write_file(path: Path, text: Answer) -> None:
     """Write a file atomically and report its path. Raise UsageError if it cannot be written."""
     try:
-        write_bytes(path, _encoded(text))
+        write_bytes(path, _encode(text))
     except ResultWriteError as error:
         raise UsageError(str(error)) from None
     print(f"written: {printable(str(path))}", file=sys.stderr)
 
 
-def _encoded(text: Answer) -> bytes:
+def _encode(text: Answer) -> bytes:
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):

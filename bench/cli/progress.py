@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from rich.live import Live
 from rich.text import Text
 
-from bench.cli.command_line import UsageError, print_errors, typed
+from bench.cli.command_line import UsageError, format_command, print_errors
 from bench.machine import environment
 from bench.machine.fields import printable
 from bench.machine.reading import REFERENCE, default_folder
@@ -80,7 +80,9 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
     return results
 
 
-def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
+def find_result_paths(
+    paths: Sequence[Any], made_by: str = "pytest --benchmark-only"
+) -> Sequence[Any]:
     """Return the paths of a command, or the default ones if it has none.
 
     A line on standard error names each newer session that the default leaves out, and says why.
@@ -99,7 +101,7 @@ def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only")
     notes = []
     if empty := collect(found.empty).files:
         writer = next(filter(None, (running_writer(each.path) for each in empty)), "")
-        show = f"{typed('report', str(empty[0].path))} --unmeasured"
+        show = f"{format_command('report', str(empty[0].path))} --unmeasured"
         notes.append(
             empty_session(empty, writer, show, goes_on=found.paths[-1:] != found.empty[-1:])
         )

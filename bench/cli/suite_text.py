@@ -22,7 +22,7 @@ _MULTIPLES = (1, 2, 4)
 """The windows to measure, as multiples of the needed window: a longer window may save time."""
 
 
-def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
+def compose_suite(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
     """Return the suite as TOML.
 
     backends: the backends to measure; by default the usual ones of the device.
@@ -49,16 +49,16 @@ def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
     size, layers = query.input_size or query.hidden_size, query.num_layers
     spec = LSTMSpec(size, query.hidden_size, num_layers=layers, dtype=query.dtype)
     about = f"Written by python -m bench.recommend: {cost}"
-    more = {"name": name(query), "summary": what, "backends": chosen, "seconds": 3.0}
+    more = {"name": name_suite(query), "summary": what, "backends": chosen, "seconds": 3.0}
     return toml(about, Case("", spec, work, query.device), windows, memory=True, **more)
 
 
-def name(query: Query) -> str:
+def name_suite(query: Query) -> str:
     """Return the name of the suite, which also names its file."""
     return f"dependency-{query.dependency}" if query.training else f"inference-{query.steps}"
 
 
-def write(
+def write_suite(
     path: Path, query: Query, found: Recommendation | NoRecommendation, backends: Sequence[str]
 ) -> None:
     """Write the suite to a new file.
@@ -75,17 +75,17 @@ def write(
         raise SuiteError(
             f"--write-suite {printable(str(path))}: the file exists already; choose another name"
         )
-    described = text(query, found.need, backends).encode()
+    described = compose_suite(query, found.need, backends).encode()
     loading.parse(path, described)
     write_bytes(path, described)
 
 
-def commands(query: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
+def list_commands(query: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
     """Return the commands that measure what was requested.
 
     suite: the file of the suite if it is already written; otherwise the first command writes it.
     """
-    path = str(suite or f"{name(query)}.toml")
+    path = str(suite or f"{name_suite(query)}.toml")
     found = []
     if suite is None:
         words = ["python", "-m", "bench.recommend"]

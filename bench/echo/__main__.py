@@ -20,4 +20,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -41,10 +41,10 @@ class Scene:
 
 def save(scene: Scene, path: Path, theme: Theme = LIGHT) -> None:
     """Write a picture whose suffix is one of ``SUFFIXES``, atomically. Raises OSError."""
-    with plot.style(theme):
+    with plot.apply_style(theme):
         figure = plot.empty_figure(12.0, 7.2, dpi=150)
         draw(figure, scene)
-        write_bytes(path, plot.encoded(figure, path.suffix[1:].lower()))
+        write_bytes(path, plot.encode_figure(figure, path.suffix[1:].lower()))
 
 
 def draw(figure: Figure, scene: Scene) -> None:
@@ -87,7 +87,7 @@ def _draw_losses(axes: Figure, scene: Scene) -> None:
     axes.text(1.0, COIN_TOSS * 1.06, "a coin toss, ln 2", ha="right", fontsize=9,
               transform=axes.get_yaxis_transform())  # fmt: skip
     axes.plot(x, losses, color=theme.edge, linewidth=0.7, zorder=2, label="each window")
-    smooth = running_median(losses, _SMOOTH)
+    smooth = compute_running_median(losses, _SMOOTH)
     label = f"median of {_SMOOTH} windows"
     axes.plot(x, smooth, color=INPUT, linewidth=2.2, zorder=4, label=label)
     unknown = scene.best > 0
@@ -169,7 +169,7 @@ def _draw_legends(left: Figure, right: Figure, curve: Figure, settings: EchoSett
         )
 
 
-def running_median(values: Float64, length: int) -> Float64:
+def compute_running_median(values: Float64, length: int) -> Float64:
     """Return the median of the latest ``length`` values at each place."""
     return np.array(
         [np.median(values[max(0, end - length) : end]) for end in range(1, len(values) + 1)]

@@ -49,20 +49,32 @@ exit codes:
 
 def parser() -> arguments.Parser:
     """Return the parser of ``bench.echo``."""
-    made = arguments.parser("echo", DESCRIPTION, EPILOG, allow_abbrev=False)
-    default, positive = EchoSettings(), arguments.integer(1)
+    made = arguments.make_parser("echo", DESCRIPTION, EPILOG, allow_abbrev=False)
+    default, positive = EchoSettings(), arguments.make_integer_parser(1)
     arguments.add_with_default(
         made,
         ("epochs", "N", positive, 4, "number of epochs"),
         ("bits", "N", positive, default.bits, "bits per epoch"),
-        ("echo", "N", arguments.integer(0), default.echo, "timesteps from a bit to its repetition"),
+        (
+            "echo",
+            "N",
+            arguments.make_integer_parser(0),
+            default.echo,
+            "timesteps from a bit to its repetition",
+        ),
         ("batch", "N", positive, default.batch, "parallel series"),
         ("window", "N", positive, default.window, "timesteps of back-propagation per step"),
         ("units", "N", positive, default.units, "units per layer"),
         ("layers", "N", positive, default.layers, "stacked layers"),
         ("dropout", "RATE", float, default.dropout, "rate of dropout between layers"),
         ("learning-rate", "RATE", float, default.learning_rate, "learning rate of Adagrad"),
-        ("seed", "N", arguments.integer(0), default.seed, "seed of weights, bits and dropout"),
+        (
+            "seed",
+            "N",
+            arguments.make_integer_parser(0),
+            default.seed,
+            "seed of weights, bits and dropout",
+        ),
         ("dtype", "NAME", str, default.dtype, f"precision: {', '.join(lstm_impl.PRECISIONS)}"),
         ("device", "NAME", str, "cpu", "device: cpu, gpu:0, ..."),
     )
@@ -92,9 +104,9 @@ def picture_path(output: Path | None) -> Path | None:
 
     Raises UsageError if not writable.
     """
-    if not plot.available():
+    if not plot.is_available():
         if output is not None:
-            plot.check()
+            plot.require_matplotlib()
         return None
     path = output or PICTURE
     if path.suffix.lower() not in picture.SUFFIXES:
@@ -127,7 +139,7 @@ def choose_backend(name: str | None, device: str, settings: EchoSettings) -> lst
 
 
 @contextlib.contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
+def catch_interruption() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether Ctrl-C or SIGTERM arrived. A second signal raises."""
     received: list[int] = []
 
@@ -160,7 +172,7 @@ def train(options: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     try:
-        with interruption() as interrupted:
+        with catch_interruption() as interrupted:
             while training.windows_done < len(best) and not interrupted():
                 training.step()
                 show_progress(training, options.epochs)

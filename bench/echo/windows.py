@@ -23,7 +23,7 @@ import numpy as np
 import lstm_impl
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from bench.echo.run import interruption
+from bench.echo.run import catch_interruption
 from bench.echo.task import (
     COIN_TOSS,
     EchoSettings,
@@ -33,7 +33,7 @@ from bench.echo.task import (
 )
 from bench.echo.training import DivergedError, Training, build_model
 from bench.machine.processes import ignore_interruptions
-from bench.machine.reading import LEARNING_PREFIX, default_folder, expanded
+from bench.machine.reading import LEARNING_PREFIX, default_folder, expand_path
 from bench.machine.writing import write
 from bench.records import maps
 from bench.records.digest import with_digest
@@ -218,7 +218,7 @@ def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
         print(f"[{len(cells)}/{total}] {place}: {reached}", flush=True)
 
     save()
-    with interruption() as interrupted:
+    with catch_interruption() as interrupted:
         train_cells(plan, min(jobs, total), done, interrupted)
     run["complete"] = len(cells) == total
     run["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -267,17 +267,35 @@ def markdown(found: LearningMap) -> str:
 
 def parser() -> arguments.Parser:
     """Return the parser of ``bench.echo windows``."""
-    made = arguments.parser("echo windows", DESCRIPTION, EPILOG, allow_abbrev=False)
+    made = arguments.make_parser("echo windows", DESCRIPTION, EPILOG, allow_abbrev=False)
     default = MapPlan()
     arguments.add_with_default(
         made,
-        ("distances", "LIST", arguments.integers, default.distances, "distances in timesteps"),
-        ("windows", "LIST", arguments.integers, default.windows, "lengths of windows in timesteps"),
-        ("seeds", "N", arguments.integer(1), default.seeds, "trainings per cell"),
+        (
+            "distances",
+            "LIST",
+            arguments.parse_integers,
+            default.distances,
+            "distances in timesteps",
+        ),
+        (
+            "windows",
+            "LIST",
+            arguments.parse_integers,
+            default.windows,
+            "lengths of windows in timesteps",
+        ),
+        ("seeds", "N", arguments.make_integer_parser(1), default.seeds, "trainings per cell"),
         ("timesteps", "N", int, default.timesteps, "timesteps of each series; none repeats"),
         ("backend", "ID", str, default.backend, "backend of the LSTMs"),
         ("device", "NAME", str, default.device, "device: cpu, gpu:0, ..."),
-        ("jobs", "N", arguments.integer(1, 4096), count_usable_cpus(), "parallel trainings"),
+        (
+            "jobs",
+            "N",
+            arguments.make_integer_parser(1, 4096),
+            count_usable_cpus(),
+            "parallel trainings",
+        ),
     )
     arguments.add_values(made, ("results", "DIR", Path, "folder of the map (results)"))
     show = "show the newest map in these files and folders (results); do not train"
@@ -288,7 +306,7 @@ def parser() -> arguments.Parser:
 def main(options: argparse.Namespace) -> int:
     """Train a map or show one, and return the exit code."""
     if options.show is not None:
-        return _show(options.show or [Path(expanded(default_folder()))])
+        return _show(options.show or [Path(expand_path(default_folder()))])
     try:
         names = ("distances", "windows", "seeds", "timesteps", "backend", "device")
         plan = MapPlan(**{name: getattr(options, name) for name in names})
@@ -296,7 +314,7 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError(f"--{error.field} {error.problem}") from error
     backend = lstm_impl.get_backend(plan.backend)
     check_backend(backend, plan.device, plan.settings(plan.items()[0]))
-    path = train_map(plan, options.results or Path(expanded(default_folder())), options.jobs)
+    path = train_map(plan, options.results or Path(expand_path(default_folder())), options.jobs)
     found = maps.read(path)
     print(f"\n{markdown(found)}\n\nmap: {path}")
     if not found.run.complete:

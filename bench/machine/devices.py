@@ -82,7 +82,7 @@ def import_nvml() -> Nvml:
 
 
 @contextmanager
-def opened_nvml(load: Callable[[], Nvml] = import_nvml) -> Iterator[Nvml]:
+def open_nvml(load: Callable[[], Nvml] = import_nvml) -> Iterator[Nvml]:
     """Yield the initialised library of NVIDIA's driver. Raise NvmlError if it fails."""
     nvml = load()
     try:
@@ -108,7 +108,7 @@ def gpu_facts(
     problem = ""
     uuids: list[str] = []
     try:
-        with opened_nvml(load_nvml) as nvml:
+        with open_nvml(load_nvml) as nvml:
             uuids = gpu_uuids(nvml)
         installed = len(uuids)
     except Exception as error:
@@ -163,13 +163,13 @@ def gpu_handle(nvml: Nvml, environ: Mapping[str, str], device: str) -> object:
     return None if number is None else nvml.nvmlDeviceGetHandleByIndex(number)
 
 
-def available(facts: GpuFacts | None = None) -> list[str]:
+def list_devices(facts: GpuFacts | None = None) -> list[str]:
     """Return ``cpu`` and every GPU that CUDA may use."""
     facts = gpu_facts() if facts is None else facts
     return ["cpu", *(f"gpu:{index}" for index in range(facts.visible))]
 
 
-def missing(names: Iterable[str]) -> list[str]:
+def list_missing(names: Iterable[str]) -> list[str]:
     """Return the distinct devices that cannot be used here."""
     return [name for name in dict.fromkeys(names) if explain_missing(name)]
 
@@ -226,10 +226,10 @@ def container(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -
 def gpu_uuids(nvml: Nvml) -> list[str]:
     """Return the names that CUDA_VISIBLE_DEVICES may use for the GPUs."""
     handles = map(nvml.nvmlDeviceGetHandleByIndex, range(int(nvml.nvmlDeviceGetCount())))
-    return [decoded(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    return [decode_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
 
 
-def decoded(text: str | bytes) -> str:
+def decode_text(text: str | bytes) -> str:
     """Return text from NVML, which older versions return as bytes."""
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 

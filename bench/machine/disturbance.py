@@ -139,7 +139,7 @@ def _others(machine: Machine) -> dict[int, tuple[str, float]]:
 
 def _gpu_throttled(machine: Machine) -> dict[int, float]:
     found = {}
-    with devices.opened_nvml(machine.load_nvml) as nvml:
+    with devices.open_nvml(machine.load_nvml) as nvml:
         for index, number in enumerate(devices.visible_here(nvml, machine.environ)):
             if number is not None:
                 handle = nvml.nvmlDeviceGetHandleByIndex(number)

@@ -428,7 +428,7 @@ def _libraries(machine: Machine) -> dict[str, str]:
     return found
 
 
-def installed() -> dict[str, str]:
+def list_installed() -> dict[str, str]:
     """Return the versions of all distributions of this Python, by their names in lower case."""
     # Importing Ray adds a place inside its package that contains copies of some distributions.
     places = [
@@ -444,9 +444,9 @@ def installed() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def recorded(environment: Environment) -> dict[str, object]:
+def make_record(environment: Environment) -> dict[str, object]:
     """Return what a result file records of an environment: its data, and everything installed."""
-    everything = attempt(installed) or {}
+    everything = attempt(list_installed) or {}
     digest = hashlib.sha256(repr(everything).encode()).hexdigest()[:12]
     return {**environment.to_dict(), "installed": everything, "installed_hash": digest}
 
@@ -516,7 +516,7 @@ _THROTTLE_REASONS = {
 
 def read_gpus(machine: Machine) -> tuple[Gpu, ...]:
     """Return all visible GPUs."""
-    with devices.opened_nvml(machine.load_nvml) as nvml:
+    with devices.open_nvml(machine.load_nvml) as nvml:
         numbers = devices.visible_here(nvml, machine.environ)
         return tuple(_gpu(nvml, number) for number in numbers)
 
@@ -530,7 +530,7 @@ def _gpu(nvml: Nvml, number: int | None) -> Gpu:
     questions: dict[str, Callable[[Any], Any]] = {
         "memory_total_bytes": lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).total,
         "memory_used_bytes": lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
-        "name": lambda gpu: devices.decoded(nvml.nvmlDeviceGetName(gpu)),
+        "name": lambda gpu: devices.decode_text(nvml.nvmlDeviceGetName(gpu)),
         "compute_capability": lambda gpu: "{}.{}".format(
             *nvml.nvmlDeviceGetCudaComputeCapability(gpu)
         ),
@@ -551,7 +551,7 @@ def _gpu(nvml: Nvml, number: int | None) -> Gpu:
         "processes": lambda gpu: _gpu_processes(nvml, gpu),
     }
     return Gpu(
-        driver=attempt(lambda: devices.decoded(nvml.nvmlSystemGetDriverVersion())),
+        driver=attempt(lambda: devices.decode_text(nvml.nvmlSystemGetDriverVersion())),
         cuda_version=attempt(lambda: _cuda_version(nvml)),
         **{name: attempt(partial(answer, question)) for name, question in questions.items()},
     )
@@ -575,7 +575,7 @@ def _gpu_processes(nvml: Nvml, gpu: object) -> tuple[GpuProcess, ...]:
         if process.pid == os.getpid():
             continue
         try:
-            name: str | None = devices.decoded(nvml.nvmlSystemGetProcessName(process.pid))
+            name: str | None = devices.decode_text(nvml.nvmlSystemGetProcessName(process.pid))
         except Exception:
             name = None  # The process has ended in the meantime, or is outside this container.
         found.append(GpuProcess(process.pid, name, process.usedGpuMemory))

@@ -71,7 +71,7 @@ def printable(text: str, limit: int = 300) -> str:
     return without_secrets("".join(each if each.isprintable() else "?" for each in text))
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value of a file as a short and safe line."""
     if isinstance(value, dict | list):
         return "a list" if isinstance(value, list) else "an object"
@@ -119,7 +119,7 @@ class Field:
     def error(self, expected: str, found: str | None = None) -> ResultError:
         """Return an error that says what the field is, or ``found``, and what is expected."""
         if found is None:
-            found = "is missing" if self.value is MissingField else f"is {shown(self.value)}"
+            found = "is missing" if self.value is MissingField else f"is {format_value(self.value)}"
         return file_error(self.path, f"{found}; expected {expected}", self.name)
 
     def mapping(self) -> dict[str, object]:

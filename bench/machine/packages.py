@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.machine import processes
-from bench.machine.environment import installed, libraries
+from bench.machine.environment import libraries, list_installed
 from bench.machine.fields import Field
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
@@ -54,7 +54,7 @@ def ask(environment: Path) -> Python:
     install = f"install this suite there: {python} -m pip install lstm-benchmark-suite"
     found = processes.ask(["-m", "bench.machine.packages"], None, _LIMIT, python=str(python))
     if isinstance(found, processes.Died):
-        ended = "did not answer" if found.code is None else processes.ending(found.code)
+        ended = "did not answer" if found.code is None else processes.describe_ending(found.code)
         raise NoPythonError(f"{python} {ended} ({found.last_line}); {install}")
     # The process has already imported the other packages.
     for name in ("pytest", "pytest-benchmark"):
@@ -68,14 +68,16 @@ def ask(environment: Path) -> Python:
     return Python(str(python), found["version"], found["packages"], found["bench"])
 
 
-def here() -> Python:
+def describe_python() -> Python:
     """Return this Python."""
     version = ".".join(map(str, sys.version_info[:3]))
-    return Python(sys.executable, version, installed(), str(Path(__file__).resolve().parents[1]))
+    return Python(
+        sys.executable, version, list_installed(), str(Path(__file__).resolve().parents[1])
+    )
 
 
 if __name__ == "__main__":
-    processes.answer(lambda _: asdict(here()))
+    processes.answer(lambda _: asdict(describe_python()))
 
 
 SCHEMA = 1

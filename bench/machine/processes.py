@@ -54,7 +54,7 @@ def ignore_interruptions() -> None:
 
 
 @contextlib.contextmanager
-def busy(processes: int) -> Iterator[None]:
+def keep_busy(processes: int) -> Iterator[None]:
     """Keep this number of processors busy during the block, with one process each."""
     with contextlib.ExitStack() as stack:
         for _ in range(processes):
@@ -132,7 +132,7 @@ def last_line(printed: str) -> str:
     return lines[-1].strip()[:200] if lines else ""
 
 
-def ending(code: int) -> str:
+def describe_ending(code: int) -> str:
     """Describe how a process ended by its exit code, which is negative for a signal."""
     if code == LIMIT_GONE:
         return "ended: a backend had permanently lowered a limit of the process"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.machine.fields import Field, InputError, ResultError, file_error, printable, shown
+from bench.machine.fields import Field, InputError, ResultError, file_error, format_value, printable
 
 LARGEST_FILE = 2**30
 """In bytes. 10,000 cases take a twentieth of it, and JSON takes ten times as much memory as its
@@ -76,7 +76,7 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
         found = dict(pairs)
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
-            twice = shown(next(name for name in names if names.count(name) > 1))
+            twice = format_value(next(name for name in names if names.count(name) > 1))
             raise file_error(path, f"has the key {twice} twice in one object", where)
         return found
 
@@ -193,7 +193,7 @@ class FolderError(InputError):
     """A path cannot be resolved."""
 
 
-def expanded(text: str) -> Path:
+def expand_path(text: str) -> Path:
     """Return a path with ``~`` expanded. Raise FolderError for an unknown home folder or a URL."""
     if is_url(text):
         raise FolderError(

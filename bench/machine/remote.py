@@ -101,7 +101,7 @@ class RemotePath:
         return PlaceError(f"{self.name}{name and f'/{printable(name)}'} {text}")
 
 
-def opened(url: str) -> RemotePath:
+def open_place(url: str) -> RemotePath:
     """Return the place of a URL, without sending a request.
 
     Raises PlaceError if something that fsspec needs is missing.
@@ -199,7 +199,7 @@ def _size(info: Mapping[str, Any]) -> int | None:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class LocalCopy:
     """The copy of a folder or a file.
 
     errors: those of files that could not be copied.
@@ -213,19 +213,19 @@ _NAMES: dict[str, str] = {}
 """The URL of each copy that this process uses, by its path."""
 
 
-def named(text: str) -> str:
+def replace_paths(text: str) -> str:
     """Replace the paths of copies in a text by their URLs."""
     for path, name in _NAMES.items():
         text = text.replace(path, name)
     return text
 
 
-def fetched(url: str, wanted: Wanted) -> Fetched:
+def fetch_copy(url: str, wanted: Wanted) -> LocalCopy:
     """Copy a file, or the wanted files of a folder, unless the copies are up to date.
 
     Raises PlaceError.
     """
-    place = opened(url)
+    place = open_place(url)
     # The key is the complete URL, because two users of one place may see different files.
     key = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
     folder = user_cache_path("lstm-benchmark-suite").absolute() / "remote" / key
@@ -271,7 +271,7 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
         raise errors[0]
     path = folder / file
     _NAMES[str(path)] = place.name
-    return Fetched(path, errors)
+    return LocalCopy(path, errors)
 
 
 def _listed(place: RemotePath) -> dict[str, Mapping[str, Any]]:

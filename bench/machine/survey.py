@@ -177,7 +177,7 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
         )
     else:
         last = f", saying: {found.last_line}" if found.last_line else ""
-        error = f"importing {name} {processes.ending(found.code)}{last}; reinstall it"
+        error = f"importing {name} {processes.describe_ending(found.code)}{last}; reinstall it"
     return {"version": None, "error": error, "available": {}}
 
 

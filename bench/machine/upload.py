@@ -7,7 +7,14 @@ from pathlib import Path
 
 from bench.machine.fields import ResultError
 from bench.machine.reading import regular_bytes
-from bench.machine.remote import AT_ONCE, RemotePath, answer_within_limit, is_gone, opened, reason
+from bench.machine.remote import (
+    AT_ONCE,
+    RemotePath,
+    answer_within_limit,
+    is_gone,
+    open_place,
+    reason,
+)
 
 _WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
 """The places where a folder must be created before a file in it.
@@ -33,7 +40,7 @@ _clock, _pause = time.monotonic, time.sleep
 
 def check(url: str) -> RemotePath:
     """Return a place. Raise PlaceError if files can certainly not be written there."""
-    place = opened(url)
+    place = open_place(url)
     if place.protocols & {"http", "https"}:
         raise place.error("can only be read; results go to s3://, gs://, sftp:// and the like")
     return place

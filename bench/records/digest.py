@@ -45,7 +45,7 @@ def with_digest(document: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def changed(document: Mapping[str, object]) -> bool:
+def is_changed(document: Mapping[str, object]) -> bool:
     """Return whether a file was changed: its digest is wrong, or missing although the file is not
     old.
     """

@@ -25,7 +25,7 @@ import bench.records.schema as schema
 from bench.machine import reading, remote
 from bench.machine.fields import Field, ResultError, file_error, printable
 from bench.machine.writing import JOURNAL_SUFFIX, read_writer, running_writer, write
-from bench.records.digest import CHANGED, KEY, MARK, changed, is_as_written, with_digest
+from bench.records.digest import CHANGED, KEY, MARK, is_as_written, is_changed, with_digest
 
 # It lists the digest and the tier of each attested file; bench.submit --check writes it.
 TIER_LIST = "tiers.csv"
@@ -106,9 +106,9 @@ def collect(
     warnings = [each for file in files.values() for each in file.warnings]
     return schema.Results(
         tuple(files.values()),
-        tuple(ResultError(remote.named(str(error))) for error in errors),
-        tuple(map(remote.named, notes)),
-        tuple(map(remote.named, warnings)),
+        tuple(ResultError(remote.replace_paths(str(error))) for error in errors),
+        tuple(map(remote.replace_paths, notes)),
+        tuple(map(remote.replace_paths, warnings)),
     )
 
 
@@ -125,10 +125,10 @@ def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[Any
             found.append(reading.SHARED / path if usual and not Path(path).exists() else path)
             continue
         try:
-            copy = remote.fetched(str(path), result_names)
+            copy = remote.fetch_copy(str(path), result_names)
             if not copy.errors and not _holds_results(copy):
                 with contextlib.suppress(remote.PlaceError):
-                    instead = remote.fetched(
+                    instead = remote.fetch_copy(
                         f"{str(path).rstrip('/')}/{reading.REFERENCE}", result_names
                     )
                     if instead.errors or _holds_results(instead):
@@ -143,7 +143,7 @@ def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[Any
     return found
 
 
-def _holds_results(copy: remote.Fetched) -> bool:
+def _holds_results(copy: remote.LocalCopy) -> bool:
     return copy.path.is_file() or any(result_names(each.name for each in copy.path.iterdir()))
 
 
@@ -394,7 +394,7 @@ def _read_json(path: Path) -> schema.ResultFile:
     document = _document(path, data)
     ours = document["lstm"]
     run = schema.parse_run(ours["run"])
-    is_whole = is_as_written(data) or not changed(document.mapping())
+    is_whole = is_as_written(data) or not is_changed(document.mapping())
     if ours["submitted"].given:
         run = replace(run, tier=_tier(document[KEY].value) if is_whole else schema.FILE)
     warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]

@@ -17,9 +17,9 @@ from msgspec.structs import force_setattr
 
 from bench.machine.fields import Field, ResultError, file_error, printable
 from bench.machine.reading import is_learning_map, parse_json, regular_bytes
-from bench.records.digest import CHANGED, MARK, changed
+from bench.records.digest import CHANGED, MARK, is_changed
 from bench.records.files import local_paths, result_files
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.schema.decoding import decode
 from bench.schema.types import (
     Count,
@@ -182,7 +182,7 @@ class LearningMap:
 
     @cached_property
     def _places(self) -> dict[tuple[str, int, int, bool], list[MapCell]]:
-        return grouped(sorted(self.cells, key=lambda cell: cell.seed), lambda cell: cell.key[:4])
+        return group_by(sorted(self.cells, key=lambda cell: cell.seed), lambda cell: cell.key[:4])
 
     def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[MapCell, ...]:
         """Return the cells at one place of the map, by seed.
@@ -228,14 +228,14 @@ class LearningMap:
         return max((d for d in distances if self.learned(d, shorter[-1])), default=None)
 
 
-class Loaded(NamedTuple):
+class LearningMaps(NamedTuple):
     """Hold the maps that were read, the newest first, and the errors of unreadable files."""
 
     maps: tuple[LearningMap, ...]
     errors: tuple[ResultError, ...]
 
 
-def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
+def collect(paths: Iterable[str | os.PathLike[str]]) -> LearningMaps:
     """Read the maps in these files and folders.
 
     A folder stands for the ``learning-*.json`` files directly in it, or for those in its
@@ -260,7 +260,7 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
         if known is None or len(known.cells) < len(found.cells):
             maps[found.run.id] = found
     newest = sorted(maps.values(), key=lambda each: each.run.started, reverse=True)
-    return Loaded(tuple(newest), tuple(errors))
+    return LearningMaps(tuple(newest), tuple(errors))
 
 
 def read(path: str | os.PathLike[str]) -> LearningMap:
@@ -291,7 +291,7 @@ def _read(path: Path) -> LearningMap:
     ours = document["learning"]
     decode(ours, _Versioned)
     found = decode(ours, _StoredMap)
-    notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
+    notes = [f"{printable(str(path))} {CHANGED}"] if is_changed(document.mapping()) else []
     if not found.run.complete:
         notes.append(f"{printable(str(path))} is unfinished; its finished cells are read")
     cells: dict[tuple[str, int, int, bool, int], MapCell] = {}
@@ -322,7 +322,7 @@ def split_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], li
     return times, maps
 
 
-def newest(
+def find_newest(
     places: Sequence[Path], tasks: Sequence[str] = ("echo",)
 ) -> tuple[LearningMap | None, tuple[ResultError, ...]]:
     """Return the newest map of any of the tasks, and the errors. Complete maps come first."""
@@ -332,7 +332,7 @@ def newest(
     return next(iter(maps), None), found.errors
 
 
-def unreported(bad: Iterable[ResultError], shown: Iterable[ResultError]) -> list[ResultError]:
+def list_unreported(bad: Iterable[ResultError], shown: Iterable[ResultError]) -> list[ResultError]:
     """Return the errors that the reader of times has not already reported."""
     known = set(map(str, shown))
     return [each for each in bad if str(each) not in known]

@@ -31,7 +31,9 @@ With 12, the tables fit a terminal of 80 columns.
 
 def title(found: along.AxisSeries) -> str:
     """Return the device, mode and shape of a series, and the values along its axis."""
-    values = quantities.listed([str(each) for each in found.values], 12) if found.values else "none"
+    values = (
+        quantities.join_names([str(each) for each in found.values], 12) if found.values else "none"
+    )
     return f"{work_text(found)}; {found.axis}: {values}"
 
 
@@ -138,7 +140,7 @@ def notes(found: along.AxisSeries) -> list[str]:
         if left := [each for each in found.values if each not in known]:
             reasons["not in the suite, or the run ended before reaching it"] = left
         messages = [
-            f"{found.axis} {quantities.listed([str(each) for each in values], most=12)}: {why}"
+            f"{found.axis} {quantities.join_names([str(each) for each in values], most=12)}: {why}"
             for why, values in reasons.items()
         ]
         if of.cheapest is not None and (later := of.cheapest.slower_later):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.render import quantities
 from bench.render.data import OF_BRIDGE, OF_RATIO, csv_records, finite, json_text
 from bench.render.escape import clean, terminal_picture
@@ -21,7 +21,7 @@ from bench.render.messages import (
     unmeasured_heading,
     unmeasured_summary,
 )
-from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
+from bench.render.quantities import count, join_names, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Column, Document, Standing, TableCell, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
@@ -59,9 +59,9 @@ def invalid_texts(row: ComparisonRow) -> list[str]:
 def by_reason(found: Iterable[tuple[Problem, str]]) -> list[str]:
     """Return one line for each kind of reason: the text of the first, and where it holds."""
     lines = []
-    for same in grouped(found, lambda each: each[0].code).values():
+    for same in group_by(found, lambda each: each[0].code).values():
         texts = list(dict.fromkeys(problem_line(problem) for problem, _ in same))
-        where = listed([clean(place, 200) for _, place in same], 5)
+        where = join_names([clean(place, 200) for _, place in same], 5)
         lines.append(f"{'for example, ' * (len(texts) > 1)}{clean(texts[0])}: {where}")
     return lines
 
@@ -77,7 +77,7 @@ def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]])
     messages = [
         f"{clean(name, 60)} {clean(there, 60)} → {clean(here, 60)}" for name, there, here in found
     ]
-    return f"What differs {sides}: {'; '.join(quantities.shortened(messages, _MOST_PACKAGES))}."
+    return f"What differs {sides}: {'; '.join(quantities.shorten(messages, _MOST_PACKAGES))}."
 
 
 def threshold_text(rule: Rule) -> str:
@@ -116,7 +116,7 @@ def _gate_line(gate: Gate) -> str:
         return f"--fail-on {gate.rule.text}: passed, no case is SLOWER{beyond}; {judged}."
     invalid = sum(bool(row.reasons) for row in gate.failed)
     marked = f" ({invalid} of them INVALID)" if invalid else ""
-    names = listed([clean(row.case.id, 120) for row in gate.failed], LONGEST_LIST)
+    names = join_names([clean(row.case.id, 120) for row in gate.failed], LONGEST_LIST)
     return (
         f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} SLOWER{beyond}{marked}: {names}; "
         f"{judged}."
@@ -165,7 +165,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
         if not lines:
             heading = f"Nothing else that was recorded differs {sides}"
         found.append((heading, _listed_lines(lines)))
-    for label, cases in grouped(report.one_sided, lambda case: case.label).items():
+    for label, cases in group_by(report.one_sided, lambda case: case.label).items():
         heading = f"Not compared: {count(len(cases), 'case')} that only {clean(label, 120)} has"
         lines = [
             clean(each.case.id, 120) + (f" ({clean(why)})" if (why := _lacking(each)) else "")
@@ -203,7 +203,7 @@ def _verdict(row: ComparisonRow) -> str:
 
 
 def _listed_lines(lines: Iterable[str]) -> list[str]:
-    return quantities.shortened(
+    return quantities.shorten(
         list(lines), LONGEST_LIST, "and {} more (all of them with --format json)"
     )
 
@@ -222,7 +222,7 @@ _COLUMNS = (
 def document(report: ComparisonReport) -> Document:
     """Return the comparison for people."""
     blocks = [Block(report.title, report.opening, level=2)]
-    for heading, rows in grouped(report.rows, lambda row: row.heading).items():
+    for heading, rows in group_by(report.rows, lambda row: row.heading).items():
         blocks.append(Block(heading, table=TextTable.of(_COLUMNS, map(_cells, rows))))
     blocks += [Block(map_title(each), table=_map_table(each)) for each in report.maps[:_MOST_MAPS]]
     texts = [(map_lines(report), "dim"), (summary_lines(report), ""), (method_lines(report), "dim")]

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias
 
 from bench.machine.fields import InputError, mapping, printable, require
 from bench.records.files import collect
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import TIERS, Measurement, Results, Run
 from bench.render import escape, messages
 from bench.render.labels import machine
@@ -72,7 +72,9 @@ class DataColumn(Generic[_Of]):
     value: Callable[_Of, Value]
 
 
-def described(file: str, values: Mapping[str, Callable[_Of, Value]]) -> dict[str, DataColumn[_Of]]:
+def describe_columns(
+    file: str, values: Mapping[str, Callable[_Of, Value]]
+) -> dict[str, DataColumn[_Of]]:
     """Return the columns that a file next to this one describes, each with its getter."""
     with Path(__file__).with_name(file).open(encoding="utf-8", newline="") as lines:
         return {
@@ -188,7 +190,7 @@ OF_VALIDITY: dict[str, Callable[[CaseResult], Value]] = {
 }
 """Columns that say whether a case's time can be trusted, and why not."""
 
-COLUMNS: dict[str, DataColumn[[Section, RankedRow]]] = described(
+COLUMNS: dict[str, DataColumn[[Section, RankedRow]]] = describe_columns(
     "columns.csv",
     {
         "session": lambda section, _: section.run.session,
@@ -287,14 +289,14 @@ def load_frame(
     except NothingToReportError as error:
         error.add_note(messages.reason_texts(error.reason)[0])
         raise
-    return framed(COLUMNS, cells(report))
+    return make_frame(COLUMNS, cells(report))
 
 
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 """The pandas types by Python type. All are nullable, so that ``frame[frame.valid]`` works."""
 
 
-def framed(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
+def make_frame(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
     """Return rows as a pandas frame with nullable columns, their units and their meanings."""
     import pandas as pd
 
@@ -331,7 +333,7 @@ class _Sample(NamedTuple):
     sample: int
 
 
-SAMPLE_COLUMNS: dict[str, DataColumn[[_Sample]]] = described(
+SAMPLE_COLUMNS: dict[str, DataColumn[[_Sample]]] = describe_columns(
     "sample_columns.csv",
     {
         **attributes("sample", session="of.run.session", run="of.run.id", host="of.run.host"),
@@ -378,7 +380,7 @@ def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     results = collect(paths)
     if results.errors:
         raise results.errors[0]
-    return framed(SAMPLE_COLUMNS, sample_rows(results))
+    return make_frame(SAMPLE_COLUMNS, sample_rows(results))
 
 
 # Rows that are converted to columns at once: enough for good compression, and little memory.
@@ -424,7 +426,7 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
     start. Its bounds belong to those of the ratio's interval; the upper one is None where there is
     none.
     """
-    groups = grouped(section.rows, lambda row: row.case.group)
+    groups = group_by(section.rows, lambda row: row.case.group)
     return [
         {
             "case_id": row.case.id,

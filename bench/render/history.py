@@ -11,7 +11,7 @@ from bench.render.data import OF_VALIDITY, attributes, csv_records
 from bench.render.escape import clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, compact_verdict
 from bench.render.messages import problem_lines, reason_texts
-from bench.render.quantities import count, listed, percent, seconds, times_as_fast, times_bounds
+from bench.render.quantities import count, join_names, percent, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Column, Document, Standing, TableCell, TextTable
 from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
@@ -46,15 +46,15 @@ def what(machine: MachineHistory, lasting: LastingChange) -> str:
         return (f"all {number:,} cases" if number > 1 else "the only case") + on
     if lasting.event.scope is Scope.BACKENDS:
         names = list(map(labels.name, dict.fromkeys(case.backend for case in lasting.cases)))
-        return f"{listed(names, _MOST_NAMES)} ({count(len(lasting.cases), 'case')}){on}"
-    return listed([clean(case.id, 120) for case in lasting.cases], _MOST_NAMES)
+        return f"{join_names(names, _MOST_NAMES)} ({count(len(lasting.cases), 'case')}){on}"
+    return join_names([clean(case.id, 120) for case in lasting.cases], _MOST_NAMES)
 
 
-def changed(changes: Sequence[Change], most: int = _MOST_CHANGES) -> str:
+def list_changes(changes: Sequence[Change], most: int = _MOST_CHANGES) -> str:
     """Return the changed versions by name, and how many other things changed."""
     versions = [_change(each) for each in changes if each.version]
     others = len(changes) - len(versions)
-    shown = quantities.shortened(versions, most)
+    shown = quantities.shorten(versions, most)
     if others:
         shown.append(f"{count(others, 'other')}{'' if versions else ' than versions'}")
     return "; ".join(shown)
@@ -76,7 +76,7 @@ def _when(lasting: LastingChange) -> tuple[str, str]:
     if lasting.event.gradual:
         first, last = lasting.before.number, lasting.session.number
         return f"gradually from #{first} to #{last}", "a little in each session"
-    return f"since #{lasting.session.number}", changed(lasting.changes)
+    return f"since #{lasting.session.number}", list_changes(lasting.changes)
 
 
 def gate_line(guard: RuleResult) -> str:
@@ -264,7 +264,7 @@ def _sessions(machine: MachineHistory) -> TextTable:
                 f"{session.started:%Y-%m-%d %H:%M}",
                 clean(session.suites, 40),
                 str(len(session.runs)),
-                changed(session.changes, 20),
+                list_changes(session.changes, 20),
             ]
             for session in machine.sessions
         ],
@@ -307,7 +307,7 @@ def _cells(point: Point) -> list[TableCell]:
     return [
         *map(TableCell, cells),
         TableCell(verdict, style=style),
-        TableCell(changed(point.changes, 2)),
+        TableCell(list_changes(point.changes, 2)),
     ]
 
 

@@ -9,7 +9,7 @@ from bench.render.escape import LONGEST_NAME, clean
 from bench.render.quantities import (
     bounds,
     count,
-    listed,
+    join_names,
     percent,
     seconds_range,
     shape_texts,
@@ -46,7 +46,7 @@ def where(section: Section) -> str:
     """Return the name of the machine, or of the nodes: ``3 nodes (a, b and c)``."""
     if section.nodes:
         names = [name(each) or "an unnamed machine" for each in section.nodes.values()]
-        return f"{count(len(names), 'node')} ({listed(names, _MOST_NODES)})"
+        return f"{count(len(names), 'node')} ({join_names(names, _MOST_NODES)})"
     return name(section.run.machine) or "an unnamed machine"
 
 
@@ -73,7 +73,7 @@ def machine_facts(section: Section) -> list[MachineFact]:
         f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"
         for node, text in section.nodes.items()
     ]
-    found = [MachineFact("nodes", "Nodes", listed(nodes, 2 * _MOST_NODES) if nodes else "")]
+    found = [MachineFact("nodes", "Nodes", join_names(nodes, 2 * _MOST_NODES) if nodes else "")]
     cpu, libraries = mapping(before.get("cpu")), mapping(before.get("libraries"))
     numbers = [(cpu.get("cores"), "core"), (cpu.get("usable"), "usable thread")]
     counts = [count(n, unit) for n, unit in numbers if type(n) is int and 0 < n < 100_000]
@@ -115,7 +115,7 @@ def title(table: Table) -> str:
     if table.kind == KINDS[1]:
         words += f" in windows ({', '.join(shape_texts(table.rows[0].case))})"
     dtypes = {row.case.spec.dtype for row in table.rows}
-    return words if dtypes == {"float32"} else f"{words}, {listed(sorted(dtypes))}"
+    return words if dtypes == {"float32"} else f"{words}, {join_names(sorted(dtypes))}"
 
 
 FASTEST, SHORTEST = "★", "☆"

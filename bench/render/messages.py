@@ -14,7 +14,7 @@ from typing import Any
 from bench.case.cases import Case
 from bench.machine.fields import printable
 from bench.machine.reasons import HelpfulOption, Reason, WrittenTexts
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import OUTCOMES, Outcome, ResultFile
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
@@ -27,7 +27,7 @@ from bench.render.labels import (
     versus,
     where,
 )
-from bench.render.quantities import count, format_part, listed, percent, seconds
+from bench.render.quantities import count, format_part, join_names, percent, seconds
 from bench.render.table import Finding
 from bench.stats import bound as step
 from bench.stats import comparison, intervals, trust
@@ -110,7 +110,7 @@ def _use(first: RankedRow, second: RankedRow, baseline: str) -> str:
     # The user needs to know what to do, even if the data do not single out one backend.
     near = (Verdict.SAME, Verdict.UNCLEAR)
     tied = {other: found.verdict for other, found in first.behind.items() if found.verdict in near}
-    choice = listed([name(first.case.backend), *map(name, tied)], word="or")
+    choice = join_names([name(first.case.backend), *map(name, tied)], word="or")
     shortest = f"{name(first.case.backend)} has the shortest times, {_cost(first)}{text}"
     if not tied:
         why = "no backend is significantly faster than all others, when all are tested together"
@@ -176,7 +176,7 @@ def _answer(table: Table) -> str:
     led = [
         f"{name(each)} in {number} of {len(table.groups)}" for each, number in counts.most_common()
     ]
-    leaders = f" Shortest times by {table.noun}: {listed(led)}."
+    leaders = f" Shortest times by {table.noun}: {join_names(led)}."
     # Only a backend that was measured on all the work can lead over all of it.
     complete = sorted(
         (each for each in table.backends if len(rows[each]) == len(table.groups)),
@@ -209,7 +209,9 @@ def _answer(table: Table) -> str:
     text += "." if len(table.groups) == 1 or among else f" over {places}."
     if ahead.verdict is Verdict.FASTER and not fastest:
         near = [name(each) for each, of in ratios.items() if of.verdict is not Verdict.FASTER]
-        text += f" It is not significantly faster than {listed(near or ['all others jointly'])}."
+        text += (
+            f" It is not significantly faster than {join_names(near or ['all others jointly'])}."
+        )
     if unreliable:
         text += f" Do not rely on it: {format_part(unreliable, len(pairs), 'ratio')} INVALID."
     return text + (leaders if {*counts} != {first} else "")
@@ -258,7 +260,7 @@ def _by_reason(
     """
     found = []
     pairs = [(row, problem) for row in rows for problem in problems_of(row)]
-    for problems in grouped(pairs, lambda each: each[1].code).values():
+    for problems in group_by(pairs, lambda each: each[1].code).values():
         first = problems[0][1]
         reason, advice = reason_texts(first.reason)
         differ = any(reason_texts(each.reason) != (reason, advice) for _, each in problems)
@@ -266,7 +268,7 @@ def _by_reason(
         text += f": {'for one, ' * differ}{clean(reason)}"
         if differ or len(problems) < len(rows):
             cases = [name(row.case.id) for row, _ in problems]
-            text += f" ({listed(cases[:1] if differ else cases, 2)})"
+            text += f" ({join_names(cases[:1] if differ else cases, 2)})"
         most = max(problem.runs for _, problem in problems)
         if most < first.of:
             text += f", in {'up to ' if len(problems) > 1 else ''}{most} of {first.of} processes"
@@ -282,7 +284,7 @@ def _with_advice(text: str, advice: str) -> str:
 def _without_time(rows: Iterable[RankedRow]) -> list[Finding]:
     """Return what went wrong, with a line for each backend."""
     wrong = [row for row in rows if row.result.outcome in FAILURES]
-    groups = grouped(wrong, lambda row: (row.result.outcome, row.case.backend, row.case.device))
+    groups = group_by(wrong, lambda row: (row.result.outcome, row.case.backend, row.case.device))
     found = []
     for outcome, backend, device in sorted(groups, key=lambda key: FAILURES.index(key[0])):
         cases = groups[outcome, backend, device]
@@ -301,14 +303,14 @@ def _without_time(rows: Iterable[RankedRow]) -> list[Finding]:
 
 def _remarks(rows: Iterable[RankedRow]) -> list[Finding]:
     """Return a line about the warnings of backends and what backends changed in their process."""
-    by_text = grouped(
+    by_text = group_by(
         ((text, row) for row in rows for text in row.result.remarks), lambda each: each[0]
     )
     messages = []
     for text, found in by_text.items():
         backends = list(dict.fromkeys(name(row.case.backend) for _, row in found))
-        messages.append(f"{clean(text)} ({listed(backends, 3)}, {count(len(found), 'case')})")
-    text = f"Warnings from the backends: {listed(messages, _MOST_REMARKS)}" if messages else ""
+        messages.append(f"{clean(text)} ({join_names(backends, 3)}, {count(len(found), 'case')})")
+    text = f"Warnings from the backends: {join_names(messages, _MOST_REMARKS)}" if messages else ""
     return [Finding(_with_stop(text))] if text else []
 
 
@@ -429,7 +431,7 @@ def over_references(rows: Sequence[RankedRow]) -> list[str]:
             reference = name(row.reference.result.case.backend)
             found.setdefault(reference, {})[name(row.case.backend)] = None
     return [
-        f"The ratios of {listed(list(backends))} go through {reference}, which ran in the "
+        f"The ratios of {join_names(list(backends))} go through {reference}, which ran in the "
         "processes of both sides, because the baseline ran in another environment"
         for reference, backends in found.items()
     ]
@@ -476,7 +478,7 @@ def assumptions(rows: Sequence[RankedRow]) -> list[str]:
 def _fallbacks(table: Table) -> list[str]:
     """Return what backends ran in place of what their names suggest."""
     fallen = [row for row in table.rows if row.result.measured and row.result.fallback]
-    found = grouped(fallen, lambda row: (row.case.backend, row.result.fallback))
+    found = group_by(fallen, lambda row: (row.case.backend, row.result.fallback))
     return [
         f"{title(table)}: {name(backend)} ran {clean(ran)} ({count(len(rows), table.noun)})."
         for (backend, ran), rows in found.items()
@@ -516,7 +518,7 @@ def of_nodes(section: Section) -> Iterable[str]:
     bad = [node for node, number in disturbed.items() if number > trust.MINORITY * processes[node]]
     if bad and len(bad) < len(section.nodes):
         yield (
-            f"INVALID because of {listed([name(section.nodes[node]) for node in bad])}: on the "
+            f"INVALID because of {join_names([name(section.nodes[node]) for node in bad])}: on the "
             "other nodes, at most a quarter of the processes were disturbed. Measure there again "
             "when it is quiet, or name only the files of the other nodes."
         )
@@ -559,12 +561,13 @@ class UnmeasuredCases:
     def which(self) -> str:
         """Return backends and devices: ``cudnn and torch on gpu:0``."""
         backends = sorted({name(case.backend) for case in self.cases})
-        return f"{listed(backends)} on {listed(sorted({name(case.device) for case in self.cases}))}"
+        devices = sorted({name(case.device) for case in self.cases})
+        return f"{join_names(backends)} on {join_names(devices)}"
 
 
 def group_unmeasured(items: Iterable[CaseResult | Outcome]) -> tuple[UnmeasuredCases, ...]:
     """Group cases without a time by outcome, reason and advice, each case once."""
-    found = grouped(items, lambda item: (item.outcome, *reason_texts(item.reason)))
+    found = group_by(items, lambda item: (item.outcome, *reason_texts(item.reason)))
     return tuple(
         UnmeasuredCases(*key, tuple({item.case.id: item.case for item in same}.values()))
         for key, same in found.items()
@@ -734,7 +737,7 @@ def unknown_bounds(section: Section) -> list[str]:
         )
     if silent := {row.case.backend for row in open_cases if "of_launch" not in row.result.roofs}:
         found.append(
-            f"How many operators these backends start is unknown: {listed(sorted(silent))}"
+            f"How many operators these backends start is unknown: {join_names(sorted(silent))}"
         )
     return [*found, *filter(None, [unmeasured_summary(unmeasured(section))])]
 

@@ -64,16 +64,16 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def available() -> bool:
+def is_available() -> bool:
     """Return whether matplotlib is installed, without importing it."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def check() -> None:
+def require_matplotlib() -> None:
     """Raise InputError, with the command that installs matplotlib, if pictures cannot be drawn
     here.
     """
-    if not available():
+    if not is_available():
         raise InputError(f"a picture needs matplotlib; install it with: {INSTALL}")
 
 
@@ -103,7 +103,7 @@ def current_theme() -> Theme:
 
 
 @contextlib.contextmanager
-def style(theme: Theme = LIGHT) -> Iterator[None]:
+def apply_style(theme: Theme = LIGHT) -> Iterator[None]:
     """Set the style of the pictures for figures that are made, drawn and written inside.
 
     A letter that the font lacks is drawn as a box, without a warning.
@@ -142,7 +142,7 @@ def empty_figure(width: float, height: float, dpi: float | None = None) -> Figur
     return made
 
 
-def encoded(drawn: Figure, kind: str) -> bytes:
+def encode_figure(drawn: Figure, kind: str) -> bytes:
     """Return a figure as the bytes of a PNG, SVG or PDF file."""
     file = io.BytesIO()
     drawn.savefig(file, format=kind, dpi=_DPI, metadata=_METADATA[kind])
@@ -171,7 +171,7 @@ class Look(NamedTuple):
 
 
 @functools.cache
-def own_looks() -> dict[str, int]:
+def list_own_looks() -> dict[str, int]:
     """Return the numbers of the looks that descriptors of frameworks list, by backend."""
     found: dict[str, int] = {}
     for framework in list_frameworks():
@@ -198,7 +198,7 @@ def choose_distinct_looks(backends: Sequence[str]) -> list[Look]:
     """
     total = len(COLOURS) * len(MARKERS)
     found: dict[str, int] = {}
-    for backend in sorted(backends, key=lambda each: each not in own_looks()):
+    for backend in sorted(backends, key=lambda each: each not in list_own_looks()):
         number = _choose_look_number(backend)
         taken = set(found.values())
         free = (each % total for each in range(number, number + total))
@@ -207,7 +207,7 @@ def choose_distinct_looks(backends: Sequence[str]) -> list[Look]:
 
 
 def _choose_look_number(backend: str) -> int:
-    number = own_looks().get(backend)
+    number = list_own_looks().get(backend)
     if number is not None:
         return number
     left = len(COLOURS) * len(MARKERS) - RESERVED
@@ -306,10 +306,10 @@ _NAME = 26  # Letters of the name of a backend.
 _EDGES = {"height": 0.72, "linewidth": 0.5}
 
 
-def picture(plot: Plot, kind: str, theme: Theme = LIGHT) -> bytes:
+def draw_picture(plot: Plot, kind: str, theme: Theme = LIGHT) -> bytes:
     """Return the plot as a PNG, SVG or PDF file."""
-    with style(theme):
-        return encoded(_bars(plot), kind)
+    with apply_style(theme):
+        return encode_figure(_bars(plot), kind)
 
 
 # Bars
@@ -509,7 +509,7 @@ _MOST_SERIES = 4
 _PANEL = (3.4, 2.3)  # The inches of a panel.
 
 
-def along(
+def draw_series(
     found: Sequence[AxisSeries],
     kind: str,
     width: float | None = None,
@@ -529,8 +529,8 @@ def along(
     """
     drawn = [each for each in found if each.values][:_MOST_SERIES]
     title = f"\n{REFERENCE_TITLE}" if is_reference else ""
-    with style(theme):
-        return encoded(_along(drawn, len(found) - len(drawn), width, title), kind)
+    with apply_style(theme):
+        return encode_figure(_along(drawn, len(found) - len(drawn), width, title), kind)
 
 
 def _along(found: Sequence[AxisSeries], left_out: int, width: float | None, title: str) -> Figure:

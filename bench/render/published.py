@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from bench.case import published
 from bench.case.published import PublishedShape, PublishedSource, PublishedStep
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.render.compare import unmeasured_details
 from bench.render.data import csv_records, json_text
 from bench.render.escape import clean
@@ -63,7 +63,7 @@ class PublishedReport:
 
 def with_published(report: Report, theirs: Iterable[PublishedStep]) -> PublishedReport:
     """Return the shapes that both sides have, with the newest time of each case and machine."""
-    published_by = grouped(theirs, lambda step: step.shape)
+    published_by = group_by(theirs, lambda step: step.shape)
     several = len({section.run.machine_id for section in report.sections}) > 1
     found: dict[tuple[PublishedShape, str, str], tuple[RankedRow, str, str]] = {}
     for section in report.sections:  # the newest first
@@ -75,7 +75,7 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
                 key = shape, section.run.machine_id, row.case.id
                 if key not in found or (row.result.measured and not found[key][0].result.measured):
                     found[key] = ours
-    measured = grouped((k for k in found if found[k][0].result.measured), lambda key: key[0])
+    measured = group_by((k for k in found if found[k][0].result.measured), lambda key: key[0])
     shared = [
         Shared(
             shape,

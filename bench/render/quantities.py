@@ -82,20 +82,20 @@ def format_part(part: int, total: int, noun: str) -> str:
     return count(part, noun) + (f" of {total:,}" if part < total else "")
 
 
-def shortened(texts: Sequence[str], most: int, more: str = "{} more") -> list[str]:
+def shorten(texts: Sequence[str], most: int, more: str = "{} more") -> list[str]:
     """Return the first texts, followed by how many more there are."""
     left = len(texts) - most
     return [*texts[:most], *([more.format(left)] if left > 0 else [])]
 
 
-def listed(names: list[str], most: int = 6, *, word: str = "and") -> str:
+def join_names(names: list[str], most: int = 6, *, word: str = "and") -> str:
     """Join names as ``a, b and c``.
 
     Of a long list, give the first few and how many more there are.
 
     ``word`` stands before the last name: ``and`` or ``or``.
     """
-    names = shortened(names, most)
+    names = shorten(names, most)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 

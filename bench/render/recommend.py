@@ -70,7 +70,7 @@ def _known(found: recommend.NeededWindow) -> str:
 def _in_short(found: recommend.NoRecommendation, query: recommend.Query) -> str:
     """Return why there is no answer, as part of a sentence."""
     if found.lengths:
-        there = quantities.listed([str(each) for each in found.lengths], most=12)
+        there = quantities.join_names([str(each) for each in found.lengths], most=12)
         text = f"{_missing_lengths(found.need.window, query)} near this shape, only {there}"
         if query.training and query.steps is not None:
             text += f"; a window longer than {query.steps} would cover the complete sequence"
@@ -78,7 +78,7 @@ def _in_short(found: recommend.NoRecommendation, query: recommend.Query) -> str:
     here = f"{query.mode} on {query.device}"
     if not found.cases:
         there = (
-            f", only for {quantities.listed(list(map(clean, found.places)))}"
+            f", only for {quantities.join_names(list(map(clean, found.places)))}"
             if found.places
             else ""
         )
@@ -102,7 +102,7 @@ def _other_shapes(found: recommend.NoRecommendation) -> list[str]:
         f"{quantities.count(case.spec.num_layers, 'layer')}, {case.spec.dtype}"
         for case in found.cases
     )
-    return quantities.shortened(list(shapes), _MOST_SHAPES, "and {} more")
+    return quantities.shorten(list(shapes), _MOST_SHAPES, "and {} more")
 
 
 def window_reason(found: recommend.NeededWindow) -> str:
@@ -122,7 +122,9 @@ def window_reason(found: recommend.NeededWindow) -> str:
             for task, (distance, window) in found.ended.items()
         ]
         messages += [f"{TASK_NAMES[task]} was not learned at all" for task in found.never]
-        return f"{quantities.listed(messages)}; every seed learned it, with the state carried over"
+        return (
+            f"{quantities.join_names(messages)}; every seed learned it, with the state carried over"
+        )
     return f"{_known(found)}; twice the dependency plus one timestep is assumed"
 
 
@@ -255,7 +257,7 @@ def _backend_text(found: recommend.Recommendation) -> str:
             for each in found.rivals
             if (each.ratio.verdict is Verdict.SAME) is is_same
         ]
-        shown += [text.format(quantities.listed(names))] if names else []
+        shown += [text.format(quantities.join_names(names))] if names else []
     return f"{name} has the shortest time; {'; '.join(shown)}"
 
 
@@ -286,7 +288,7 @@ def map_source(learned: LearningMap) -> str:
     longest = max(cell.timesteps for cell in cells)
     seeds = quantities.count(len({cell.seed for cell in cells}), "seed")
     return (
-        f"{labels.name(learned.path.name)}: {quantities.listed(there)} with "
+        f"{labels.name(learned.path.name)}: {quantities.join_names(there)} with "
         f"{labels.name(learned.run.backend)}, {seeds}, {quantities.rate(float(longest))} timesteps "
         f"seen. A distance counts as learned when every seed went {100 * LEARNED:g}% of the way to "
         "the best possible loss"

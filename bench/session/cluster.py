@@ -420,7 +420,7 @@ class NodeAgent(Closing):
         kind = machine_kind(environment.read().to_dict())
         if kind is None:
             return "the system does not name its processor, so the kind of machine is unknown", None
-        absent = tuple(devices.missing(case.device for case in suite.cases))
+        absent = tuple(devices.list_missing(case.device for case in suite.cases))
         return "", ClusterMember("", kind, "", suite, absent)
 
     def start(self, session: Session, work: Work) -> WorkerNews:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.case.cases import Case
-from bench.machine.processes import ending as ended
+from bench.machine.processes import describe_ending as ended
 from bench.machine.reasons import Reason
 from bench.machine.writing import ResultWriteError
 from bench.records.journal import STARTING, WAITING
 from bench.records.reasons import outcome_as_recorded
 from bench.render.escape import clean
 from bench.render.messages import reason_texts
-from bench.render.quantities import listed
+from bench.render.quantities import join_names
 from bench.session.schedule import Schedule
 from bench.session.session import Needs, Session, Work, find_needs
 from bench.session.workers import Executor, LostError, Worker, settle_all
@@ -374,7 +374,7 @@ class Manager:
         if late := [group for group in self.schedule.put_off if group not in self._put_off]:
             self._put_off.update(late)
             self._view.message(
-                f"postponed, because the budget is too short for all groups: {listed(late, 3)}"
+                f"postponed, because the budget is too short for all groups: {join_names(late, 3)}"
             )
         return work
 
@@ -483,7 +483,7 @@ class Manager:
         if len(lost) > 1:
             self.schedule.faults.suspects.update(lost)
             self._view.message(
-                f"process {work.number} {ending} while {listed(list(lost), 3)} were "
+                f"process {work.number} {ending} while {join_names(list(lost), 3)} were "
                 "interleaved; each of them is now measured alone"
             )
         elif settled == 0 and ending.in_budget:
@@ -510,7 +510,7 @@ class Manager:
             self.schedule.add(file)
         message = f"process {work.number} was lost: {error}"
         if again := [case for case in busy if case not in given_up]:
-            message += f"; measured again elsewhere: {listed(again, 3)}"
+            message += f"; measured again elsewhere: {join_names(again, 3)}"
         self._view.message(message)
         self._report(given_up, "crashed", reason)
 
@@ -538,4 +538,4 @@ class Manager:
 def describe_cases(cases: Sequence[Case]) -> str:
     """Return the number of cases and their devices as text."""
     devices = list(dict.fromkeys(case.device for case in cases))
-    return f"{len(cases)} cases on {listed(devices)}"
+    return f"{len(cases)} cases on {join_names(devices)}"

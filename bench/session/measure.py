@@ -26,7 +26,7 @@ from bench.case import loading
 from bench.case.loading import Suite
 from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
-from bench.cli.options import DEFAULT_SUITE, MeasurementOptions, list_fixed
+from bench.cli.options import DEFAULT_SUITE, MeasurementOptions, list_fixed_options
 from bench.machine import devices, packages
 from bench.machine.fields import ResultError
 from bench.machine.lock import HeldError, MachineLock
@@ -41,7 +41,7 @@ from bench.machine.packages import (
     labels,
 )
 from bench.machine.processes import ignore_interruptions
-from bench.machine.reading import DEFAULT_FOLDER, default_folder, expanded, is_url
+from bench.machine.reading import DEFAULT_FOLDER, default_folder, expand_path, is_url
 from bench.machine.remote import PlaceError, safe_url
 from bench.machine.upload import check, upload
 from bench.machine.writing import Writer, delete_partial_files, token_is_running
@@ -49,7 +49,7 @@ from bench.records.files import new_session_name, session_of_kind
 from bench.records.seeds import newest_seed
 from bench.render.compare import differences_line
 from bench.render.escape import clean
-from bench.render.quantities import count, listed
+from bench.render.quantities import count, join_names
 from bench.session.cluster import (
     HERE,
     ClusterMachines,
@@ -67,8 +67,8 @@ from bench.session.session import (
     Session,
     SessionError,
     load,
-    newest,
-    of_fleet,
+    load_fleet,
+    load_newest,
 )
 from bench.session.workers import LocalExecutor
 from lstm_impl.tuning.machine import count_usable_cpus
@@ -154,7 +154,7 @@ def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Sess
 
 def _check_resume(options: argparse.Namespace) -> None:
     """Raise UsageError for options that only a new session can have."""
-    for name in list_fixed():
+    for name in list_fixed_options():
         if getattr(options, name) is not None:
             what = "SUITE" if name == "suite" else f"--{name}"
             raise UsageError(
@@ -219,7 +219,7 @@ def _manager(suite: Suite, executor: LocalExecutor, view: View, *, resumed: bool
         view,
         functools.partial(Session.save, folder=folder),
         seconds=suite.seconds,
-        absent=devices.missing(case.device for case in session.cases),
+        absent=devices.list_missing(case.device for case in session.cases),
         side_by_side=executor.side_by_side,
     )
     if resumed:
@@ -234,7 +234,7 @@ def side_by_side(session: Session) -> int:
     On a GPU, a framework takes most of the GPU's memory, which two cannot have at once. Some
     systems have no locks for processes to take turns.
     """
-    absent = devices.missing(case.device for case in session.cases)
+    absent = devices.list_missing(case.device for case in session.cases)
     on_gpu = any(case.device != "cpu" and case.device not in absent for case in session.cases)
     return 1 if on_gpu or os.name != "posix" or count_usable_cpus() < 2 else 2
 
@@ -316,7 +316,7 @@ def shared_folder() -> Iterator[Path | None]:
 
 def holds_environments(results: str | None) -> bool:
     """Return whether a results folder holds the results of two environments."""
-    return results is not None and not is_url(results) and (expanded(results) / FILE).is_file()
+    return results is not None and not is_url(results) and (expand_path(results) / FILE).is_file()
 
 
 def run_environments(options: argparse.Namespace, console: Console) -> int:
@@ -359,10 +359,10 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
         try:
             interleave(managers[::-1] if behind else managers)
         except KeyboardInterrupt:
-            again = command_line.typed("run", "--results", str(folder), "--resume")
+            again = command_line.format_command("run", "--results", str(folder), "--resume")
             view.message(f"stopped; resume with: {again}")
             return INTERRUPTED
-    message = command_line.typed("compare", "environments", str(folder))
+    message = command_line.format_command("compare", "environments", str(folder))
     console.print(f"compare the environments with: {clean(message)}", style="bold")
     return MEASURED
 
@@ -395,14 +395,16 @@ def _two_new(options: argparse.Namespace) -> _EnvironmentSessions:
                 f"--{name} cannot be combined with --python; --processes sets how many processes "
                 "of each environment run"
             )
-    paths = [expanded(path) for path in options.python]
+    paths = [expand_path(path) for path in options.python]
     pythons = map(_installed, paths)
     sides = [LabelledPython(*each) for each in zip(labels(paths), pythons, strict=True)]
     changed = {"processes": options.processes or PROCESSES, "memory": options.memory or "off"}
     first, suite = new_session(argparse.Namespace(**vars(options) | changed))
     if options.results is None:
-        folder = expanded(default_folder()) / ENVIRONMENTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    elif any((folder := expanded(options.results)).glob("*/*.json")):
+        folder = (
+            expand_path(default_folder()) / ENVIRONMENTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        )
+    elif any((folder := expand_path(options.results)).glob("*/*.json")):
         raise UsageError(f"{folder} already holds results; name another folder")
     return sides, [first, replace(first, id=new_session_name())], suite, folder
 
@@ -412,15 +414,15 @@ def _two_resumed(options: argparse.Namespace) -> _EnvironmentSessions:
     if options.python:
         raise UsageError("--python cannot be combined with --resume: the folder names both")
     _check_resume(options)
-    folder = expanded(options.results)
-    found = [resumed_session(options, newest(folder / name)) for name in SIDES]
+    folder = expand_path(options.results)
+    found = [resumed_session(options, load_newest(folder / name)) for name in SIDES]
     try:
         sides = packages.load(folder)
     except ResultError as wrong:
         raise UsageError(str(wrong)) from None
     for side in sides:
         if changes := differences(side.python, _installed(Path(side.python.executable))):
-            message = listed([f"{name} {was} → {now}" for name, was, now in changes], 3)
+            message = join_names([f"{name} {was} → {now}" for name, was, now in changes], 3)
             raise UsageError(
                 clean(
                     f"the environment {side.label} has changed: {message}; measure again without "
@@ -456,7 +458,7 @@ class NodePlan:
             self.fleet = self._model.id
         else:
             _check_resume(options)
-            found = [resumed_session(options, each) for each in of_fleet(folder, options.resume)]
+            found = [resumed_session(options, each) for each in load_fleet(folder, options.resume)]
             self._model, self.suite = found[0]
             self.fleet = self._model.fleet
             self.resumed = {session.kind: session for session, _ in found}
@@ -580,12 +582,14 @@ def _conclude(
 def run_command(folder: Path, place: str | None) -> str:
     """Return the command that measures into the same folder or URL, without its other options."""
     results = safe_url(place) if place else "" if folder == usual_folder() else str(folder)
-    return command_line.typed("run", *(("--results", results) if results else ()))
+    return command_line.format_command("run", *(("--results", results) if results else ()))
 
 
 def report_command(folder: Path) -> str:
     """Return the command that reports on the results."""
-    return command_line.typed("report", *(() if folder == usual_folder() else (str(folder),)))
+    return command_line.format_command(
+        "report", *(() if folder == usual_folder() else (str(folder),))
+    )
 
 
 def budget_option(seconds: float | None) -> str:
@@ -601,7 +605,7 @@ def folder_and_place(results: str | None) -> tuple[Path, str | None]:
     """
     requested = results or default_folder()
     if not is_url(requested):
-        return expanded(requested), None
+        return expand_path(requested), None
     try:
         check(requested)
     except PlaceError as error:
@@ -612,7 +616,7 @@ def folder_and_place(results: str | None) -> tuple[Path, str | None]:
 def usual_folder() -> Path:
     """Return the default folder on this machine, even if ``$LSTM_RESULTS`` is a URL."""
     here = default_folder()
-    return expanded(DEFAULT_FOLDER if is_url(here) else here)
+    return expand_path(DEFAULT_FOLDER if is_url(here) else here)
 
 
 def copy_results(sessions: Sequence[Session], folder: Path, place: str, console: Console) -> bool:
@@ -634,7 +638,7 @@ def copy_results(sessions: Sequence[Session], folder: Path, place: str, console:
     for each in errors:
         console.print(f"error: {clean(str(each), 1000)}", markup=False)
     if errors:
-        later = command_line.typed(
+        later = command_line.format_command(
             "submit", "--unchanged", *map(str, paths), "--to", safe_url(place)
         )
         console.print(f"the files are complete on this machine; copy them later with: {later}")

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bench.cli.command_line import INTERRUPTED, failed
+from bench.cli.command_line import INTERRUPTED, report_failure
 from bench.machine.fields import InputError
 from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
 from bench.render.messages import FAILURES, counted, no_figure, outcome_text, reason_line
-from bench.render.quantities import count, listed
+from bench.render.quantities import count, join_names
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.trust import FEW_PROCESSES
@@ -123,7 +123,7 @@ def _busy(progress: SessionProgress) -> str:
     if not progress.busy:
         return "between two cases"
     cases = [clean(case, 120) for case in progress.busy]
-    return f"{'timing' if progress.timing else 'preparing'} {listed(cases, 2)}"
+    return f"{'timing' if progress.timing else 'preparing'} {join_names(cases, 2)}"
 
 
 MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
@@ -141,15 +141,15 @@ def run_reporting_errors(work: Callable[[], int], *, held: str, stopped: str) ->
     try:
         return work()
     except (InputError, UnsupportedError) as error:
-        return failed(error, BAD_INPUT)
+        return report_failure(error, BAD_INPUT)
     except HeldError as error:
-        return failed(f"{error}; {held}", HELD)
+        return report_failure(f"{error}; {held}", HELD)
     except (ResultWriteError, LockError) as error:
-        return failed(error, UNWRITABLE)
+        return report_failure(error, UNWRITABLE)
     except WorkerError as error:
-        return failed(error, FAILED)
+        return report_failure(error, FAILED)
     except KeyboardInterrupt:
-        return failed(stopped, INTERRUPTED)
+        return report_failure(stopped, INTERRUPTED)
 
 
 class Summary:

@@ -24,7 +24,7 @@ from bench.machine import devices, environment
 from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import InputError, printable
 from bench.machine.packages import has_framework
-from bench.machine.reading import default_folder, expanded
+from bench.machine.reading import default_folder, expand_path
 from bench.machine.reasons import Reason
 from bench.machine.writing import write_bytes
 from bench.records.schema import Results
@@ -234,7 +234,7 @@ def look_up(case: Case, options: argparse.Namespace, *, sound: bool = False) -> 
                 "other results"
             )
         return newest_section(case, results, None, options)
-    folder = expanded(default_folder())
+    folder = expand_path(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
     results = read_results(files, tell=False) if files else Results((), ())
     wanted = [*map(canonical, options.backends or usual_backends(case))] if sound else None
@@ -321,7 +321,7 @@ def measure(case: Case, options: argparse.Namespace, console: Console, seconds: 
 
     Raises UsageError and ResultWriteError.
     """
-    suite = write_suite(case, expanded(default_folder()), measured_backends(case, options))
+    suite = write_suite(case, expand_path(default_folder()), measured_backends(case, options))
     console.print(
         f"measuring {describe(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
     )

@@ -18,7 +18,7 @@ from bench.cli.options import MeasurementOptions
 from bench.machine.fields import Field, InputError, ResultError, file_error, printable
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import JOURNAL_SUFFIX, write
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import ResultFile
 from bench.records.stored import StoredCase, check_seed
 from bench.schema.decoding import decode
@@ -129,9 +129,9 @@ def lots(cases: Iterable[Case], needs: Needs = find_needs) -> list[Lot]:
     cases = list(cases)
     homes = environments((case.backend for case in cases), needs)
     unbound = (case for case in cases if not needs(case.backend).environment)
-    free = grouped(unbound, lambda case: case.group)
+    free = group_by(unbound, lambda case: case.group)
     found = []
-    of_lot = grouped(cases, lambda case: (case.group, homes[case.backend]))
+    of_lot = group_by(cases, lambda case: (case.group, homes[case.backend]))
     for (group, environment), members in of_lot.items():
         changed = {need.framework for case in members if (need := needs(case.backend)).isolated}
         able = [
@@ -259,7 +259,7 @@ def load(folder: Path, session: str = "") -> Session:
     return max(open_, key=lambda each: each.started)
 
 
-def newest(folder: Path) -> Session:
+def load_newest(folder: Path) -> Session:
     """Return the session that began last, finished or not. Raise SessionError."""
     found, unread = _read_all(folder)
     if not found:
@@ -268,7 +268,7 @@ def newest(folder: Path) -> Session:
     return max(found, key=lambda each: each.started)
 
 
-def of_fleet(folder: Path, name: str = "") -> list[Session]:
+def load_fleet(folder: Path, name: str = "") -> list[Session]:
     """Return the sessions of a fleet. Raise SessionError.
 
     name: the id of the fleet or of one of its sessions; by default the newest unfinished fleet.

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.case.cases import Case, toml
 from bench.cli.progress import read_results
 from bench.machine import environment
-from bench.machine.reading import expanded
+from bench.machine.reading import expand_path
 from bench.machine.writing import write_bytes
 from bench.records.schema import Results
 from bench.records.selection import of_cases
@@ -110,7 +110,7 @@ def measure_target(
     results: str,
 ) -> int:
     """Measure a target next to the usual backends, and return the exit code of ``bench.run``."""
-    suite = write_suite(case, name, expanded(results))
+    suite = write_suite(case, name, expand_path(results))
     with installed_target(name, arguments) as variables:
         return run_suite(suite, options, options.budget, variables)
 
@@ -120,7 +120,7 @@ def newest_session(case: Case, name: str, results: str) -> Section | None:
 
     Returns None if the target has no time in any session.
     """
-    folder = expanded(results)
+    folder = expand_path(results)
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl")))
     found = read_results(files, tell=False) if files else Results((), ())
     machine = environment.read().machine_id

@@ -189,7 +189,7 @@ _NOBODY = frozenset(("root", "user", "runner", "ubuntu", "debian", "admin", "jov
 """Names that identify nobody."""
 
 
-def kind(file: ResultFile) -> str:
+def name_kind(file: ResultFile) -> str:
     """Return the name of a folder for the measured GPU or processor: ``amd-epyc-2-cores``."""
     state = mapping(file.run.environment.get("before"))
     words: list[str] = []
@@ -208,7 +208,9 @@ def host_name(machine_kind: str, machine_id: str) -> str:
     return f"{machine_kind}-{machine_id[:6]}"
 
 
-def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> dict[str, object]:
+def make_anonymous(
+    document: Mapping[str, Any], file: ResultFile, secret: bytes
+) -> dict[str, object]:
     """Return the anonymous document of a file, with a new digest.
 
     Parameters
@@ -229,8 +231,8 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     clean = _Cleaner(names, _own_words(file))
     ours, run = document["lstm"], file.run
     machine = keyed_hash(run.machine_id, secret)
-    host = host_name(kind(file), machine)
-    workflow = _formed(os.environ.get(HERE), REPOSITORY)
+    host = host_name(name_kind(file), machine)
+    workflow = _match_form(os.environ.get(HERE), REPOSITORY)
     found = digest.with_digest(
         {
             "benchmarks": [clean.entry(entry) for entry in document["benchmarks"]],
@@ -243,7 +245,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
                 "run": {
                     **run.to_dict(),
                     **{
-                        key: _formed(getattr(run, key), _NAME)
+                        key: _match_form(getattr(run, key), _NAME)
                         or keyed_hash(getattr(run, key), secret)
                         for key in ("id", "session", "suite")
                     },
@@ -261,7 +263,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
                 "submitted": {"digest": document.get(digest.KEY), "workflow": workflow},
             },
             "machine_info": {"node": host},
-            "version": _formed(document.get("version"), _VERSION) or "",
+            "version": _match_form(document.get("version"), _VERSION) or "",
         }
     )
     # The owner of a workflow is public, and may have the same name as the user of its runner.
@@ -317,7 +319,7 @@ class _Cleaner:
     def entry(self, entry: Mapping[str, Any]) -> dict[str, object]:
         ours = entry["extra_info"]["lstm"]
         case = Case.from_dict(ours["case"])
-        name = _formed(entry.get("name"), rf"\w{{1,60}}\[{re.escape(case.id)}\]") or case.id
+        name = _match_form(entry.get("name"), rf"\w{{1,60}}\[{re.escape(case.id)}\]") or case.id
         kept: dict[str, Any] = {
             key: ours[key] if key in _CASE else self.tree(ours[key], self.text, key)
             for key in _OURS
@@ -325,7 +327,7 @@ class _Cleaner:
         }
         reasons = ours["validity"]["reasons"], kept["validity"]["reasons"]
         for reason, shown in zip(*reasons, strict=True):
-            shown["code"] = _formed(reason["code"], r"\w{1,40}") or "unknown"
+            shown["code"] = _match_form(reason["code"], r"\w{1,40}") or "unknown"
             if reason["code"] == "busy":  # The names of programs are left out.
                 if "text" in reason:  # In schema 2 and earlier.
                     shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
@@ -352,13 +354,13 @@ class _Cleaner:
         gpus = given.get("gpus")
         framework = mapping(given.get("tensorflow"))
         found: dict[str, object] = {
-            **{key: _formed(given.get(key), form) for key, form in _ENVIRONMENT.items()},
+            **{key: _match_form(given.get(key), form) for key, form in _ENVIRONMENT.items()},
             "host": host,
-            "cpu": {"name": _formed(cpu.get("name"), _MODEL), **self.chosen(cpu, _CPU)},
+            "cpu": {"name": _match_form(cpu.get("name"), _MODEL), **self.chosen(cpu, _CPU)},
             "load": self.tree(given.get("load"), self.text),
             "memory": self.tree(given.get("memory"), self.text),
             "gpus": [
-                {"name": _formed(each.get("name"), _MODEL), **self.chosen(each, _GPU)}
+                {"name": _match_form(each.get("name"), _MODEL), **self.chosen(each, _GPU)}
                 for each in map(mapping, gpus if isinstance(gpus, list) else ())
             ],
             "libraries": {
@@ -366,14 +368,16 @@ class _Cleaner:
                 for name, version in mapping(given.get("libraries")).items()
                 # Versions from NVIDIA have four numbers, as addresses have.
                 if name in libraries(public=True)
-                and _formed(version, _VERSION + (r"|\d+(?:\.\d+){3}" if "nvidia" in name else ""))
+                and _match_form(
+                    version, _VERSION + (r"|\d+(?:\.\d+){3}" if "nvidia" in name else "")
+                )
             },
             "threads": self.tree(given.get("threads"), self.text),
             "variables": dict(_variables(mapping(given.get("variables")))),
         }
         if framework:
             found["tensorflow"] = {
-                "version": _formed(framework.get("version"), _VERSION),
+                "version": _match_form(framework.get("version"), _VERSION),
                 "build": self.chosen(mapping(framework.get("build")), _BUILD),
                 "tf32": framework.get("tf32") is True,
             }
@@ -437,16 +441,16 @@ def _variables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield name, " ".join(parts)
 
 
-def _formed(value: object, form: str) -> str | None:
+def _match_form(value: object, form: str) -> str | None:
     return value if isinstance(value, str) and re.fullmatch(form, value) else None
 
 
 def _model(part: object) -> str:
-    return _formed(_text(part, "name"), _MODEL) or ""
+    return _match_form(_text(part, "name"), _MODEL) or ""
 
 
 def _own_words(file: ResultFile) -> frozenset[str]:
-    words = {_formed(file.run.session, _NAME) or ""}
+    words = {_match_form(file.run.session, _NAME) or ""}
     items: list[Measurement | Outcome] = [*file.measurements, *file.outcomes]
     for case in (each.case for each in items):
         words |= {case.id, case.group, case.backend, case.shape, case.device}

@@ -56,7 +56,7 @@ AHEAD = timedelta(days=1)
 """How far in the future a run may end, since clocks differ."""
 
 
-def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
+def find_problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
     """Return the errors of a result file with their places.
 
     ``document`` is the complete contents of the file, and ``file`` the same, parsed.
@@ -75,7 +75,7 @@ def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
     return found
 
 
-def copies(files: Sequence[ResultFile]) -> list[str]:
+def find_copies(files: Sequence[ResultFile]) -> list[str]:
     """Return which cases have the samples of another case in any file, or a multiple of them."""
     seen: dict[tuple[float, ...], str] = {}
     found = []
@@ -93,7 +93,7 @@ def copies(files: Sequence[ResultFile]) -> list[str]:
 
 
 def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
-    if digest.changed(document.mapping()):
+    if digest.is_changed(document.mapping()):
         yield f"digest does not match the contents: the file {digest.CHANGED}"
     if not file.measurements:
         yield "benchmarks has no measured case"

@@ -75,7 +75,7 @@ def seed_error(run: Run, published: Mapping[int, datetime], received: datetime) 
     )
 
 
-def proven_tier(attester: Field) -> str:
+def prove_tier(attester: Field) -> str:
     """Return the tier of a shared file. ``attester`` names the repository that has attested it.
 
     In a workflow, the workflow's own repository counts as the maintainers'.

@@ -25,9 +25,9 @@ from bench.records.digest import KEY
 from bench.records.files import TIER_LIST, collect, read
 from bench.records.schema import FILE, ResultFile
 from bench.sharing.acceptance import ProjectBranch
-from bench.sharing.anonymous import anonymous, host_name, kind
-from bench.sharing.checks import copies, problems
-from bench.sharing.proofs import proven_tier, read_seeds, seed_error, seeds_path
+from bench.sharing.anonymous import host_name, make_anonymous, name_kind
+from bench.sharing.checks import find_copies, find_problems
+from bench.sharing.proofs import prove_tier, read_seeds, seed_error, seeds_path
 
 FOLDER = "results/community"
 """The project's folder of shared results, with a folder for each kind of machine."""
@@ -51,7 +51,7 @@ SECRET_NAME = "results-cache.secret"
 _SECRET_SIZE = 32
 
 
-def users_secret() -> bytes | None:
+def read_secret() -> bytes | None:
     """Return the user's secret, created at its first use, or None if it cannot be stored."""
     try:
         path = user_cache_path("lstm-benchmark-suite") / SECRET_NAME
@@ -81,23 +81,23 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
     """
     given = [(_document(path), read(path)) for path in paths]
     files = [file for _, file in given]
-    found = copies([*_others(files, folder), *files])
+    found = find_copies([*_others(files, folder), *files])
     seeds = read_seeds(folder)
     for document, file in given:
         found += _problems(document, file, seeds, now)
     if found:
         return Submission(tuple(found))
-    secret = users_secret() or secrets.token_bytes(32)
+    secret = read_secret() or secrets.token_bytes(32)
     made: dict[Path, dict[str, object]] = {}
     there: list[Path] = []
     for document, file in given:
-        target = folder / kind(file) / file.path.name
+        target = folder / name_kind(file) / file.path.name
         if target.exists():
             if read(target).run.id != file.run.id:
                 raise file_error(target, "belongs to another run; rename the submitted file")
             there.append(target)
         else:
-            made[target] = anonymous(document.mapping(), file, secret)
+            made[target] = make_anonymous(document.mapping(), file, secret)
     for target, data in made.items():
         write(target, data)
         read(target)
@@ -138,14 +138,14 @@ def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
     project = None if branch is None else ProjectBranch(folder, branch)
     accepted = _never if project is None else project.acceptance(now)
     seeds = read_seeds(folder, project)
-    found = [*misplaced, *copies([file for _, file in given])]
+    found = [*misplaced, *find_copies([file for _, file in given])]
     listed = ["digest,tier"]
     for document, file in given:
         received = accepted(regular_bytes(file.path)) or now
         found += _problems(document, file, seeds, received)
         found += _foreign_names(file)
         try:
-            tier = proven_tier(document["lstm"]["submitted"]["workflow"])
+            tier = prove_tier(document["lstm"]["submitted"]["workflow"])
         except ResultError as error:
             found.append(str(error))
         else:
@@ -177,7 +177,7 @@ def _shared_files(folder: Path) -> tuple[list[Path], list[str]]:
 
 def _foreign_names(file: ResultFile) -> Iterator[str]:
     """Yield which names of the machine do not match the folder of the file."""
-    where, machine = printable(str(file.path)), kind(file)
+    where, machine = printable(str(file.path)), name_kind(file)
     if file.path.parent.name != machine:
         yield f"{where} was measured on {machine}; move it to the folder of that name"
     named = host_name(machine, file.run.machine_id)
@@ -201,7 +201,7 @@ def _problems(
     document: Field, file: ResultFile, seeds: Mapping[int, datetime] | None, received: datetime
 ) -> Iterator[str]:
     of_seed = () if seeds is None else seed_error(file.run, seeds, received)
-    for each in chain(problems(document, file, received), of_seed):
+    for each in chain(find_problems(document, file, received), of_seed):
         yield f"{printable(str(file.path))}: {each}"
 
 
@@ -216,7 +216,7 @@ def _document(path: Path) -> Field:
 
 def _others(files: Sequence[ResultFile], folder: Path) -> list[ResultFile]:
     """Read the other runs of the same kinds of machines in the folder."""
-    places = {folder / kind(file) for file in files}
+    places = {folder / name_kind(file) for file in files}
     there = collect(place for place in sorted(places) if place.is_dir())
     mine = {file.run.id for file in files}
     return [file for file in there.files if file.run.id not in mine]

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.stats.comparison import SAME_WITHIN, Verdict
 from bench.stats.intervals import VERDICT_CONFIDENCE, Estimates, Interval
 
@@ -568,7 +568,7 @@ def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int,
     found: list[tuple[Scope, int, FloatArray]] = [(Scope.ALL, 0, shared)]
     rest = logs - levels[:, None] - shared
     alone: set[int] = set()
-    by_backend = grouped(range(len(backends)), lambda row: backends[row])
+    by_backend = group_by(range(len(backends)), lambda row: backends[row])
     if len(by_backend) > 1:
         for rows in by_backend.values():
             found.append((Scope.BACKENDS, rows[0], _medians(rest[rows], axis=0)))
@@ -608,7 +608,7 @@ def _changed_cases(
     """
     by_backend = {
         name: there
-        for name, rows in grouped(range(len(backends)), lambda row: backends[row]).items()
+        for name, rows in group_by(range(len(backends)), lambda row: backends[row]).items()
         if (there := [row for row in rows if math.isfinite(shifted[row])])
     }
     shifts = {name: _least_median(shifted[rows]) for name, rows in by_backend.items()}

@@ -164,7 +164,7 @@ def combine_streams(
     )
 
 
-def compared(
+def compare_percentiles(
     pairs: Sequence[tuple[StreamProcesses, StreamProcesses]],
 ) -> list[dict[float, Comparison]]:
     """Return the ratios of the percentiles of each pair, a new stream and a base.

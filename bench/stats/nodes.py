@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.machine.environment import MachineKind, machine_kind
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import Measurement, Outcome, Run
 
 Item = Measurement | Outcome
@@ -43,7 +43,7 @@ class SectionItems:
         node_by_run = {run.id: machine[run.machine_id] for run in runs.values()}
         if len(set(node_by_run.values())) == 1:
             return cls(items)
-        firsts = grouped(runs.values(), lambda run: node_by_run[run.id])
+        firsts = group_by(runs.values(), lambda run: node_by_run[run.id])
         # Nodes of one kind have the same processor, so the name of the machine does not distinguish
         # them.
         return cls(
@@ -100,7 +100,7 @@ def places(items: Sequence[Item]) -> list[SectionItems]:
     one machine are never together. A machine of an unknown kind is alone.
     """
     machine = machines(item.run for item in items)
-    of_parts = grouped(items, lambda item: (item.run.session, machine[item.run.machine_id]))
+    of_parts = group_by(items, lambda item: (item.run.session, machine[item.run.machine_id]))
     if len({own for _, own in of_parts}) == 1:
         return [SectionItems(part) for part in of_parts.values()]
     sessions: dict[str, list[list[_Part]]] = {}
@@ -171,7 +171,7 @@ def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
     return kinds
 
 
-def in_one_kind(runs: Iterable[Run]) -> dict[str, str]:
+def map_to_first_of_kind(runs: Iterable[Run]) -> dict[str, str]:
     """Return for the id of each machine the id of the first machine of its kind, or its own."""
     kinds = _kinds(runs)
     found: dict[str, str] = {}

@@ -22,7 +22,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from bench.machine.reasons import Reason
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import Measurement
 from bench.stats import intervals
 from bench.stats.comparison import (
@@ -449,7 +449,7 @@ def _compare_nodes(pairs: Sequence[Sides]) -> list[Comparison]:
     """Compare pairs of cases whose runs all name their nodes."""
     shared: list[dict[str, Sides]] = []
     for sides in pairs:
-        new, base, *reference = [grouped(side, lambda run: run.node) for side in sides]
+        new, base, *reference = [group_by(side, lambda run: run.node) for side in sides]
         both = [node for node in new if node in base]
         on_nodes = [
             [new[n], base[n], *(third[n] for third in reference if n in third)] for n in both
@@ -515,7 +515,7 @@ def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
     """Compare two cases that share no node, by the times of their nodes."""
     parts, logs, counts = [], [], []
     for name, side in zip(("new", "base"), sides, strict=True):
-        of_side = grouped(_by_run(name, side).values(), lambda run: run.node)
+        of_side = group_by(_by_run(name, side).values(), lambda run: run.node)
         counts.append(len(of_side))
         units = Units.medians(list(of_side.values()))
         each = units.means(Pairing.UNPAIRED.allowance)

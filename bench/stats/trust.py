@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.machine.reasons import Reason
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import Measurement, Outcome
 from bench.stats.intervals import ENOUGH_PROCESSES, CaseInterval, halves_agree
 from bench.stats.ratios import RunSamples
@@ -115,7 +115,7 @@ class Validity:
         return self.invalid + tuple(each for each in self.of_time if each.code != WIDE_INTERVAL)
 
 
-def pooled(
+def pool(
     measured: Sequence[Measurement], outcomes: Sequence[Outcome], interval: CaseInterval
 ) -> Validity:
     """Return the problems of a case over its processes.
@@ -131,7 +131,7 @@ def pooled(
     processes = len(measured)
     enough = processes >= ENOUGH_PROCESSES
     found: dict[str, list[Problem]] = {"invalid": [], "of_time": [], "noted": []}
-    for code, same in grouped(reasons, lambda reason: reason.code).items():
+    for code, same in group_by(reasons, lambda reason: reason.code).items():
         if enough and code in _OF_ONE_PROCESS:
             continue
         disturbed = min(len(same), runs)
@@ -172,7 +172,7 @@ def _many(disturbed: int, processes: int) -> bool:
 NO_PROBLEMS = Validity()
 
 
-def once(found: Iterable[Problem]) -> tuple[Problem, ...]:
+def drop_duplicates(found: Iterable[Problem]) -> tuple[Problem, ...]:
     """Return one problem of each kind."""
     return tuple({problem.code: problem for problem in found}.values())
 
@@ -181,7 +181,7 @@ Side = tuple[Validity, Sequence[RunSamples]]
 """One side of a ratio: its problems, and the samples of its processes."""
 
 
-def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
+def find_ratio_problems(new: Side, base: Side) -> tuple[Problem, ...]:
     """Return the problems of a ratio, except those that make a side INVALID.
 
     For sides in the same processes, there are two. In too many processes, the ratio differs between
@@ -198,7 +198,7 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
     shared = [(run, bases[run.run]) for run in runs if run.run in bases]
     if not shared:
         sides = (side.unpaired[len(side.invalid) :] for side in (validity, base_validity))
-        return once(itertools.chain.from_iterable(sides))
+        return drop_duplicates(itertools.chain.from_iterable(sides))
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     short = sum(pair[0].run in few for pair in shared)
     counts = (

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.maps import LearningMap
 from bench.stats.change_points import slope
 from bench.stats.intervals import (
@@ -424,7 +424,7 @@ def series(
     return tuple(
         AxisSeries(section, axis, tuple(rows), learned)
         for section in sections
-        for rows in grouped(filter(fits, section.rows), same_work).values()
+        for rows in group_by(filter(fits, section.rows), same_work).values()
         if axis == "window" or len({value(row.case, axis) for row in rows}) > 1
     )
 

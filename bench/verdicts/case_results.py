@@ -20,7 +20,7 @@ from bench.stats.intervals import CaseInterval, case_intervals, percentiles
 from bench.stats.latency import StreamProcesses
 from bench.stats.nodes import Item
 from bench.stats.ratios import RunSamples
-from bench.stats.trust import NO_PROBLEMS, OF_TIME, Problem, Side, Validity, pooled
+from bench.stats.trust import NO_PROBLEMS, OF_TIME, Problem, Side, Validity, pool
 from lstm_impl.proof.comparison import OUTPUT_ERROR
 
 MEASURED = "measured"
@@ -115,7 +115,7 @@ class CaseResult:
 
     @property
     def side(self) -> Side:
-        """Return the case as a side of a ratio, for ``trust.of_ratio``."""
+        """Return the case as a side of a ratio, for ``trust.find_ratio_problems``."""
         return self.validity, self.runs
 
     @property
@@ -179,7 +179,7 @@ def _pool(
     nodes: Mapping[str, str],
 ) -> CaseResult:
     """Return the result of a case that at least one process measured."""
-    validity = pooled(measured, outcomes, interval)
+    validity = pool(measured, outcomes, interval)
     steady = {item.steady for item in measured}
     case, work = measured[0].case, measured[0].case.workload
     # Count only timesteps that are not padding.

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.change_points import ChangeEvent, change_events, enough
 from bench.stats.comparison import Comparison, Verdict
@@ -158,7 +158,7 @@ def build(results: Results, *, pattern: str = "*") -> History:
     names = distinct({item.run.machine_id: item.run.machine for item in measured})
     machines = [
         _machine(names[machine], machine, found, commits)
-        for machine, found in grouped(wanted, lambda item: item.run.machine_id).items()
+        for machine, found in group_by(wanted, lambda item: item.run.machine_id).items()
         if any(isinstance(item, Measurement) for item in found)
     ]
     machines.sort(key=lambda each: each.sessions[-1].started, reverse=True)
@@ -170,7 +170,7 @@ def since(results: Results, moment: datetime) -> Results:
 
     Raises NothingToReportError if there are none.
     """
-    sessions = grouped((file.run for file in results.files), lambda run: run.session)
+    sessions = group_by((file.run for file in results.files), lambda run: run.session)
     begun = {session: min(run.started for run in runs) for session, runs in sessions.items()}
     files = tuple(file for file in results.files if begun[file.run.session] >= moment)
     if not files:
@@ -182,14 +182,14 @@ def since(results: Results, moment: datetime) -> Results:
 def _machine(
     name: str, machine: str, items: Sequence[Measurement | Outcome], commits: Mapping[str, str]
 ) -> MachineHistory:
-    runs = grouped({item.run.id: item.run for item in items}.values(), lambda run: run.session)
+    runs = group_by({item.run.id: item.run for item in items}.values(), lambda run: run.session)
     ordered = sorted(runs.items(), key=lambda each: min((run.started, run.id) for run in each[1]))
     sessions: list[SessionReplicates] = []
     for number, (session, during) in enumerate(ordered, start=1):
         here = tuple(during)
         before = sessions[-1].runs if sessions else here
         sessions.append(SessionReplicates(number, session, here, _changes(before, here, commits)))
-    by_case = grouped(items, lambda item: item.case.id).values()
+    by_case = group_by(items, lambda item: item.case.id).values()
     lines = [_line(found, sessions, commits) for found in by_case]
     measured = tuple(line for line in lines if line.measured)
     return MachineHistory(
@@ -200,7 +200,7 @@ def _machine(
 def _line(
     items: Sequence[Item], sessions: Sequence[SessionReplicates], commits: Mapping[str, str]
 ) -> CaseHistory:
-    by_session = grouped(items, lambda item: item.run.session)
+    by_session = group_by(items, lambda item: item.run.session)
     present = [session for session in sessions if session.id in by_session]
     points: list[Point] = []
     last: Point | None = None
@@ -282,7 +282,7 @@ def _lasting_changes(
     columns = {session.number: column for column, session in enumerate(sessions)}
     found: list[LastingChange] = []
     judged = False
-    for lines in grouped(every, lambda line: line.case.device).values():
+    for lines in group_by(every, lambda line: line.case.device).values():
         logs = np.full((len(lines), len(sessions)), np.nan)
         for row, line in enumerate(lines):
             for point in line.points:

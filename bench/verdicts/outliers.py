@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.stats.intervals import DEGREES, RATIO_ALLOWANCE, FloatArray
 from bench.verdicts.case_results import CaseResult
 
@@ -81,7 +81,7 @@ def outliers(results: Sequence[CaseResult]) -> list[Outlier]:
 
     results: the results of one section.
     """
-    devices = grouped((each for each in results if each.measured), lambda each: each.case.device)
+    devices = group_by((each for each in results if each.measured), lambda each: each.case.device)
     return [
         replace(each, device=device)
         for device, here in devices.items()

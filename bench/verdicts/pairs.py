@@ -18,13 +18,20 @@ import numpy as np
 from bench.case.cases import Case
 from bench.machine.fields import mapping
 from bench.machine.reasons import NO_REASON, Reason, ReasonedError
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.stats.nodes import Item, SectionItems, distinct, in_one_kind, machines, map_runs_to_nodes
+from bench.stats.nodes import (
+    Item,
+    SectionItems,
+    distinct,
+    machines,
+    map_runs_to_nodes,
+    map_to_first_of_kind,
+)
 from bench.stats.ratios import RunSamples, compare_all, geometric_mean
-from bench.stats.trust import Problem, Validity, of_ratio
+from bench.stats.trust import Problem, Validity, find_ratio_problems
 from bench.verdicts.case_results import CaseResult, case_results
 from bench.verdicts.sections import check_known, sections, usual_baseline
 
@@ -295,11 +302,11 @@ def plain_values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
             yield name, str(value)
 
 
-def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
+def select_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
     """Return streams with a percentile as their only sample, and a note on those with too few
     calls.
     """
-    streams = grouped(
+    streams = group_by(
         (item for item in results.measurements if item.streaming is not None),
         lambda item: (item.run.machine_id, item.case.id),
     )
@@ -409,7 +416,7 @@ _Judged = tuple[str, Validity, Sequence[RunSamples]]  # One side of a case, with
 def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Problem], ...]:
     """Return why a ratio is INVALID, each reason with the side whose time it spoils."""
     sides = [(label, problem) for label, validity, _ in (base, new) for problem in validity.invalid]
-    return (*sides, *(("", problem) for problem in of_ratio(new[1:], base[1:])))
+    return (*sides, *(("", problem) for problem in find_ratio_problems(new[1:], base[1:])))
 
 
 def _samples(
@@ -441,7 +448,7 @@ def build_report(
     finding: Reason | None = None,
 ) -> ComparisonReport:
     """Build the report of a comparison: its rows, means, differences and cases without a time."""
-    by_pair = grouped(rows, lambda row: (row.base_label, row.new_label))
+    by_pair = group_by(rows, lambda row: (row.base_label, row.new_label))
     means = [
         Mean(
             base,
@@ -480,7 +487,7 @@ def compare_runs(
     Raises ReasonedError if a run is on both sides.
     """
     sides = [
-        ComparisonSide(name, grouped(entries(results), lambda item: item.case.id))
+        ComparisonSide(name, group_by(entries(results), lambda item: item.case.id))
         for results, name in zip((base, new), names, strict=True)
     ]
     common = {file.run.id: file for file in base.files}
@@ -508,12 +515,12 @@ def _place_names(items: Sequence[Item]) -> dict[str, str]:
     runs = {item.run.machine_id: item.run for item in items}
     of_machine = distinct({each: run.machine for each, run in runs.items()})
     of_node = distinct({each: run.host for each, run in runs.items()})
-    first_of = in_one_kind(item.run for item in items)
+    first_of = map_to_first_of_kind(item.run for item in items)
     return {
         each: of_machine[each]
         if len(kind) == 1
         else f"{len(kind)} nodes ({', '.join(map(of_node.__getitem__, kind))})"
-        for kind in grouped(first_of, first_of.__getitem__).values()
+        for kind in group_by(first_of, first_of.__getitem__).values()
         for each in kind
     }
 
@@ -531,12 +538,12 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
     baseline = baseline or usual_baseline(counts)
     items = entries(results)
     machine, names = machines(item.run for item in items), _place_names(items)
-    by_place = grouped(items, lambda item: names[item.run.machine_id])
+    by_place = group_by(items, lambda item: names[item.run.machine_id])
     judged = sections([SectionItems.of(own, machine) for own in by_place.values()], baseline)
     groups = [
         (f" on {place}" if len(by_place) > 1 else "", group, members)
         for place, own in zip(by_place, judged, strict=True)
-        for group, members in grouped(own.rows, lambda row: row.case.group).items()
+        for group, members in group_by(own.rows, lambda row: row.case.group).items()
     ]
     several = len({item.case.device for item in results.measurements}) > 1
     rows: list[ComparisonRow] = []
@@ -674,7 +681,7 @@ def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRo
     best = []
     for side in (base, new):
         measured = [(key, each) for key, each in side.results().items() if each.measured]
-        works.append(grouped(measured, lambda each: _work(each[1].case)))
+        works.append(group_by(measured, lambda each: _work(each[1].case)))
         fastest = {
             work: min(found, key=lambda each: (bool(each[1].validity.unpaired), each[1].time))[0]
             for work, found in works[-1].items()
@@ -683,7 +690,7 @@ def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRo
         best.append(ComparisonSide(side.label, cases))
     shared = works[0].keys() & works[1].keys()
     names = {row.case.backend for of in works for work in shared for _, row in of[work]}
-    by_backend = sorted(grouped(rows, lambda row: row.case.backend).items())
+    by_backend = sorted(group_by(rows, lambda row: row.case.backend).items())
     return [
         Map(base.label, new.label, backend, square, dict(sorted(cells.items())))
         for backend, found in [("", join_sides(best[0], best[1])[0])] * (len(names) > 1)
@@ -737,11 +744,11 @@ def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
     machines = {item.run.machine_id: item.run.machine for item in results.measurements}
     names, order = distinct(machines), list(machines)
     measured = {(item.run.machine_id, item.case.device) for item in results.measurements}
-    items = grouped(entries(results), lambda item: (item.run.machine_id, item.case.device))
+    items = group_by(entries(results), lambda item: (item.run.machine_id, item.case.device))
     return {
         (machine, device): ComparisonSide(
             device + (f" on {names[machine]}" if len(machines) > 1 else ""),
-            grouped(items[machine, device], lambda item: item.case.on("any").id),
+            group_by(items[machine, device], lambda item: item.case.on("any").id),
         )
         for machine, device in sorted(measured, key=lambda each: (order.index(each[0]), each[1]))
     }

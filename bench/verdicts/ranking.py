@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.case.cases import Case
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.stats import latency
 from bench.stats.bound import CHAIN, HOST, LAUNCHES, NOT_KNOWN
 from bench.stats.comparison import Comparison, Pairing
 from bench.stats.ratios import HeterogeneityTests, Sides, all_slower, allow_for, compare_all
-from bench.stats.trust import Problem, of_ratio, once
+from bench.stats.trust import Problem, drop_duplicates, find_ratio_problems
 from bench.verdicts.case_results import CaseResult
 
 
@@ -152,15 +152,15 @@ def _problems(
     new: CaseResult, base: CaseResult, reference: Reference | None
 ) -> tuple[Problem, ...]:
     if (over := _over(new, base, reference)) is None:
-        return of_ratio(new.side, base.side)
-    found = (of_ratio(each.side, over.result.side) for each in (new, base))
-    return once((*over.result.invalid, *itertools.chain.from_iterable(found)))
+        return find_ratio_problems(new.side, base.side)
+    found = (find_ratio_problems(each.side, over.result.side) for each in (new, base))
+    return drop_duplicates((*over.result.invalid, *itertools.chain.from_iterable(found)))
 
 
 def _all_problems(
     new: CaseResult, base: CaseResult, reference: Reference | None
 ) -> tuple[Problem, ...]:
-    return once((*new.invalid, *base.invalid, *_problems(new, base, reference)))
+    return drop_duplicates((*new.invalid, *base.invalid, *_problems(new, base, reference)))
 
 
 def _over(new: CaseResult, base: CaseResult, reference: Reference | None) -> Reference | None:
@@ -220,7 +220,7 @@ def group_results(results: Sequence[CaseResult], baseline: str) -> Iterator[Grou
             (each.case.backend, each.runs, bool(each.invalid)) for each in here
         )
 
-    for group in grouped(results, lambda each: each.case.group).values():
+    for group in group_by(results, lambda each: each.case.group).values():
         timed = sorted(
             (each for each in group if each.measured),
             key=lambda each: (not each.case.ranked, each.time, each.case.backend),
@@ -251,7 +251,9 @@ def rank(groups: Sequence[Group]) -> Iterator[list[RankedRow]]:
         for key, (new, base, _) in pairs.items()
         if new.stream is not None and base.stream is not None
     }
-    of_streams = dict(zip(streams, latency.compared(list(streams.values())), strict=True))
+    of_streams = dict(
+        zip(streams, latency.compare_percentiles(list(streams.values())), strict=True)
+    )
     behind: list[dict[str, Comparison]] = []
     relied_on: list[Sequence[Comparison]] = []
     for group in groups:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 from bench.case.cases import Case
 from bench.machine.reasons import ReasonedError
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.nodes import SectionItems, places
 from bench.verdicts.case_results import CaseResult, case_results
@@ -77,7 +77,7 @@ class Section:
         def table_key(row: RankedRow) -> tuple[str, str, str, str]:
             return row.case.device, row.case.kind, row.case.workload.mode, stream(row.case)
 
-        found = grouped(self.rows, table_key)
+        found = group_by(self.rows, table_key)
         return tuple(
             Table(device, kind, mode, tuple(rows), self.baseline)
             for (device, kind, mode, _), rows in found.items()
@@ -109,7 +109,7 @@ class Table:
     @cached_property
     def groups(self) -> tuple[tuple[RankedRow, ...], ...]:
         """Return rows of the same work, the fastest first. Groups without any time are left out."""
-        groups = grouped(self.rows, lambda row: row.case.group).values()
+        groups = group_by(self.rows, lambda row: row.case.group).values()
         return tuple(tuple(rows) for rows in groups if any(row.result.measured for row in rows))
 
     def begin(self, most: int) -> tuple[Table, int]:
@@ -207,10 +207,10 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
     cases = [
         (number, items)
         for number, place in enumerate(places)
-        for items in grouped(place.items, lambda item: item.case.id).values()
+        for items in group_by(place.items, lambda item: item.case.id).values()
     ]
     results = case_results([(items, places[number].node_by_run) for number, items in cases])
-    by_place = grouped(zip(cases, results, strict=True), lambda each: each[0][0])
+    by_place = group_by(zip(cases, results, strict=True), lambda each: each[0][0])
     chosen: list[str] = []
     groups: list[list[Group]] = []
     for number in range(len(places)):

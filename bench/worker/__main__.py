@@ -34,7 +34,7 @@ docs/architecture.md describes all of its fields.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    parser = arguments.parser("bench.worker", "Measure what a work order says.", EPILOG)
+    parser = arguments.make_parser("bench.worker", "Measure what a work order says.", EPILOG)
     parser.add_argument("order", metavar="ORDER", type=Path, help="the file of the work order")
     path = parser.parse_args(argv).order
     try:
@@ -56,7 +56,13 @@ def _carry_out(order: WorkOrder, path: Path) -> int:
     # once.
     from bench.machine.lock import HeldError, LockError
     from bench.machine.writing import ResultWriteError
-    from bench.worker.recorder import Recorder, hold_machine, recording, result_folder, shuffled
+    from bench.worker.recorder import (
+        Recorder,
+        finish_recording,
+        hold_machine,
+        result_folder,
+        shuffle,
+    )
 
     options = order.options
     try:
@@ -64,11 +70,11 @@ def _carry_out(order: WorkOrder, path: Path) -> int:
         folder = result_folder(options, Path.cwd())
         cases = list(suite.cases)
         if options.order_seed is not None:
-            cases = shuffled(cases, options.order_seed, lambda case: case.group)
+            cases = shuffle(cases, options.order_seed, lambda case: case.group)
         with hold_machine(suite.name, options.busy, lambda text: print(text, flush=True)):
             recorder = Recorder(suite, options, folder)
             recorder.select(cases)
-            with recording(recorder):
+            with finish_recording(recorder):
                 recorder.start()
                 recorder.take_turn()
                 recorder.measure_all()
@@ -84,4 +90,4 @@ def _carry_out(order: WorkOrder, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    command_line.end(main)
+    command_line.run_and_exit(main)

@@ -157,7 +157,7 @@ def free(device: str) -> Free:
     host, limit = int(psutil.virtual_memory().available), cgroup_bytes()
     gpu = None
     if device != "cpu":
-        with contextlib.suppress(Exception), devices.opened_nvml() as nvml:
+        with contextlib.suppress(Exception), devices.open_nvml() as nvml:
             handle = devices.gpu_handle(nvml, os.environ, device)
             if handle is not None:  # The handle is None for a part of a GPU.
                 gpu = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)

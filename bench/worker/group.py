@@ -26,7 +26,7 @@ from bench.case.cases import Case
 from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError, Guard, Interrupts
-from bench.machine.processes import busy, one_line
+from bench.machine.processes import keep_busy, one_line
 from bench.machine.reasons import Reason
 from bench.records import hdr
 from bench.records.journal import STARTING
@@ -635,7 +635,7 @@ def _timed(
     if not work.streaming:
         return timing.measure(steps, plan, bench.clock, guards, selection=selection)
     # These processes must end before the disturbance is read.
-    with busy(bench.stream.load):
+    with keep_busy(bench.stream.load):
         return timing.measure_streams(steps, plan, bench.clock, guards, work.period, selection)
 
 

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.machine.processes import die_with, ending, one_line
+from bench.machine.processes import describe_ending, die_with, one_line
 
 if TYPE_CHECKING:
     from bench.case.cases import Case
@@ -175,7 +175,7 @@ def _measure_in_fork(request: Mapping[str, object], requests: Connection) -> dic
         return found
     except (EOFError, OSError):
         child.join()
-        return {"how": "process_ended", "ending": ending(child.exitcode or 0)}
+        return {"how": "process_ended", "ending": describe_ending(child.exitcode or 0)}
     finally:
         child.kill()
         child.join()

@@ -26,7 +26,7 @@ from bench.render.messages import counted, outcome_text, reason_line
 from bench.render.quantities import count
 from bench.stats.trust import OF_TIME
 from bench.worker.group import FAILED, Bench, Measured, Unmeasured, prepare
-from bench.worker.recorder import Recorder, hold_machine, load_suite, result_folder, shuffled
+from bench.worker.recorder import Recorder, hold_machine, load_suite, result_folder, shuffle
 
 # -- report in the terminal
 
@@ -131,7 +131,7 @@ class Measuring:
         others = [item for item in items if id(item) not in ours]
         items[:] = [
             *others,
-            *shuffled(
+            *shuffle(
                 (item for item in items if id(item) in ours),
                 seed,
                 lambda item: ours[id(item)].group,

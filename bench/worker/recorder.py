@@ -29,10 +29,10 @@ from bench.cli.options import DEFAULT_SUITE, MeasurementOptions
 from bench.machine import environment
 from bench.machine.fields import ResultError
 from bench.machine.lock import HeldError, LockError, MachineLock
-from bench.machine.reading import default_folder, expanded
+from bench.machine.reading import default_folder, expand_path
 from bench.machine.reasons import Reason
 from bench.machine.writing import ResultWriteError, delete_partial_files, lock
-from bench.records.grouping import grouped
+from bench.records.grouping import group_by
 from bench.records.journal import WAITING, Journal
 from bench.records.reasons import outcome_as_recorded
 from bench.records.schema import Run
@@ -77,13 +77,13 @@ def result_folder(options: MeasurementOptions, folder: Path) -> Path:
 
     folder: see ``load_suite``. Raises FolderError.
     """
-    return folder / expanded(options.results or default_folder())
+    return folder / expand_path(options.results or default_folder())
 
 
-def shuffled(items: Iterable[_T], seed: int, group: Callable[[_T], str]) -> list[_T]:
+def shuffle(items: Iterable[_T], seed: int, group: Callable[[_T], str]) -> list[_T]:
     """Return the items with the groups in random order, and each group's items in random order."""
     order = random.Random(seed)
-    groups = list(grouped(items, group).values())
+    groups = list(group_by(items, group).values())
     order.shuffle(groups)
     for each in groups:
         order.shuffle(each)
@@ -159,7 +159,7 @@ class Recorder:
         """Select the cases to measure. Cases of one group are measured together."""
         # Replicas come first, because TensorFlow must start with two logical CPUs for them.
         order = sorted(dict.fromkeys(cases), key=lambda case: case.variant != REPLICAS)
-        self._selected = grouped(order, lambda case: case.group)
+        self._selected = group_by(order, lambda case: case.group)
 
     @property
     def selected(self) -> list[Case]:
@@ -188,7 +188,7 @@ class Recorder:
                 host=before.host,
                 machine_id=before.machine_id,
                 options=self.options.to_record(),
-                environment={"before": environment.recorded(before)},
+                environment={"before": environment.make_record(before)},
             )
         )
 
@@ -358,7 +358,7 @@ def take_turn(descriptor: int) -> None:
 
 
 @contextlib.contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
+def finish_recording(recorder: Recorder) -> Iterator[None]:
     """Finish the recorder's file at the end of the block, even after an interruption.
 
     Raises ResultWriteError and ResultError.

@@ -342,7 +342,7 @@ def energy(
     """
     calls, count = max(1, math.ceil(CHUNK / seconds)), 0
     try:
-        with devices.opened_nvml(load) as nvml:
+        with devices.open_nvml(load) as nvml:
             gpu = devices.gpu_handle(nvml, environ, device)
             if gpu is None:
                 raise NotKnownError("part_of_gpu")

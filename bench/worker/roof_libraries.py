@@ -54,7 +54,7 @@ class RoofWork:
     shortest: float = SHORTEST
 
 
-def repeated(
+def repeat(
     call: Callable[[], object],
     wait: Callable[[], object] = lambda: None,
     within: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
@@ -193,7 +193,7 @@ class TensorFlowLibrary(Library):
         """
         left, right = self._factors(sizes, precision)
         call = partial(self._tf.matmul, left, right)
-        works = [RoofWork(repeated(call, self._wait, partial(self._at, precision)), 1, self.name)]
+        works = [RoofWork(repeat(call, self._wait, partial(self._at, precision)), 1, self.name)]
         return [*works, self.compiled(sizes, precision)] if self._gpu else works
 
     def _factors(self, sizes: Sizes, precision: str) -> list[Any]:
@@ -233,7 +233,7 @@ class TensorFlowLibrary(Library):
         with self._here():
             add = partial(self._tf.add, self._tf.ones([size // 4]), 1.0)
         by = "adding to an array by TensorFlow"
-        return (RoofWork(repeated(add, self._wait, self._here), 2 * size, by),)
+        return (RoofWork(repeat(add, self._wait, self._here), 2 * size, by),)
 
     def operators(self, by: str) -> Sequence[RoofWork]:
         """Return a loop in TensorFlow's executor, or a loop that XLA compiles."""
@@ -259,7 +259,7 @@ class TensorFlowLibrary(Library):
             text = function.experimental_get_compiler_ir(numbers)(stage="optimized_hlo")
         started = _kernels(str(text)) if compiled else PASSES * OPERATORS
         by = "a loop of TensorFlow's" + " with XLA" * compiled
-        return (RoofWork(repeated(partial(function, numbers), self._wait), started, by),)
+        return (RoofWork(repeat(partial(function, numbers), self._wait), started, by),)
 
 
 class TorchLibrary(Library):
@@ -297,7 +297,7 @@ class TorchLibrary(Library):
         dtype = getattr(torch, "float32" if precision == "tf32" else precision)
         left, right = (torch.tensor(each).to(self._device, dtype) for each in factors(sizes))
         call = partial(torch.mm, left, right, out=left @ right)
-        works = [RoofWork(repeated(call, self._wait, within), 1, self.name)]
+        works = [RoofWork(repeat(call, self._wait, within), 1, self.name)]
         if not self._gpu:
             with contextlib.suppress(Exception), within():
                 # PyTorch's compiler uses this operator for a linear layer. The operator may be
@@ -306,7 +306,7 @@ class TorchLibrary(Library):
                 columns = onednn._reorder_linear_weight(right.t().contiguous(), len(left))
                 call = partial(onednn._linear_pointwise, left, columns, None, "none", [], "")
                 call()
-                works.append(RoofWork(repeated(call, within=within), 1, "PyTorch with oneDNN"))
+                works.append(RoofWork(repeat(call, within=within), 1, "PyTorch with oneDNN"))
         return works
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
@@ -315,14 +315,14 @@ class TorchLibrary(Library):
             return ()
         source = self._torch.ones(size // 4, device=self._device)
         copy = partial(self._torch.empty_like(source).copy_, source)
-        return (RoofWork(repeated(copy, self._wait), 2 * size, "copy of an array by PyTorch"),)
+        return (RoofWork(repeat(copy, self._wait), 2 * size, "copy of an array by PyTorch"),)
 
     def operators(self, by: str) -> Sequence[RoofWork]:
         """Return operators that are called from Python."""
         if by != "python":
             return ()
         call = partial(self._torch.tanh, self._torch.full((1,), 0.5, device=self._device))
-        run = repeated(call, self._wait, self._torch.inference_mode)
+        run = repeat(call, self._wait, self._torch.inference_mode)
         return (RoofWork(run, 1, f"operators of PyTorch {FROM_PYTHON}"),)
 
 
@@ -359,7 +359,7 @@ class JaxLibrary(Library):
         def call() -> None:
             jax.block_until_ready(product(left, right))
 
-        return [RoofWork(repeated(call, within=partial(wide, precision)), 1, "JAX")]
+        return [RoofWork(repeat(call, within=partial(wide, precision)), 1, "JAX")]
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """Return additions to an array on a GPU."""
@@ -456,7 +456,7 @@ class OnnxRuntimeLibrary(Library):
         out = on_device(np.empty((sizes[0], sizes[2]), dtype), *self._place)
         binding.bind_ortvalue_output("out", out)
         call = partial(session.run_with_iobinding, binding)
-        return [RoofWork(repeated(call), 1, self.name)]
+        return [RoofWork(repeat(call), 1, self.name)]
 
 
 SMALL_STACK = 32 * 1024
@@ -521,7 +521,7 @@ class NumPyLibrary(Library):
         shares = [np.ascontiguousarray(e) for e in np.array_split(right, max(1, parts), axis=1)]
         each = _on_threads(
             [
-                repeated(partial(np.matmul, stacked, share, out=np.matmul(stacked, share)))
+                repeat(partial(np.matmul, stacked, share, out=np.matmul(stacked, share)))
                 for share in shares
             ]
         )
@@ -549,8 +549,8 @@ class NumPyLibrary(Library):
             pairs = [
                 *zip(np.array_split(source, parts), np.array_split(target, parts), strict=True)
             ]
-            copies = [repeated(partial(np.copyto, there, here)) for here, there in pairs]
-            reads = [repeated(partial(here.max, initial=0.0)) for here, _ in pairs]
+            copies = [repeat(partial(np.copyto, there, here)) for here, there in pairs]
+            reads = [repeat(partial(here.max, initial=0.0)) for here, _ in pairs]
             where = f"of an array by NumPy on {parts} thread{'s'[: parts > 1]}"
             shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
             works += [

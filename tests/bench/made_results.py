@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.case.cases import Case
-from bench.cli.output import WIDTH, plain_text
+from bench.cli.output import WIDTH, render_text
 from bench.machine.reasons import Reason
 from bench.machine.writing import write
 from bench.records.schema import Measurement, Outcome, ResultFile, Results, Run
@@ -214,7 +214,7 @@ def save(folder: Path, found: Results) -> Path:
 
 
 def as_text(report: Report, width: int = WIDTH, draw: shown.Draw = shown.full) -> str:
-    return plain_text(lambda console: shown.show(report, console, draw), width)
+    return render_text(lambda console: shown.show(report, console, draw), width)
 
 
 BACKENDS = ("keras", "while_loop", "while_loop+xla", "while_loop+hoisted+xla", "static_unroll")

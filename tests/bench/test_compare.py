@@ -13,7 +13,7 @@ import pytest
 from bench import compare
 from bench.cli import filters
 from bench.cli.command_line import UsageError
-from bench.cli.output import plain_text
+from bench.cli.output import render_text
 from bench.compare import compare_environments
 from bench.machine import packages as two_environments
 from bench.machine.fields import ResultError
@@ -296,6 +296,6 @@ def test_environments_file_hostile_text_is_text() -> None:
     for payload in (*PAYLOADS, LINK, CLOSING):
         hostile = environment(f"{payload}new", **{f"{payload}x": f"{payload}1"})
         report = compare_environments(base, new, (OLD, hostile))
-        assert_plain(plain_text(output.document(report).terminal))
+        assert_plain(render_text(output.document(report).terminal))
         assert_markdown(output.document(report).markdown())
         assert_csv("".join(comma_separated(report)))

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench import doctor
 from bench.cli.command_line import PLAIN
-from bench.doctor import Diagnosis, show
+from bench.doctor import Diagnosis, print_diagnosis
 from bench.machine import devices, environment
 from bench.machine.reasons import Reason
 from bench.machine.survey import Entry, Survey
@@ -46,7 +46,7 @@ def diagnosis(*findings: Reason) -> Diagnosis:
 def shown(found: Diagnosis, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=PLAIN)
     console = Console(file=file, width=100, highlight=False)
-    show(found, console)
+    print_diagnosis(found, console)
     file.flush()
     assert isinstance(file.buffer, io.BytesIO)
     return file.buffer.getvalue().decode(encoding)
@@ -100,9 +100,9 @@ def test_show_prints_what_is_native_for_the_flags_of_a_cpu(
     flags: str, cpu: str, torch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
-    assert doctor.precisions(prebuilt.cpu_flags(), None) == {}
+    assert doctor.describe_precisions(prebuilt.cpu_flags(), None) == {}
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
-    found = doctor.precisions(prebuilt.cpu_flags(), None)
+    found = doctor.describe_precisions(prebuilt.cpu_flags(), None)
     assert found["bfloat16"][1] == "not compiled yet: python -m lstm_impl.build"
     assert (found["mixed_bfloat16"][0], found["mixed_bfloat16"][2]) == (cpu, torch)
     text = shown(replace(diagnosis(), precisions=found))
@@ -129,7 +129,7 @@ def test_precisions_of_aarch64_are_read_from_its_features(
     cpu = f"BogoMIPS\t: 2100.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{cpu}\nprocessor\t: 1\n{cpu}")
     monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
-    found = doctor.precisions(prebuilt.cpu_flags(), None)
+    found = doctor.describe_precisions(prebuilt.cpu_flags(), None)
     for name, flag in zip(("bfloat16", "mixed_float16", "int8"), native, strict=True):
         assert found[name][0] == (f"native ({flag})" if flag else "emulated")
     assert {row[2] for row in found.values()} == {"not tried on aarch64 (asimd)"}
@@ -147,7 +147,7 @@ def test_precisions_say_how_the_kernels_multiply() -> None:
             return "narrow" if alone else self._wide
 
     for wide in ("vdpbf16ps", "float32"):
-        found = doctor.precisions({"avx2"}, Asked(wide))
+        found = doctor.describe_precisions({"avx2"}, Asked(wide))
         assert {name: row[1] for name, row in found.items()} == {
             "bf32": f"{wide}; of one sequence: narrow",
             "bfloat16": wide,
@@ -169,7 +169,7 @@ def test_doctor_exit_code_depends_on_available_backends(
         return replace(diagnosis(), survey=replace(SURVEY, devices=tuple(names)))
 
     monkeypatch.setattr(doctor, "diagnose", diagnose)
-    monkeypatch.setattr(devices, "available", lambda: ["cpu"])
+    monkeypatch.setattr(devices, "list_devices", lambda: ["cpu"])
     assert doctor.main([f"--device={','.join(requested)}"] if requested else []) == code
 
 

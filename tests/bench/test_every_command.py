@@ -220,7 +220,9 @@ def test_doctor_hostile_backend_text_is_text(payload: str) -> None:
     for width in FEW_WIDTHS:
         for forced, check in ((False, assert_plain), (True, assert_styled)):
             file = io.StringIO()
-            doctor.show(found, text_console(file=file, width=width, force_terminal=forced))
+            doctor.print_diagnosis(
+                found, text_console(file=file, width=width, force_terminal=forced)
+            )
             check(file.getvalue())
 
 

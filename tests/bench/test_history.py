@@ -15,11 +15,11 @@ import pytest
 from bench import history
 from bench.case.cases import Case
 from bench.cli.filters import parse_rule
-from bench.cli.output import plain_text
+from bench.cli.output import render_text
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render import history as history_words
 from bench.render.compare import threshold_text
-from bench.render.history import CSV_COLUMNS, changed, changes_table, gate_line, what
+from bench.render.history import CSV_COLUMNS, changes_table, gate_line, list_changes, what
 from bench.render.history import as_csv as comma_separated
 from bench.stats import change_points
 from bench.stats.change_points import Scope
@@ -120,7 +120,7 @@ def slow_scan() -> History:
 
 
 def shown(found: History, *, sessions: bool) -> str:
-    return plain_text(history_words.document(found, sessions).terminal)
+    return render_text(history_words.document(found, sessions).terminal)
 
 
 @pytest.fixture(autouse=True)
@@ -331,7 +331,7 @@ def test_history_changes_are_relative_to_the_session_before() -> None:
     versions = ("2.20.0", "2.21.0", "2.22.0", "2.20.0")
     items = [measured(a_case(), 1.0, run(n, tensorflow=each)) for n, each in enumerate(versions, 1)]
     _, second, third, fourth = build(gather(*items)).machines[0].sessions
-    assert changed(_between([second, third])).startswith("tensorflow 2.20.0 → 2.22.0")
+    assert list_changes(_between([second, third])).startswith("tensorflow 2.20.0 → 2.22.0")
     assert _between([second, third, fourth]) == ()
 
 

@@ -81,6 +81,6 @@ def test_plot_bad_input_is_one_line_and_code_2(
 def test_plot_without_matplotlib_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(drawing, "available", lambda: False)
+    monkeypatch.setattr(drawing, "is_available", lambda: False)
     assert plot.main([EXAMPLE, "--output", "a.png"]) == 2
     assert "pip install 'lstm-benchmark-suite[plots]'" in capsys.readouterr().err

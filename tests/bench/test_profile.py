@@ -11,7 +11,15 @@ import pytest
 from bench import profile
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
-from bench.profile import FEWEST_CALLS, MOST, SECONDS, CaseProfile, profile_case, trace, write
+from bench.profile import (
+    FEWEST_CALLS,
+    MOST,
+    SECONDS,
+    CaseProfile,
+    compose_trace,
+    profile_case,
+    write_profile,
+)
 from bench.render.messages import reason_line, reason_texts
 from bench.stats.bound import Bound
 from bench.worker.group import Unmeasured
@@ -128,7 +136,7 @@ def test_write_prints_bound_operators_and_timeline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "timeline.json"
-    write(found(*EVENTS), file, "terminal")
+    write_profile(found(*EVENTS), file, "terminal")
     out = capsys.readouterr().out
     assert "900 ms per step without a profiler" in out
     assert "bound by copies: 60% of the step" in out
@@ -142,7 +150,7 @@ def test_write_prints_bound_operators_and_timeline(
 def test_write_csv_has_the_own_time_of_every_operator(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(found(*EVENTS), tmp_path / "timeline.json", "csv")
+    write_profile(found(*EVENTS), tmp_path / "timeline.json", "csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {row["operator"]: row["kind"] for row in rows} == {
         "MatMul": "products",
@@ -158,12 +166,12 @@ def test_write_with_many_operators_shortens_the_table_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     many = [Event(f"op{n}", float(n), 0.1 + 0.01 * n, "main") for n in range(MOST + 3)]
-    write(found(*many), tmp_path / "timeline.json", "markdown")
+    write_profile(found(*many), tmp_path / "timeline.json", "markdown")
     out = capsys.readouterr().out
     assert "and 3 more operators; --format csv lists all" in out
     assert f"`op{MOST + 2}`" in out
     assert "`op2`" not in out
-    write(found(*many), tmp_path / "timeline.json", "csv")
+    write_profile(found(*many), tmp_path / "timeline.json", "csv")
     assert len(capsys.readouterr().out.splitlines()) == 1 + MOST + 3
 
 
@@ -173,7 +181,7 @@ def test_trace_has_a_complete_event_for_each_operator() -> None:
         Event("While", 100.0, 1.0, "thread 7"),
         Event("</script>", 100.25, 0.5, "stream 1"),
     )
-    data = json.loads(trace(Profile("a profiler", events), {"case": "x"}))
+    data = json.loads(compose_trace(Profile("a profiler", events), {"case": "x"}))
     names = {e["tid"]: e["args"]["name"] for e in data["traceEvents"] if e["name"] == "thread_name"}
     found = [e for e in data["traceEvents"] if e["ph"] == "X"]
     assert [(e["name"], e["ts"], e["dur"], names[e["tid"]]) for e in found] == [
@@ -183,7 +191,7 @@ def test_trace_has_a_complete_event_for_each_operator() -> None:
     ]
     assert found[2]["args"]["detail"] == "while/body/MatMul:MatMul"
     assert (found[2]["cat"], data["otherData"]) == ("products", {"case": "x"})
-    nothing = json.loads(trace(Profile("a profiler", ()), {}))
+    nothing = json.loads(compose_trace(Profile("a profiler", ()), {}))
     assert [e["ph"] for e in nothing["traceEvents"]] == ["M"]
 
 

@@ -38,7 +38,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 
 
 def ask(*words: str) -> int:
-    return report.report(report._parser().parse_args([*map(str, REPLICATES), *words]))
+    return report.write_report(report._parser().parse_args([*map(str, REPLICATES), *words]))
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))

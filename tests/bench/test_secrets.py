@@ -94,7 +94,7 @@ def test_opened_foreign_error_is_reported_without_credentials(
 
     monkeypatch.setattr(core, "url_to_fs", refuse)
     with pytest.raises(PlaceError) as caught:
-        remote.opened("s3://al1ce:hunter2@team/lstm?token=T0ken")
+        remote.open_place("s3://al1ce:hunter2@team/lstm?token=T0ken")
     assert_clean(str(caught.value))
     assert "ValueError: " in str(caught.value)
 

@@ -99,7 +99,7 @@ def test_importing_modules_loads_no_framework_or_slow_module() -> None:
     ("program", "more"),
     [
         ("import bench.records", ["scipy", "pytest", "rich"]),
-        ("from bench.machine import devices; devices.available()", ["numpy"]),
+        ("from bench.machine import devices; devices.list_devices()", ["numpy"]),
         ("from bench.machine import environment; environment.read()", ["pytest", "rich"]),
     ],
 )

@@ -95,7 +95,7 @@ def test_main_conflicting_options_are_refused_first(
     assert calls == []
 
 
-@pytest.mark.skipif(not plot.available(), reason="there is no matplotlib")
+@pytest.mark.skipif(not plot.is_available(), reason="there is no matplotlib")
 def test_pictures_equal_the_documentation(soon: None) -> None:
     shown = re.findall(r'="\.\./docs/pictures/(verdicts-[\w-]+\.png)"', text())
     assert set(shown) == set(pictures.pictures(1))

@@ -7,4 +7,4 @@ from bench.machine import devices
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "available", lambda: ["cpu"])
+    monkeypatch.setattr(devices, "list_devices", lambda: ["cpu"])

@@ -40,7 +40,7 @@ def ids(suite: Suite) -> list[str]:
 
 
 def test_load_several_gpus_has_cases_on_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "available", lambda: ["cpu", "gpu:0", "gpu:1"])
+    monkeypatch.setattr(devices, "list_devices", lambda: ["cpu", "gpu:0", "gpu:1"])
     assert {case.device for case in suites.load("quick").cases} == {"cpu", "gpu:0", "gpu:1"}
 
 

@@ -22,13 +22,13 @@ from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, save
 
 LINES = (
-    "from bench.cli.command_line import end\n"
-    "end(lambda: [print('a line') for _ in range(100_000)] and 1)"
+    "from bench.cli.command_line import run_and_exit\n"
+    "run_and_exit(lambda: [print('a line') for _ in range(100_000)] and 1)"
 )
 RICH = (
-    "from bench.cli.command_line import end\nfrom rich.console import Console\n"
+    "from bench.cli.command_line import run_and_exit\nfrom rich.console import Console\n"
     "console = Console()\n"
-    "end(lambda: [console.print('a line') for _ in range(20_000)] and 1)"
+    "run_and_exit(lambda: [console.print('a line') for _ in range(20_000)] and 1)"
 )
 
 
@@ -64,8 +64,8 @@ def test_end_full_disk_gives_one_line(program: str) -> None:
 
 def test_end_interrupted_by_ctrl_c_exits_with_130_and_no_traceback() -> None:
     program = (
-        "import os, signal\nfrom bench.cli.command_line import end\n"
-        "end(lambda: print('a line') or os.kill(os.getpid(), signal.SIGINT))"
+        "import os, signal\nfrom bench.cli.command_line import run_and_exit\n"
+        "run_and_exit(lambda: print('a line') or os.kill(os.getpid(), signal.SIGINT))"
     )
     assert ended(program, "") == (130, "a line\n", "")
 
@@ -78,7 +78,7 @@ def test_import_interrupted_by_ctrl_c_shows_no_traceback() -> None:
 
 
 def test_end_closed_output_is_reported_first() -> None:
-    program = "from bench.cli.command_line import end\nend(lambda: 1 / 0)"
+    program = "from bench.cli.command_line import run_and_exit\nrun_and_exit(lambda: 1 / 0)"
     code, _, errors = ended(program, ">&-")
     assert code == 2
     assert errors.startswith("error: standard output is closed; ")
@@ -88,8 +88,8 @@ def test_end_closed_output_is_reported_first() -> None:
 @pytest.mark.parametrize("width", ["0", "-3", "", "wide", "5"])
 def test_end_invalid_columns_are_ignored(width: str) -> None:
     program = (
-        "from bench.cli.command_line import end\nfrom rich.console import Console\n"
-        "end(lambda: Console().print('some words') or 7)"
+        "from bench.cli.command_line import run_and_exit\nfrom rich.console import Console\n"
+        "run_and_exit(lambda: Console().print('some words') or 7)"
     )
     assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
 
@@ -98,7 +98,7 @@ def test_end_invalid_columns_are_ignored(width: str) -> None:
 
 
 def parser() -> arguments.Parser:
-    made = arguments.parser("nothing", "Nothing at all.", "exit codes:\n  0  always")
+    made = arguments.make_parser("nothing", "Nothing at all.", "exit codes:\n  0  always")
     arguments.add_values(made, ("many", "N", int, "so many"))
     return made
 

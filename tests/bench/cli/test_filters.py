@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.cli import filters
 from bench.cli.command_line import ReportedError, UsageError
-from bench.cli.progress import Progress, result_paths
+from bench.cli.progress import Progress, find_result_paths
 from bench.records.selection import NothingThereError, select
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run, unmeasured
@@ -23,7 +23,7 @@ GOOD = GOLDEN / "replicate-1.json"
 
 def options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    filters.add(parser)
+    filters.add_filters(parser)
     return parser.parse_args(words)
 
 
@@ -33,7 +33,7 @@ def test_read_place_without_good_file_reports_all_errors(
     for name in ("old.json", "new.json"):
         (tmp_path / name).write_text("{")
     with pytest.raises(ReportedError):
-        filters.read(options(), [tmp_path / "old.json"], [GOOD], [tmp_path / "new.json"])
+        filters.read_selected(options(), [tmp_path / "old.json"], [GOOD], [tmp_path / "new.json"])
     message = capsys.readouterr().err
     assert "old.json" in message
     assert "new.json" in message
@@ -98,11 +98,11 @@ def test_result_paths_default_is_newest_session(
     with pytest.raises(
         UsageError, match=r"there are no results in .*; measure some with `this`, or"
     ):
-        result_paths([], "this")
-    assert result_paths(["there"]) == ["there"]
+        find_result_paths([], "this")
+    assert find_result_paths(["there"]) == ["there"]
     place = tmp_path / "a.json"
     place.write_bytes((GOLDEN / "replicate-1.json").read_bytes())
-    assert result_paths([]) == [place]
+    assert find_result_paths([]) == [place]
 
 
 CASES = [

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from bench import run
-from bench.cli.options import THREAD_VARIABLES, MeasurementOptions, declared, list_fixed
+from bench.cli.options import (
+    THREAD_VARIABLES,
+    MeasurementOptions,
+    iterate_options,
+    list_fixed_options,
+)
 from bench.machine.fields import Field, ResultError
 from lstm_impl.frameworks import list_frameworks
 
@@ -42,7 +47,7 @@ def field(data: object) -> Field:
 
 
 def test_example_has_a_value_for_every_option() -> None:
-    assert [name for name, _ in declared() if getattr(EVERY, name) is None] == []
+    assert [name for name, _ in iterate_options() if getattr(EVERY, name) is None] == []
 
 
 def test_options_survive_the_way_through_an_order() -> None:
@@ -53,7 +58,7 @@ def test_options_survive_the_way_through_an_order() -> None:
 
 def test_options_survive_the_way_through_the_file_of_a_session() -> None:
     kept = MeasurementOptions.from_session(field(EVERY.to_session()))
-    names = {name for name, option in declared() if option.session}
+    names = {name for name, option in iterate_options() if option.session}
     assert kept == MeasurementOptions(**{name: getattr(EVERY, name) for name in names})
     # Later versions must read the files of this one.
     assert set(EVERY.to_session()) == {
@@ -103,8 +108,8 @@ def test_options_of_run_have_the_names_of_its_help() -> None:
 
 
 def test_resumed_session_may_change_the_limit_of_a_case_only() -> None:
-    named = {option.run for _, option in declared() if option.run}
-    assert named - set(list_fixed()) == {"case-limit"}
+    named = {option.run for _, option in iterate_options() if option.run}
+    assert named - set(list_fixed_options()) == {"case-limit"}
 
 
 @pytest.mark.parametrize(

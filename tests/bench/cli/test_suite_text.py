@@ -19,7 +19,7 @@ INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 
 
 def write_suite(question: Query) -> Suite:
-    message = suite_text.text(question, answer(question, []).need)
+    message = suite_text.compose_suite(question, answer(question, []).need)
     return loading.parse(Path("my.toml"), message.encode())
 
 
@@ -81,7 +81,7 @@ def test_write_backends_are_tied_or_named_ones(tmp_path: Path) -> None:
         ("named", ("numpy",), {"numpy"}),
     ):
         path = tmp_path / f"{name}.toml"
-        suite_text.write(path, QUESTION, found, named)
+        suite_text.write_suite(path, QUESTION, found, named)
         assert {case.backend for case in suites.load(str(path)).cases} == expected
 
 
@@ -94,10 +94,10 @@ def test_write_backends_are_tied_or_named_ones(tmp_path: Path) -> None:
     ids=["usual", "inference", "all options"],
 )
 def test_commands_repeat_query(question: Query) -> None:
-    first, second = suite_text.commands(question, ["my results"], None)
+    first, second = suite_text.list_commands(question, ["my results"], None)
     options = recommend._parser().parse_args(shlex.split(first)[3:])
     assert recommend._query(options) == question
     assert options.paths == ["my results"]
-    name = f"{suite_text.name(question)}.toml"
+    name = f"{suite_text.name_suite(question)}.toml"
     assert options.write_suite == Path(name)
     assert second == f"python -m bench.run ./{name} --processes 6"

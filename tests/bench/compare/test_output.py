@@ -12,7 +12,7 @@ import pytest
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.cli.filters import parse_rule
-from bench.cli.output import WIDTH, plain_text
+from bench.cli.output import WIDTH, render_text
 from bench.render import compare
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
@@ -42,7 +42,7 @@ SLOWER = pairs.compare_runs(
 
 
 def shown(report: pairs.ComparisonReport, width: int = WIDTH) -> list[str]:
-    return plain_text(output.document(report).terminal, width).splitlines()
+    return render_text(output.document(report).terminal, width).splitlines()
 
 
 def test_terminal_wide_table_fits_100_columns() -> None:

@@ -209,7 +209,7 @@ def test_environment_differences_of_any_shape_are_bounded() -> None:
 
 
 def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:
-    found, _ = pairs.at_percentile(streams({"keras": 5.0, "torch": 8.0}, processes), percentile)
+    found, _ = pairs.select_percentile(streams({"keras": 5.0, "torch": 8.0}, processes), percentile)
     return [row.comparison.verdict for row in pairs.compare_backends(found, "keras").rows]
 
 
@@ -220,7 +220,7 @@ def test_at_percentile_distinguishes_tails() -> None:
 
 
 def test_at_percentile_of_few_processes_gives_a_note_only() -> None:
-    found, notes = pairs.at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
+    found, notes = pairs.select_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
     assert not pairs.compare_backends(found, None).rows
     assert note_text(notes[0]).startswith("2 of 2 streams are left out")
 
@@ -233,7 +233,7 @@ def test_at_percentile_leaves_other_cases_out() -> None:
         for of in (a_case(), replace(stream.measurements[0].case, backend="torch"))
     ]
     results_and_notes = gather(*stream.measurements, measured(a_case(), 1.0, during), *failed)
-    found, notes = pairs.at_percentile(
+    found, notes = pairs.select_percentile(
         replace(results_and_notes, notes=("one file was cut off",)), 99.0
     )
     assert {item.case.backend for item in found.measurements} == {"keras"}

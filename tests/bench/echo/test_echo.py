@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the picture, which takes longer than the training."""
-    monkeypatch.setattr(plot, "available", lambda: False)
+    monkeypatch.setattr(plot, "is_available", lambda: False)
 
 
 # -- options

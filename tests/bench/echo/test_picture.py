@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.echo.picture import Scene, draw, running_median, save
+from bench.echo.picture import Scene, compute_running_median, draw, save
 from bench.echo.task import EchoSettings
 from bench.render import plot
 from bench.render.palette import DARK, LIGHT
@@ -149,9 +149,9 @@ def test_save_each_format_writes_one_file(suffix: str, tmp_path: Path) -> None:
 
 def test_running_median_uses_the_latest_values() -> None:
     values = np.array([5.0, 1.0, 3.0, 100.0, 2.0])
-    np.testing.assert_array_equal(running_median(values, 3), [5.0, 3.0, 3.0, 3.0, 3.0])
-    np.testing.assert_array_equal(running_median(values[:1], 50), [5.0])
-    np.testing.assert_array_equal(running_median(values[:2], 50), [5.0, 3.0])
+    np.testing.assert_array_equal(compute_running_median(values, 3), [5.0, 3.0, 3.0, 3.0, 3.0])
+    np.testing.assert_array_equal(compute_running_median(values[:1], 50), [5.0])
+    np.testing.assert_array_equal(compute_running_median(values[:2], 50), [5.0, 3.0])
 
 
 def test_draw_zero_losses_uses_the_default_axis() -> None:

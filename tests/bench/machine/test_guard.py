@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guard, Interrupts
-from bench.machine.processes import LIMIT_GONE, ending
+from bench.machine.processes import LIMIT_GONE, describe_ending
 from tests.places import ROOT
 
 
@@ -108,7 +108,7 @@ def test_guard_permanent_limit_ends_process_and_names_it(
     monkeypatch.undo()
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "permanently lowered RLIMIT_NOFILE" in capfd.readouterr().err
-    assert "permanently lowered a limit of the process" in ending(LIMIT_GONE)
+    assert "permanently lowered a limit of the process" in describe_ending(LIMIT_GONE)
 
 
 def test_guard_many_calls_leave_no_file_open() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from bench.machine import processes
-from bench.machine.packages import NoPythonError, ask, here
+from bench.machine.packages import NoPythonError, ask, describe_python
 from tests.places import ROOT
 
 
 def test_ask_this_python_equals_here() -> None:
     found = ask(Path(sys.executable))
-    assert found.packages == here().packages
+    assert found.packages == describe_python().packages
     assert found.packages["numpy"] == metadata.version("numpy")
     assert found.version == ".".join(map(str, sys.version_info[:3]))
     assert found.bench == str(ROOT / "bench")
@@ -23,7 +23,7 @@ def test_ask_this_python_equals_here() -> None:
 def test_here_vendored_packages_are_not_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = here().packages
+    before = describe_python().packages
     carried = tmp_path / "site-packages" / "ray" / "thirdparty_files"
     neighbour = tmp_path / "site-packages"
     for place, name, version in (
@@ -37,7 +37,7 @@ def test_here_vendored_packages_are_not_listed(
         (place / f"{name}-{version}.dist-info" / "METADATA").write_text(text)
     monkeypatch.setattr(sys, "path", [str(carried), *sys.path, str(neighbour)])
     # Not the second numpy either: an import finds the first.
-    assert here().packages == {**before, "other-name": "3"}
+    assert describe_python().packages == {**before, "other-name": "3"}
 
 
 def test_executable_no_python_raises(tmp_path: Path) -> None:

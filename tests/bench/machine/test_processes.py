@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.machine import processes
-from bench.machine.processes import Died, busy, one_line
+from bench.machine.processes import Died, keep_busy, one_line
 from tests.places import ROOT
 
 DIE_WITH = f"import ctypes, os, sys\n{inspect.getsource(processes.die_with)}"
@@ -64,7 +64,7 @@ def children() -> list[psutil.Process]:
 
 def test_busy_block_runs_and_ends_its_processes() -> None:
     before = {child.pid for child in children()}
-    with busy(2):
+    with keep_busy(2):
         own = [child for child in children() if child.pid not in before]
         assert len(own) == 2
         # Even on a busy machine they together get a tenth of a second in the end.
@@ -141,11 +141,11 @@ def test_ask_hanging_process_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_ending_signal_is_named() -> None:
-    assert processes.ending(0) == "ended with exit code 0"
-    assert processes.ending(3) == "ended with exit code 3"
-    assert processes.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
-    assert processes.ending(-9) == "was ended by SIGKILL (usually because memory ran out)"
-    assert processes.ending(-63) == "was ended by signal 63"
+    assert processes.describe_ending(0) == "ended with exit code 0"
+    assert processes.describe_ending(3) == "ended with exit code 3"
+    assert processes.describe_ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
+    assert processes.describe_ending(-9) == "was ended by SIGKILL (usually because memory ran out)"
+    assert processes.describe_ending(-63) == "was ended by signal 63"
 
 
 class Evil(Exception):  # noqa: N818

@@ -15,9 +15,9 @@ from bench.machine.fields import (
     LARGEST_INTEGER,
     Field,
     ResultError,
+    format_value,
     is_number,
     printable,
-    shown,
 )
 from bench.records import maps
 
@@ -129,8 +129,8 @@ def test_expanded_url_is_refused_and_creates_nothing() -> None:
     with pytest.raises(
         reading.FolderError, match="s3://team/lstm: expected a folder of this machine"
     ):
-        reading.expanded("s3://team/lstm")
-    assert reading.expanded("results") == Path("results")
+        reading.expand_path("s3://team/lstm")
+    assert reading.expand_path("results") == Path("results")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_field_wrong_value_raises_with_expected_kind(expected: str) -> None:
     for value in wrong:
         with pytest.raises(ResultError) as message:
             ask(field(value))
-        assert str(message.value) == f"f.json: a is {shown(value)}; expected {expected}"
+        assert str(message.value) == f"f.json: a is {format_value(value)}; expected {expected}"
 
 
 def test_field_one_of_with_a_near_name_says_which() -> None:

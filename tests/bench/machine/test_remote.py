@@ -50,7 +50,9 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
     def put(files: Files) -> str:
         for module in (remote, upload):
             monkeypatch.setattr(
-                module, "opened", lambda url: remote.RemotePath(url, files, url[len("fake://") :])
+                module,
+                "open_place",
+                lambda url: remote.RemotePath(url, files, url[len("fake://") :]),
             )
         return "fake://there"
 
@@ -64,7 +66,7 @@ def all_of(names: Any) -> Any:
 def test_fetched_cut_off_or_large_file_is_not_kept(place: Callable[[Files], str]) -> None:
     infos = {"a_json": {"size": 4}, "c_json": {"size": LARGEST_FILE + 1}}
     files = Files(dict.fromkeys(("a.json", "b.json", "c.json"), b"{}"), **infos)
-    found = remote.fetched(place(files), all_of)
+    found = remote.fetch_copy(place(files), all_of)
     cut, large = sorted(map(str, found.errors))
     assert cut == "fake://there/a.json is cut off: only 2 of 4 bytes arrived; try again"
     assert "c.json is larger than" in large
@@ -87,13 +89,13 @@ def test_fetched_unchanged_file_uses_copy(
 ) -> None:
     files = Files({"a.json": b"{}"}, a_json=info)
     url = place(files)
-    remote.fetched(url, all_of)
+    remote.fetch_copy(url, all_of)
     assert len(files.read) == 1
-    remote.fetched(url, all_of)
+    remote.fetch_copy(url, all_of)
     assert len(files.read) == 1 + again
     files.infos["a.json"] = {**info, "ETag": '"2"'}
     files.contents["a.json"] = b"[]"
-    assert (remote.fetched(url, all_of).path / "a.json").read_bytes() == b"[]"
+    assert (remote.fetch_copy(url, all_of).path / "a.json").read_bytes() == b"[]"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_fetched_hostile_name_stays_in_folder(
     def results(names: Any) -> list[str]:
         return [each for each in names if not each.startswith(".")]
 
-    found = remote.fetched(place(Hostile({})), results)
+    found = remote.fetch_copy(place(Hostile({})), results)
     made = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert all(path.parent == found.path for path in made)
     assert {path.name for path in made} <= {remote.INDEX, "a.json"}
@@ -121,14 +123,14 @@ def test_fetched_hostile_name_stays_in_folder(
 def test_fetched_url_of_file_copies_it(place: Callable[[Files], str]) -> None:
     files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
     url = place(files) + "/a.json"
-    found = remote.fetched(url, all_of)
+    found = remote.fetch_copy(url, all_of)
     assert (found.path.name, found.path.read_bytes()) == ("a.json", b"{}")
     files.contents["a.json"], files.infos["a.json"] = b"[]", {"ETag": "2"}
-    assert remote.fetched(url, all_of).path.read_bytes() == b"[]"
-    assert remote.named(f"{found.path}: is odd") == f"{url}: is odd"
+    assert remote.fetch_copy(url, all_of).path.read_bytes() == b"[]"
+    assert remote.replace_paths(f"{found.path}: is odd") == f"{url}: is odd"
     del files.contents["a.json"]
     with pytest.raises(remote.PlaceError, match=r"a\.json cannot be read: it does not exist"):
-        remote.fetched(url, all_of)
+        remote.fetch_copy(url, all_of)
 
 
 class Written(Files):

@@ -11,7 +11,7 @@ import pytest
 from bench import report
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
-from bench.cli.output import plain_text
+from bench.cli.output import render_text
 from bench.render import along
 from bench.verdicts.along import AxisSeries, series
 from bench.verdicts.sections import build
@@ -99,7 +99,7 @@ def test_along_backends_without_times_share_one_reason(tmp_path: Path) -> None:
     (found,) = made.read_streams(made.write_windows(tmp_path, costs))
     message = "20 cases refused by the backend: it runs on GPUs only."
     for text in (
-        plain_text(along.document([found]).terminal),
+        render_text(along.document([found]).terminal),
         along.document([found]).markdown(),
         along.as_json([found]),
     ):

@@ -429,7 +429,7 @@ def test_tensorboard_reads_a_run_per_backend(
 def test_format_is_implied_by_the_name_or_refused(
     words: str, kind: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = arguments.parser("nothing", "Nothing.")
+    made = arguments.make_parser("nothing", "Nothing.")
     arguments.add_output(made, ("terminal", "markdown", "csv", "json"))
     if kind is None:
         with pytest.raises(SystemExit):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bench.case.cases import Case
-from bench.cli.output import plain_text
+from bench.cli.output import render_text
 from bench.machine.reasons import HelpfulOption, Reason
 from bench.records.files import collect
 from bench.records.schema import Measurement, Outcome
@@ -389,7 +389,7 @@ def recommended(
             paths = made_windows.write_windows(Path(folder), costs, **{"noise": 0.0, **facts})
             found = recommend.answer(query, made_windows.read_places(paths), by_window)
         shown = document(query, found, by_window, ["the command"])
-        return list(filter(None, plain_text(shown.terminal, 1000).splitlines()))
+        return list(filter(None, render_text(shown.terminal, 1000).splitlines()))
 
     SCENARIOS[name] = lines
 

@@ -17,7 +17,7 @@ import pytest
 
 from bench.echo import picture
 from bench.render.palette import COLOURS, DARK, LIGHT, MARKERS, THEMES, Theme, css
-from bench.render.plot import choose_distinct_looks, choose_look, own_looks
+from bench.render.plot import choose_distinct_looks, choose_look, list_own_looks
 from research import pictures
 
 Numbers = npt.NDArray[np.float64]
@@ -115,7 +115,10 @@ def test_colours_of_backends_differ_for_every_reader(reader: str) -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_backends_of_one_picture_differ_in_marker_or_visibly_in_colour(reader: str) -> None:
-    names = [*own_looks(), *(f"stranger_{number}" for number in range(64 - len(own_looks())))]
+    names = [
+        *list_own_looks(),
+        *(f"stranger_{number}" for number in range(64 - len(list_own_looks()))),
+    ]
     looks = choose_distinct_looks(names)
     pairs = [
         (one.colour, other.colour)

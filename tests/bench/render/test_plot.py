@@ -23,7 +23,7 @@ from bench.render.plot import (
     choose,
     choose_distinct_looks,
     choose_look,
-    own_looks,
+    list_own_looks,
 )
 from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import Section, build
@@ -71,7 +71,7 @@ def section(results: Results) -> Section:
 
 def words(results: Results, what: str, width: float = 7.0) -> list[str]:
     found = section(results)
-    data = plot.picture(Plot(what, found, choose(found, what), width), "svg")
+    data = plot.draw_picture(Plot(what, found, choose(found, what), width), "svg")
     texts = ET.fromstring(data).iter("{http://www.w3.org/2000/svg}text")
     return ["".join(each.itertext()).strip() for each in texts]
 
@@ -106,7 +106,7 @@ def test_plot_backend_has_the_same_colour_in_any_picture(what: str) -> None:
     for others in (["scan"], ["keras", "while_loop"], ["a_loop", "z_loop", "keras"]):
         times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
         found = section(made(times, memory={"peak_bytes": 1e6}))
-        svg = plot.picture(Plot(what, found, choose(found, what), 7.0), "svg").decode().lower()
+        svg = plot.draw_picture(Plot(what, found, choose(found, what), 7.0), "svg").decode().lower()
         seen.append(plot.choose_look("torch").colour.lower() in svg)
         for name in others:
             if name != "scan" or what != "speedup":  # the baseline itself has no bar of speed there
@@ -157,7 +157,7 @@ def test_plot_text_is_at_least_6_points_and_inside_the_page() -> None:
     found = section(collect([EXAMPLE]))
     for width in (3.5,):
         plan = Plot("speedup", found, choose(found, "speedup", pattern="*/training/*"), width)
-        with plot.style():
+        with plot.apply_style():
             figure = plot._bars(plan)
             figure.canvas.draw()
             page = figure.bbox
@@ -217,7 +217,7 @@ USUAL = (
 
 
 def test_reserved_looks_never_change() -> None:
-    reserved = {name: look for name, look in own_looks().items() if look < RESERVED}
+    reserved = {name: look for name, look in list_own_looks().items() if look < RESERVED}
     assert reserved == {name: number for number, name in enumerate(USUAL)}
     assert len(USUAL) == RESERVED
 
@@ -238,7 +238,7 @@ def test_look_of_usual_backends_differ_in_colour_or_marker() -> None:
     assert len({(choose_look(name).colour, choose_look(name).marker) for name in USUAL}) == len(
         USUAL
     )
-    assert len(set(own_looks().values())) == len(own_looks())
+    assert len(set(list_own_looks().values())) == len(list_own_looks())
 
 
 def test_usual_looks_names_are_backends() -> None:
@@ -281,7 +281,7 @@ def test_text_of_a_slower_bar_is_beyond_the_line_of_the_baseline(
 
     monkeypatch.setattr(Axes, "text", text)
     found = section(made(PAIR, processes=3))
-    plot.picture(Plot("speedup", found, choose(found, "speedup")), "svg")
+    plot.draw_picture(Plot("speedup", found, choose(found, "speedup")), "svg")
     assert places
     assert min(places) >= 1.0
 
@@ -289,7 +289,7 @@ def test_text_of_a_slower_bar_is_beyond_the_line_of_the_baseline(
 def test_dark_picture_has_no_letter_or_background_of_the_light_one() -> None:
     found = section(made(PAIR, processes=3))
     what = Plot("speedup", found, choose(found, "speedup"))
-    light, dark = (plot.picture(what, "svg", theme).decode() for theme in (LIGHT, DARK))
+    light, dark = (plot.draw_picture(what, "svg", theme).decode() for theme in (LIGHT, DARK))
     for theme, other, svg in ((LIGHT, DARK, light), (DARK, LIGHT, dark)):
         assert f"fill: {theme.back}" in svg
         assert f"fill: {theme.text}" in svg
@@ -309,7 +309,7 @@ def test_distinct_looks_of_any_64_backends_differ() -> None:
 
 
 def test_distinct_looks_keep_the_looks_that_descriptors_list() -> None:
-    listed = list(own_looks())
+    listed = list(list_own_looks())
     strangers = [f"backend_{number}" for number in range(64 - len(listed))]
     found = choose_distinct_looks([*strangers, *listed])
     assert found[len(strangers) :] == [choose_look(name) for name in listed]

@@ -121,9 +121,9 @@ def test_count_agrees_with_its_noun() -> None:
 
 
 def test_listed_long_list_counts_what_is_left_out() -> None:
-    assert quantities.listed(["a"]) == "a"
-    assert quantities.listed(["a", "b", "c"]) == "a, b and c"
-    assert quantities.listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert quantities.join_names(["a"]) == "a"
+    assert quantities.join_names(["a", "b", "c"]) == "a, b and c"
+    assert quantities.join_names(["a", "b", "c", "d"], 2) == "a, b and 2 more"
 
 
 def test_shape_words_have_unusual_properties() -> None:

@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.cells import cell_len
 
-from bench.cli.output import plain_text
+from bench.cli.output import render_text
 from bench.render.data import csv_lines, csv_records
 from bench.render.table import Column, TableCell, TextTable
 from tests.bench.harmless import assert_csv
@@ -26,7 +26,7 @@ TABLE = TextTable.of(
 
 
 def shown(table: TextTable, width: int = 80, heading: int = 60) -> list[str]:
-    text = plain_text(lambda console: console.print(table.grid(heading)), width)
+    text = render_text(lambda console: console.print(table.grid(heading)), width)
     return text.splitlines()
 
 

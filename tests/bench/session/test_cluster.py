@@ -24,7 +24,7 @@ import pytest
 from bench import records
 from bench.cli.command_line import INTERRUPTED
 from bench.session.progress import MEASURED
-from bench.session.session import of_fleet
+from bench.session.session import load_fleet
 from tests.bench.made_suites import small_suite
 from tests.places import ROOT
 
@@ -130,7 +130,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 def counts(folder: Path) -> dict[str, Counter[str]]:
     fleet = next(iter((folder / ".sessions").glob("*.session.json"))).name.split(".")[0]
-    kinds = {each.id: each.kind for each in of_fleet(folder, fleet)}
+    kinds = {each.id: each.kind for each in load_fleet(folder, fleet)}
     found: dict[str, Counter[str]] = {}
     for file in records.collect([folder]).files:
         ids = [each.case.id for each in file.measurements]

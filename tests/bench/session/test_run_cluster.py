@@ -19,14 +19,14 @@ from rich.console import Console
 from bench import case as suites
 from bench import run
 from bench.case.loading import Suite
-from bench.cli.command_line import INTERRUPTED, typed
+from bench.cli.command_line import INTERRUPTED, format_command
 from bench.machine.environment import MachineKind
 from bench.session import measure as nodes
 from bench.session.cluster import ClusterMember, Fleet, NodeRequest, WorkerNews
 from bench.session.manager import Manager, WorkerError
 from bench.session.measure import NodePlan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
-from bench.session.session import Session, Work, load, of_fleet
+from bench.session.session import Session, Work, load, load_fleet
 from tests.bench.session.made_answers import Given
 from tests.bench.session.made_sessions import make_entry, make_run
 
@@ -195,7 +195,7 @@ def ran(*words: str) -> tuple[int, str]:
 
 
 def kept(folder: str = "results") -> dict[str, Session]:
-    return {each.kind: each for each in of_fleet(Path(folder))} if Path(folder).is_dir() else {}
+    return {each.kind: each for each in load_fleet(Path(folder))} if Path(folder).is_dir() else {}
 
 
 def test_run_cluster_measures_every_kind_and_summarizes_each(cluster: FakeCluster) -> None:
@@ -208,7 +208,7 @@ def test_run_cluster_measures_every_kind_and_summarizes_each(cluster: FakeCluste
     assert "EPYC, 8 processors (H100), 2 machines:" in lines
     assert lines.count("4 cases: 4 VALID") == 2
     assert "resume with: " not in printed
-    assert lines[-2:] == ["results: results/smoke-*.json", f"read them: {typed('report')}"]
+    assert lines[-2:] == ["results: results/smoke-*.json", f"read them: {format_command('report')}"]
     sessions = [load(Path("results"), f"{fleet[1]}-{KIND.id}{more}") for more in ("", "-h100")]
     assert all(session.finished is not None for session in sessions)
     for session in sessions:
@@ -223,7 +223,7 @@ def test_run_cluster_interrupted_keeps_results_to_resume(cluster: FakeCluster) -
     line = r"^stopped: 4 cases measured and kept; resume with: (.*) --ray a:1 --resume (\S+)$"
     stopped = re.search(line, printed, re.M)
     assert stopped is not None
-    assert stopped[1] == typed("run", "--results", "here")
+    assert stopped[1] == format_command("run", "--results", "here")
     assert "read them" not in printed
     (before,) = kept("here").values()
     assert before.finished is None

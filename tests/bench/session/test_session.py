@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.session.session import Session, SessionError, load, newest, of_fleet
+from bench.session.session import Session, SessionError, load, load_fleet, load_newest
 from tests.bench.session.made_sessions import session
 
 
@@ -97,16 +97,16 @@ def test_of_fleet_finds_sessions_by_fleet_member_or_newest(tmp_path: Path) -> No
     y = made(tmp_path, id="new-y", fleet="new", kind="y", started="2026-01-03T00:00:00+00:00")
     assert load(tmp_path, "new-x") == x
     for name in ("new", "new-x", "new-y", ""):
-        assert {each.id for each in of_fleet(tmp_path, name)} == {x.id, y.id}
-    assert [each.id for each in of_fleet(tmp_path, "old")] == ["old-x"]
+        assert {each.id for each in load_fleet(tmp_path, name)} == {x.id, y.id}
+    assert [each.id for each in load_fleet(tmp_path, "old")] == ["old-x"]
 
 
 def test_of_fleet_with_a_session_of_one_machine_is_refused(tmp_path: Path) -> None:
     made(tmp_path, id="alone")
     with pytest.raises(SessionError, match="without --ray"):
-        of_fleet(tmp_path, "alone")
+        load_fleet(tmp_path, "alone")
     with pytest.raises(SessionError, match="no session nobody"):
-        of_fleet(tmp_path, "nobody")
+        load_fleet(tmp_path, "nobody")
 
 
 def test_load_of_a_pipe_is_refused(tmp_path: Path) -> None:
@@ -118,14 +118,14 @@ def test_load_of_a_pipe_is_refused(tmp_path: Path) -> None:
 
 def test_newest_returns_the_last_begun_finished_or_not(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="there is no session in "):
-        newest(tmp_path)
+        load_newest(tmp_path)
     made(tmp_path, id="b", started="2026-01-02T00:00:00+00:00")
     made(
         tmp_path, id="a", started="2026-01-03T00:00:00+00:00", finished="2026-01-03T01:00:00+00:00"
     )
     made(tmp_path, id="c", started="2026-01-01T00:00:00+00:00")
-    assert newest(tmp_path).id == "a"
+    assert load_newest(tmp_path).id == "a"
     for path in (tmp_path / ".sessions").iterdir():
         path.write_text("{")
     with pytest.raises(SessionError, match=r"c\.session\.json is cut off or not JSON"):
-        newest(tmp_path)
+        load_newest(tmp_path)

@@ -20,7 +20,7 @@ from bench.records.digest import with_digest
 from bench.records.files import read
 from bench.records.hdr import encode
 from bench.sharing import checks
-from bench.sharing.checks import copies, problems
+from bench.sharing.checks import find_copies, find_problems
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
 from lstm_impl.proof import GateResult, gate
 from tests.bench.made_results import a_run, measured
@@ -59,12 +59,12 @@ def wrong(folder: Path, document: Json, *, sealed: bool = True) -> list[str]:
     """Return the problems of a document; sealed: its digest was recomputed after the change."""
     path = saved(folder / "a.json", dict(with_digest(document)) if sealed else document)
     root = Field(path, "", json.loads(path.read_text()))
-    return problems(root, read(path), NOW)
+    return find_problems(root, read(path), NOW)
 
 
 @pytest.mark.parametrize("path", HONEST, ids=lambda path: path.stem)
 def test_problems_honest_file_has_none(path: Path) -> None:
-    assert problems(Field(path, "", json.loads(path.read_text())), read(path), NOW) == []
+    assert find_problems(Field(path, "", json.loads(path.read_text())), read(path), NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_problems_bound_without_an_error_is_refused(tmp_path: Path) -> None:
 
 
 def test_copies_honest_files_have_none() -> None:
-    assert copies([read(path) for path in HONEST]) == []
+    assert find_copies([read(path) for path in HONEST]) == []
 
 
 # -- changed files
@@ -379,7 +379,7 @@ def test_copies_multiples_of_samples_are_found(
         sampled(other, [each * (1 + 1e-3 * (number + at)) for at, each in enumerate(data)], number)
     scaled(other, factor)
     second = read(saved(tmp_path / "b.json", other))
-    (message,) = copies([first, second])
+    (message,) = find_copies([first, second])
     assert message.startswith("b.json: ")
     assert "has the samples of a.json: " in message
 

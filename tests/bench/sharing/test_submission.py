@@ -19,7 +19,7 @@ from bench.records.digest import digest
 from bench.records.files import collect, read
 from bench.sharing import anonymous as anonymous_module
 from bench.sharing import submission
-from bench.sharing.anonymous import HIDDEN, anonymous, kind
+from bench.sharing.anonymous import HIDDEN, make_anonymous, name_kind
 from bench.sharing.proofs import HERE
 from bench.sharing.submission import FOLDER, Submission, submit
 from bench.verdicts.sections import build
@@ -224,7 +224,7 @@ HIDDEN_VARIABLES = {
 def published_variables(tmp_path: Path, document: Json, given: Json) -> object:
     document["lstm"]["run"]["environment"]["before"]["variables"] = given
     file = read(signed(tmp_path / "a.json", document))
-    made: Any = anonymous(document, file, b"secret")
+    made: Any = make_anonymous(document, file, b"secret")
     return made["lstm"]["run"]["environment"]["before"]["variables"]
 
 
@@ -283,7 +283,7 @@ def test_anonymous_kernel_is_a_name_and_no_sentence(
     def published(names: tuple[str, ...]) -> list[str]:
         evidence["kernels"] = list(names) if form == "list" else dict.fromkeys(names, 1)
         file = read(signed(tmp_path / "a.json", document))
-        made: Any = anonymous(document, file, b"secret")
+        made: Any = make_anonymous(document, file, b"secret")
         return list(made["benchmarks"][0]["extra_info"]["lstm"]["evidence"]["kernels"])
 
     assert set(published(KERNELS)) == set(KERNELS)
@@ -296,7 +296,7 @@ def test_submit_reference_results_keep_their_evidence() -> None:
     first = (min(REFERENCE.glob(f"{suite}-*.json")) for suite in suites)
     for path in (SESSION[0], *sorted(REFERENCE.glob("keras-backends-*.json"))[:3], *first):
         document = json.loads(path.read_text())
-        made = anonymous(document, read(path), b"secret")
+        made = make_anonymous(document, read(path), b"secret")
         assert HIDDEN not in json.dumps(made)
         before, after = (each["lstm"]["run"]["environment"] for each in (document, made))  # type: ignore[index]
         for key in ("cpu", "memory", "libraries", "system", "python"):
@@ -306,7 +306,9 @@ def test_submit_reference_results_keep_their_evidence() -> None:
 def test_submit_boot_is_hashed_with_secret(tmp_path: Path, document: Json) -> None:
     document["lstm"]["run"]["environment"]["before"]["boot"] = "0123456789ab"
     file = read(signed(tmp_path / "a.json", document))
-    made = [anonymous(copy.deepcopy(document), file, secret) for secret in (b"mine", b"mine", b"x")]
+    made = [
+        make_anonymous(copy.deepcopy(document), file, secret) for secret in (b"mine", b"mine", b"x")
+    ]
     mine, again, other = (each["lstm"]["run"]["environment"]["before"]["boot"] for each in made)  # type: ignore[index]
     assert mine == again != other
     assert "0123456789ab" not in json.dumps(made)
@@ -382,7 +384,7 @@ def test_kind_of_file_is_measured_gpu_or_processor() -> None:
     def folder_kind(device: str, before: object) -> str:
         during = run("a", environment=before)  # type: ignore[arg-type]
         of = measured(a_case(device=device), 1.0, during)
-        return kind(gather(of).files[0])
+        return name_kind(gather(of).files[0])
 
     assert folder_kind("cpu", state) == "some-cpu-r-2-cores"
     assert folder_kind("gpu:0", state) == "nvidia-h100"

@@ -95,7 +95,7 @@ def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> latenc
 
 
 def ratio(new: latency.StreamProcesses, base: latency.StreamProcesses) -> Comparison | None:
-    (found,) = latency.compared([(new, base)])
+    (found,) = latency.compare_percentiles([(new, base)])
     return found.get(99.0)
 
 
@@ -122,7 +122,11 @@ def test_percentile_of_few_processes_or_nodes_has_no_verdict() -> None:
 
 def test_percentile_other_pairs_are_judged_next_to_a_short_one() -> None:
     few, good = (stream([1.0]), stream([1.0])), (stream([2.0] * 6), stream([1.0] * 6))
-    assert [list(each) for each in latency.compared([few, good, few])] == [[], [99.0], []]
+    assert [list(each) for each in latency.compare_percentiles([few, good, few])] == [
+        [],
+        [99.0],
+        [],
+    ]
 
 
 def test_percentile_separate_processes_are_unpaired() -> None:

@@ -148,7 +148,7 @@ def test_invalid_boot_id_joins_no_machines(boot: object) -> None:
 
 def test_kind_of_machines_has_the_name_of_its_first() -> None:
     runs = [on("a", 0), on("b", 0, cpu="X"), on("c", 0), on("d", 0, cpu="")]
-    assert nodes.in_one_kind(runs) == {
+    assert nodes.map_to_first_of_kind(runs) == {
         "id of a": "id of a",
         "id of b": "id of b",
         "id of c": "id of a",

@@ -12,7 +12,7 @@ from bench.records.schema import Measurement, Outcome
 from bench.render.messages import problem_line, reason_texts
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
-from bench.stats.trust import FEW_PROCESSES, Problem, Side, Validity, of_ratio, pooled
+from bench.stats.trust import FEW_PROCESSES, Problem, Side, Validity, find_ratio_problems, pool
 from bench.stats.trust import WIDE as WIDE_FROM
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_reasons import recorded
@@ -24,7 +24,7 @@ WIDE = recorded("wide_interval", "the median's interval is ±8.0%, over ±5%", "
 
 
 def all_problems(new: Side, base: Side) -> Sequence[Problem]:
-    return (*new[0].invalid, *base[0].invalid, *of_ratio(new, base))
+    return (*new[0].invalid, *base[0].invalid, *find_ratio_problems(new, base))
 
 
 def processes(
@@ -47,7 +47,7 @@ def outcome(kind: str, number: int = 99) -> Outcome:
 
 
 def judged(items: Sequence[Measurement], outcomes: Sequence[Outcome] = ()) -> Validity:
-    return pooled(items, outcomes, case_interval([item.samples for item in items]))
+    return pool(items, outcomes, case_interval([item.samples for item in items]))
 
 
 def codes(found: Validity) -> tuple[list[str], list[str]]:
@@ -147,15 +147,15 @@ def test_ratio_problems_shared_drift_is_none() -> None:
     slower = np.repeat([1.0, 1.2], 10)
     one, two = (side([timed(n, k * slower, 0)]) for n, k in (("keras", 1.0), ("scan", 2.0)))
     assert "not_steady" in [problem.code for problem in one[0].of_time]
-    assert of_ratio(one, two) == ()
+    assert find_ratio_problems(one, two) == ()
     assert [problem.code for problem in one[0].unpaired] == ["not_steady"]
 
 
 def test_ratio_problems_drift_of_one_side_is_invalid() -> None:
     one, two = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)]), side([timed("a", [1] * 20, 0)])
-    (problem,) = of_ratio(one, two)
+    (problem,) = find_ratio_problems(one, two)
     assert problem.code == "unsteady_ratio"
-    assert of_ratio(two, one) == (problem,)
+    assert find_ratio_problems(two, one) == (problem,)
     assert one[0].invalid == ()
 
 
@@ -166,7 +166,7 @@ def test_ratio_problems_two_drifting_processes_of_six_are_invalid(
     drift = np.repeat([1.0, 1.2], 10)
     one = side([timed("keras", drift if n < drifting else [1.0] * 20, n) for n in range(6)])
     two = side([timed("scan", [1.0] * 20, n) for n in range(6)])
-    assert (of_ratio(one, two) == ()) == valid
+    assert (find_ratio_problems(one, two) == ()) == valid
 
 
 def test_ratio_problems_few_rounds_of_few_processes_are_unreliable() -> None:
@@ -175,7 +175,7 @@ def test_ratio_problems_few_rounds_of_few_processes_are_unreliable() -> None:
             side([timed(name, [1.0, 1.01, 1.02], n, [SHORT]) for n in range(count)])
             for name in ("keras", "scan")
         )
-        assert [problem.code for problem in of_ratio(one, two)] == codes_of
+        assert [problem.code for problem in find_ratio_problems(one, two)] == codes_of
         assert [problem.code for problem in one[0].of_time] == (
             ["few_samples"] if count == 1 else []
         )
@@ -184,7 +184,7 @@ def test_ratio_problems_few_rounds_of_few_processes_are_unreliable() -> None:
 def test_ratio_problems_of_separate_processes_have_either_drift() -> None:
     one = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)])
     two = side([timed("keras", [1.0] * 20, 1)])
-    assert [problem.code for problem in of_ratio(one, two)] == ["not_steady"]
+    assert [problem.code for problem in find_ratio_problems(one, two)] == ["not_steady"]
 
 
 @pytest.mark.parametrize("spread", [0.03, 0.29])

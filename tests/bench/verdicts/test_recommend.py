@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.machine.fields import ResultError
 from bench.records import maps
-from bench.records.maps import TASKS, LearningMap, newest, unreported
+from bench.records.maps import TASKS, LearningMap, find_newest, list_unreported
 from bench.render.recommend import as_json, document, window_reason
 from bench.verdicts.recommend import (
     NEAR,
@@ -408,14 +408,14 @@ def test_least_window_skips_one_below_a_failed_window() -> None:
 
 
 def test_newest_takes_the_newest_complete_map(tmp_path: Path) -> None:
-    assert newest([tmp_path]) == (None, ())
+    assert find_newest([tmp_path]) == (None, ())
     made.write_learning(tmp_path, {30: 20}, name="learning-a", day=1)
     made.write_learning(tmp_path, {30: 20}, name="learning-b", day=2)
     made.write_learning(tmp_path, {30: 20}, name="learning-c", day=3, task="copy")
     made.write_learning(tmp_path, {30: 20}, name="learning-d", day=4, complete=False)
 
     def taken(*tasks: str) -> str:
-        found, bad = newest([tmp_path], tasks)
+        found, bad = find_newest([tmp_path], tasks)
         assert found is not None
         assert bad == ()
         return found.run.id
@@ -427,11 +427,11 @@ def test_newest_takes_the_newest_complete_map(tmp_path: Path) -> None:
     # An incomplete map is better than none.
     assert taken("echo") == "learning-d"
     (tmp_path / "learning-e.json").write_text("{")
-    found, (error,) = newest([tmp_path])
+    found, (error,) = find_newest([tmp_path])
     assert found is not None
     assert "learning-e.json" in str(error)
 
 
 def test_unreported_skips_reported_errors() -> None:
     one, same, other = ResultError("a is cut off"), ResultError("a is cut off"), ResultError("b")
-    assert unreported([one, other], [same]) == [other]
+    assert list_unreported([one, other], [same]) == [other]
