@@ -843,6 +843,11 @@ int check_some(std::mt19937& random, int* cases) {
       wrong += check_in_int8({4, 5, 7, 33, one, two, padding, false, cell}, random, threads);
       *cases += 5;
     }
+    // Shared out by units and by rows.
+    wrong += check({7, 8, 33, 130, true, false, 1, true, cell}, random, threads);
+    wrong += check({6, 30, 65, 70, false, true, 0, true, cell}, random, threads);
+    wrong += check_in_int8({7, 8, 33, 130, true, false, 1, false, cell}, random, threads);
+    *cases += 3;
     wrong += check_infinity<float, float>({30, 5, 7, 21, false, false, 0, true, cell}, random);
     wrong += check_numbers_in_int8(cell, random);
     *cases += 2;
