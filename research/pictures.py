@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.render.palette import COLOURS, DARK, DASHES, LIGHT, MARKERS, Theme
-from bench.render.plot import Axes, Figure, current_theme, empty_figure, style
+from bench.render.plot import Axes, Figure, apply_style, current_theme, empty_figure
 from bench.render.quantities import count as number_of
 from bench.stats.comparison import Verdict
 from research.noises import (
@@ -157,7 +157,7 @@ def pictures(trials: int) -> dict[str, Callable[[], bytes]]:
 
 
 def _draw_png(draw: Callable[[], Figure], theme: Theme) -> bytes:
-    with style(theme):
+    with apply_style(theme):
         file = io.BytesIO()
         draw().savefig(file, format="png")
     return file.getvalue()

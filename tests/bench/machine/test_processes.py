@@ -77,8 +77,8 @@ def test_busy_block_runs_and_ends_its_processes() -> None:
 def test_busy_killed_parent_ends_its_processes(tmp_path: Path) -> None:
     code = """
 import psutil, time
-from bench.machine.processes import busy
-with busy(1):
+from bench.machine.processes import keep_busy
+with keep_busy(1):
     print(*(child.pid for child in psutil.Process().children()), flush=True)
     time.sleep(3600)
 """
