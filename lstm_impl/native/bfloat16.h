@@ -12,11 +12,28 @@ namespace lstm_impl {
 // How they are computed: see bfloat16_products.h.
 enum class Bfloat16Products { kWidened, kDots, kTiles };
 
+// Why this process cannot multiply by tiles, or null if it can: whether the CPU has them, the system
+// grants them, and a self-test gives the right products. Found out once.
+const char* tiles_problem();
+
+// Whether this CPU has tiles, and they are not an emulation.
+bool cpu_has_fast_tiles();
+
+// Why a layer is too small to be faster by tiles, or null.
+const char* tile_size_problem(const Layer& layer);
+
+// Whether a forward pass reads each weight a few times only, so that it is not worth packing.
+inline bool has_few_reads(const Layer& layer) {
+  constexpr std::int64_t kMostRows = 20;
+  return layer.timesteps * layer.batch <= kMostRows;
+}
+constexpr const char* kFewReads = "too few rows to pack the weights for";
+
 // The fastest on this CPU, as far as measured: tiles if this process can have them and they pass a
 // self-test, else dots on AMD's CPUs with AVX512-BF16, else widened. The environment variable
 // LSTM_NATIVE_BFLOAT16 requests "widened", "dots" or "tiles" for layers of all sizes; dots are
-// still computed only where the CPU has the instruction. Throws std::runtime_error if tiles are
-// requested and this process cannot have them. The choice is made once.
+// still computed only where the CPU has the instruction. Throws std::runtime_error for another value,
+// or if tiles are requested and this process cannot have them. The choice is made once.
 Bfloat16Products cpu_products();
 
 // The products of a layer: widened where it is too small for the CPU's, unless those are requested.

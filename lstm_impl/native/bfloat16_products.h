@@ -50,28 +50,33 @@ LSTM_IMPL_INLINE Vector paired(Vector lower, Vector upper) {
                    __builtin_convertvector(rounded_halves(upper), Words) << 16);
 }
 
+// What packing notes of the numbers that it rounds: nothing.
+struct NothingSeen {};
+
 // Columns (see cell.h) of a kernel [rows, Gates * units] into `pairs` pairs of rows,
 // [block][pair][column][lane], of blocks [first_block, last_block). Products::place() orders the
-// registers of a block. Rows past the last are zeros.
+// registers of a block. Rows past the last are zeros. Returns what Products notes of the numbers.
 template <class Products, class Columns, Index Gates, class Value>
-void pack_pairs(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
-                Index pairs, float* panels) {
+typename Products::Seen pack_pairs(const Value* kernel, Index rows, Index units, Index first_block,
+                                   Index last_block, Index pairs, float* panels) {
   constexpr Index kCount = Columns::kCount;
+  typename Products::Seen seen;
   for (Index pair = 0; pair < pairs; ++pair) {
     const Value* from = kernel + 2 * pair * Gates * units;
     const Index here = rows - 2 * pair;
     for (Index block = first_block; block < last_block; ++block) {
-      float* to = panels + block * pairs * kCount * kLanes;
+      float* to = panels + block * pairs * kCount * Products::kParts * kLanes;
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
       for (Index column = 0; column < kCount; ++column) {
         const Index gate = Columns::kGates[static_cast<std::size_t>(column)];
         const Value* lower = from + gate * units + unit;
         const Vector upper = here < 2 ? Vector{} : load_part(lower + Gates * units, count);
-        store(to + Products::place(pair, column, kCount),
-              paired(here < 1 ? Vector{} : load_part(lower, count), upper));
+        Products::store_pair(to, pair, column, kCount,
+                             here < 1 ? Vector{} : load_part(lower, count), upper, seen);
       }
     }
   }
+  return seen;
 }
 
 // A left operand, whose rows of numbers are `across` numbers apart, and a right one, a panel of
@@ -132,6 +137,8 @@ struct InRegisters {
   static constexpr void (*release)() = nullptr;
 
   static constexpr Index kNumbers = 2;
+  static constexpr int kParts = 1;  // of a number
+  using Seen = NothingSeen;
 
   // What numbers of pairs, and of a row of a left operand, are multiples of.
   static constexpr Index kPairs = 1;
@@ -139,6 +146,12 @@ struct InRegisters {
   // Where in a panel that is `width` registers wide a register of a pair stands.
   static constexpr Index place(Index pair, Index at, Index width) {
     return (pair * width + at) * kLanes;
+  }
+
+  // Rounds a register of pairs of two rows of a right operand, and stores it.
+  static LSTM_IMPL_INLINE void store_pair(float* panel, Index pair, Index at, Index width,
+                                          Vector lower, Vector upper, Seen&) {
+    store(panel + place(pair, at, width), paired(lower, upper));
   }
 
   static constexpr Index row_width(Index numbers) { return blocks_of(numbers, kLanes) * kLanes; }
@@ -365,6 +378,8 @@ struct DotsByTiles {
   static constexpr Index kRowsOfTile = tiles::kMostRows, kMostRows = 2 * kRowsOfTile;
   static constexpr Index kPairs = std::min(tiles::kPairs, kPanel / 2);  // a block's of sums at most
   static constexpr Index kNumbers = 2;
+  static constexpr int kParts = 1;
+  using Seen = NothingSeen;
 
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {
     return plan_of_tiles(layer, features, pool);
@@ -385,6 +400,12 @@ struct DotsByTiles {
 
   static constexpr Index place(Index pair, Index at, Index width) {
     return ((pair / kPairs * width + at) * kPairs + pair % kPairs) * kLanes;
+  }
+
+  // Rounds a register of pairs of two rows of a right operand, and stores it.
+  static LSTM_IMPL_INLINE void store_pair(float* panel, Index pair, Index at, Index width,
+                                          Vector lower, Vector upper, Seen&) {
+    store(panel + place(pair, at, width), paired(lower, upper));
   }
 
   // In an odd number of cache lines, or a tile's rows would share a few sets of the first cache.
@@ -427,7 +448,7 @@ struct DotsByTiles {
     tiles::release();
   }
 
- private:
+ protected:
   // Tiles 0 to 3 are sums, 4 and 5 of left operands, 6 and 7 of right ones.
   static constexpr int kLeft = 4, kRight = 6;
 
@@ -487,6 +508,7 @@ struct DotsByTiles {
     (work(constant<Values>{}), ...);
   }
 
+ private:
   // Of one or two tiles of rows, from `row` on, and `Columns` of the registers that Part names.
   template <class Part, bool Bytes, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>* parts,

@@ -29,6 +29,7 @@
 #include "int8.h"
 #include "kernels.h"
 #include "memory.h"
+#include "parts.h"
 #include "thread_team.h"
 #include "transpose.h"
 
@@ -195,10 +196,11 @@ Layer layer_of(const LstmLayer& given) {
           given.batch_major != 0,
           given.reverse != 0,
           given.type == LSTM_FLOAT_BY_BFLOAT16,
-          static_cast<CellKind>(given.cell)};
+          static_cast<CellKind>(given.cell),
+          given.type == LSTM_FLOAT_BY_THREE_PRODUCTS};
 }
 
-constexpr std::int32_t kTypes = 5, kCells = 3;  // of LstmType, of LstmCell
+constexpr std::int32_t kTypes = 6, kCells = 3;  // of LstmType, of LstmCell
 
 // What no caller should pass, and a program in another language may.
 std::string problem_of(const LstmLayer& given) {
@@ -440,8 +442,8 @@ const char* lstm_products(const LstmLayer* given) {
     if (const LstmCode unfit = lstm_impl::checked(*given); unfit != LSTM_OK) return unfit;
     if (given->type == LSTM_INT8) {
       products = lstm_impl::int8_products();
-    } else if (given->type == LSTM_FLOAT) {
-      products = "float32";
+    } else if (given->type == LSTM_FLOAT || given->type == LSTM_FLOAT_BY_THREE_PRODUCTS) {
+      products = lstm_impl::describe_float_products(lstm_impl::layer_of(*given));
     } else {
       products = lstm_impl::describe_products(lstm_impl::layer_of(*given));
     }

@@ -31,12 +31,15 @@ enum LstmCode : std::int32_t {
 //     if it keeps nothing, with weights from lstm_pack().
 //   LSTM_MIXED_BFLOAT16: weights and their gradients are float, everything else is bfloat16.
 //     Products round the weights to bfloat16 where that is faster.
+//   LSTM_FLOAT_BY_THREE_PRODUCTS: everything is float. A product may be the sum of three products of
+//     bfloat16 parts of its factors, whose error is up to a 2^15th of it, where that is faster.
 enum LstmType : std::int32_t {
   LSTM_FLOAT = 0,
   LSTM_BFLOAT16 = 1,
   LSTM_FLOAT_BY_BFLOAT16 = 2,
   LSTM_INT8 = 3,
   LSTM_MIXED_BFLOAT16 = 4,
+  LSTM_FLOAT_BY_THREE_PRODUCTS = 5,
 };
 
 // What a layer computes in a step; kernels.h has the equations. A GRU has no cell state: the pointers

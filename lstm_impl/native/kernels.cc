@@ -12,6 +12,7 @@
 #include "float_operands.h"
 #include "forward.h"
 #include "gru.h"
+#include "parts.h"
 #include "plan.h"
 #include "unpacked_forward.h"
 #include "vector.h"
@@ -51,11 +52,18 @@ static bool multiplies_bfloat16(const Layer& layer) {
   return (kRounds<Value> || layer.bfloat16_products) && pays_in_bfloat16(layer);
 }
 
+// Whether the products of a layer's floats are made of their parts.
+template <class Value>
+static bool multiplies_parts(const Layer& layer) {
+  return !kRounds<Value> && parts_of_floats(layer) > 0;
+}
+
 template <class Value, class Weight>
 bool reads_transposed(const Layer& layer) {
   if (multiplies_bfloat16<Value>(layer)) return false;
   if (layer.cell != CellKind::kLSTM) return gru_reads_transposed<Value, Weight>(layer);
-  return UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
+  return !multiplies_parts<Value>(layer) &&
+         UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
 }
 
 template bool reads_transposed<float, float>(const Layer&);
@@ -67,6 +75,8 @@ void forward(const Forward<Value, Weight>& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
   if (multiplies_bfloat16<Value>(call.layer)) {
     forward_in_bfloat16(call, pool);
+  } else if (multiplies_parts<Value>(call.layer)) {
+    if constexpr (!kRounds<Value>) forward_by_parts(call, pool);
   } else if (call.layer.cell != CellKind::kLSTM) {
     forward_gru(call, pool);
   } else if (UnpackedForward<LSTM, Value, Weight>::serves(call.layer)) {

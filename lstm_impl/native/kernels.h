@@ -45,6 +45,7 @@ struct Layer {
   bool reverse;      // read from the last step to the first; y stands at the step it belongs to
   bool bfloat16_products = false;  // of a layer of float: factors may be rounded to bfloat16
   CellKind cell = CellKind::kLSTM;
+  bool three_products = false;  // of a layer of float: of the parts of each number, see parts.h
 
   // Columns of a kernel for each unit.
   std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }

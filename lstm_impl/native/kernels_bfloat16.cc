@@ -55,8 +55,7 @@ bool tiles_are_right() {
 }
 #endif
 
-// Why this process cannot multiply by tiles, or null if it can.
-const char* tiles_problem() {
+const char* find_tiles_problem() {
 #if defined(LSTM_IMPL_TILES)
   if (const char* const refusal = tiles::refusal(); refusal != nullptr) return refusal;
   return tiles_are_right() ? nullptr : "a self-test of the AMX tiles gave wrong products";
@@ -80,6 +79,10 @@ struct CpuProducts {
 
 CpuProducts choose_products() {
   const std::string requested = requested_products();
+  if (!requested.empty() && requested != "tiles" && requested != "dots" && requested != "widened") {
+    throw std::runtime_error("LSTM_NATIVE_BFLOAT16 is \"" + requested +
+                             "\"; expected tiles, dots or widened");
+  }
   CpuProducts found;
   found.requested = !requested.empty();
   if (requested == "tiles") {
@@ -89,9 +92,7 @@ CpuProducts choose_products() {
     found.products = Bfloat16Products::kTiles;
     return found;
   }
-  // The emulation multiplies correctly on every CPU, and is never the fastest.
-#if defined(LSTM_IMPL_TILES) && !defined(LSTM_IMPL_EMULATED_TILES)
-  if (requested.empty() && tiles::cpu_has_tiles()) {
+  if (requested.empty() && cpu_has_fast_tiles()) {
     const char* const problem = tiles_problem();
     if (problem == nullptr) {
       found.products = Bfloat16Products::kTiles;
@@ -99,7 +100,6 @@ CpuProducts choose_products() {
     }
     found.note = std::string("no AMX tiles: ") + problem;
   }
-#endif
 #if defined(LSTM_IMPL_DOTS)
   const bool wanted = requested.empty() ? Dots::faster() : requested == "dots";
   if (wanted && Dots::here()) found.products = Bfloat16Products::kDots;
@@ -129,11 +129,7 @@ const char* instruction_name(Bfloat16Products products) {
 // most of a register of units for the other instructions.
 const char* size_problem(const Layer& layer, Bfloat16Products products) {
   if (products == Bfloat16Products::kTiles) {
-    // Measured on a Xeon with AMX: smaller layers took longer by tiles than by floats.
-    constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
-    if (layer.units <= kFewUnits) return "16 units or fewer are too small for tiles";
-    const Index step = layer.batch * layer.gates() * layer.units * (layer.inputs + layer.units);
-    if (step < kFewMultiplications) return "too few multiplications in a step for tiles";
+    if (const char* const problem = tile_size_problem(layer); problem != nullptr) return problem;
   }
   // Measured on an EPYC with AVX512-BF16: with 4 and 8 units bfloat16 took 1.2 to 1.6 times as
   // long.
@@ -143,11 +139,7 @@ const char* size_problem(const Layer& layer, Bfloat16Products products) {
 
 // Why products of floats are faster for a forward pass of this layer, or null if they are not.
 const char* reason_for_floats(const Layer& layer) {
-  // Of few rows each weight is read a few times only, which pairs are not worth making for.
-  constexpr std::int64_t kFewReads = 20;
-  if (layer.timesteps * layer.batch <= kFewReads) {
-    return "too few rows to pack the weights for";
-  }
+  if (has_few_reads(layer)) return kFewReads;
   const CpuProducts& cpu = cpu_choice();
   if (cpu.products != Bfloat16Products::kWidened && !cpu.requested) {
     if (const char* const problem = size_problem(layer, cpu.products); problem != nullptr) {
@@ -166,6 +158,29 @@ const char* reason_for_floats(const Layer& layer) {
 }
 
 }  // namespace
+
+const char* tiles_problem() {
+  static const char* const problem = find_tiles_problem();
+  return problem;
+}
+
+// The emulation multiplies correctly on every CPU, and is never the fastest.
+bool cpu_has_fast_tiles() {
+#if defined(LSTM_IMPL_TILES) && !defined(LSTM_IMPL_EMULATED_TILES)
+  return tiles::cpu_has_tiles();
+#else
+  return false;
+#endif
+}
+
+const char* tile_size_problem(const Layer& layer) {
+  // Measured on a Xeon with AMX: smaller layers took longer by tiles than by floats.
+  constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
+  if (layer.units <= kFewUnits) return "16 units or fewer are too small for tiles";
+  const Index step = layer.batch * layer.gates() * layer.units * (layer.inputs + layer.units);
+  if (step < kFewMultiplications) return "too few multiplications in a step for tiles";
+  return nullptr;
+}
 
 Bfloat16Products cpu_products() { return cpu_choice().products; }
 

@@ -17,6 +17,10 @@
 //
 //   fused_cpu_kernels some
 //
+// Or only layers of float.
+//
+//   fused_cpu_kernels floats
+//
 // Or only how bfloat16 is multiplied.
 //
 //   fused_cpu_kernels products
@@ -166,6 +170,7 @@ struct Case {
   int padding;  // 0: none; 1: lengths; 2: any mask
   bool narrow = false;  // products of bfloat16 are allowed in float
   CellKind cell = CellKind::kLSTM;
+  bool three = false;  // products of parts are allowed in float
 
   std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
 };
@@ -288,7 +293,7 @@ constexpr int kNobodyComes = 0;
 template <class Value, class Weight>
 Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads, bool keep) {
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
-  const Layer layer{T, B, I, H, one.batch_major, one.reverse, one.narrow, one.cell};
+  const Layer layer{T, B, I, H, one.batch_major, one.reverse, one.narrow, one.cell, one.three};
   const bool has_cells = one.cell == CellKind::kLSTM;
   const std::int64_t width = one.gates() * H;
   Threads pool_threads(threads == kNobodyComes ? 0 : threads - 1);
@@ -613,13 +618,14 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
   constexpr bool kFloat = std::is_same_v<Value, float>;
   constexpr bool kMixed = !std::is_same_v<Value, Weight>;
   // Of the largest number of an array; a bfloat16 is off by up to 2e-3 of itself.
-  const double kMost = kFloat && !one.narrow ? 6e-6 : 3e-2;
+  // Each product of three of parts is off by up to 2^-15 of itself.
+  const double kMost = kFloat && one.three ? 1e-4 : kFloat && !one.narrow ? 6e-6 : 3e-2;
   int wrong = 0;
   const auto complain = [&](const std::string& what) {
     std::printf("T%ld B%ld I%ld H%ld%s%s%s padding %d%s: %s\n", static_cast<long>(one.timesteps),
                 static_cast<long>(one.batch), static_cast<long>(one.inputs),
                 static_cast<long>(one.units),
-                kFloat   ? one.narrow ? " bf32" : ""
+                kFloat   ? one.narrow ? " bf32" : one.three ? " bf16x3" : ""
                 : kMixed ? " mixed"
                          : " bfloat16",
                 one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
@@ -670,6 +676,127 @@ int check(const Case& one, std::mt19937& random, const std::vector<int>& thread_
 
 int check_mixed(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
   return check_stored<BFloat16, float>(one, make(one, random), thread_counts);
+}
+
+// -- numbers that are not usual in products of floats
+
+// Compares each number of a float layer's results with the reference in double: not a number where
+// that is none, infinite where it is infinite, and else no further off than rounding explains.
+// count: how many of the results, of which the gradients of weights are the last.
+int check_numbers(const char* name, const Case& one, const Inputs& in, std::size_t count = 9) {
+  std::vector<Doubles> expected = reference(one, in);
+  expected.resize(count);
+  const double most = one.three ? 3e-4 : 1e-5;  // of the largest number of an array
+  int wrong = 0;
+  for (const int threads : {1, 3}) {
+    const Results found = compute(one, in, threads, true);
+    const auto arrays = found.all();
+    for (std::size_t k = 0; k < expected.size(); ++k) {
+      double largest = 0;
+      for (const double value : expected[k]) {
+        if (std::isfinite(value)) largest = std::max(largest, std::fabs(value));
+      }
+      for (std::size_t at = 0; at < expected[k].size(); ++at) {
+        const double ours = (*arrays[k].second)[at], right = expected[k][at];
+        const bool good = std::isfinite(right) ? std::fabs(ours - right) <= most * largest
+                                               : !std::isfinite(ours);
+        if (good) continue;
+        std::printf("%s: %s[%zu] is %g and not %g, with %d threads\n", name, arrays[k].first, at, ours,
+                    right, threads);
+        ++wrong;
+        break;
+      }
+    }
+  }
+  return wrong;
+}
+
+// One sequence of a batch holds such a number, or all numbers are small or large: what the parts of
+// floats cannot multiply.
+int check_unusual_numbers(std::mt19937& random, bool three) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const float bad[] = {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(),
+                       kLargest,  -kLargest,  0x1.fe8p127f, 1e-40f, -0.0f};
+  int wrong = 0;
+  for (const Case& shape : {Case{8, 19, 37, 48, false, false, 0}, Case{40, 5, 20, 48, true, true, 0}}) {
+    Case one = shape;
+    one.three = three;
+    const Inputs usual = make(one, random);
+    const auto scaled = [](Floats floats, float factor) {
+      for (float& value : floats) value *= factor;
+      return floats;
+    };
+    const auto check = [&](const std::string& name, const Inputs& in, std::size_t count = 9) {
+      wrong += check_numbers((name + (three ? " bf16x3" : "")).c_str(), one, in, count);
+    };
+    for (const float value : bad) {
+      const std::string named = std::to_string(value);
+      // Gates that are shut by it let through what is left of rounding, times the number.
+      const std::size_t checked = std::fabs(value) > 1 ? 6 : 9;
+      Inputs in = usual;
+      in.x[size(one.inputs + 1)] = value;
+      check(named + " in x", in, checked);
+      in = usual;
+      in.h0[size(one.units + 1)] = value;
+      check(named + " in h0", in, checked);
+      in = usual;
+      in.dy[size(one.units + 1)] = std::fabs(value) == kLargest ? 1e30f : value;
+      check(named + " in dy", in);
+    }
+    for (const float value : {kInfinity, 1e30f}) {
+      Inputs in = usual;
+      in.kernel[5] = in.recurrent[7] = value;
+      check(std::to_string(value) + " in the weights", in);
+    }
+    Inputs in = usual;
+    in.x = scaled(in.x, 1e-38f);
+    in.kernel = scaled(in.kernel, 1e37f);
+    check("denormal x and large weights", in);
+    in = usual;
+    in.x = scaled(in.x, 1e37f);
+    in.kernel = scaled(in.kernel, 1e-38f);
+    check("large x and denormal weights", in);
+    in = usual;
+    for (Floats* const each : {&in.x, &in.h0, &in.c0, &in.bias}) *each = scaled(*each, 1e-36f);
+    check("tiny numbers", in);
+    in = usual;
+    for (Floats* const each : {&in.dy, &in.dh, &in.dc}) *each = scaled(*each, 1e-33f);
+    check("tiny gradients", in);
+  }
+  // Not for many steps: each amplifies the errors of those before.
+  Case large{2, 70, 37, 48, false, false, 0};
+  large.three = three;
+  Inputs in = make(large, random);
+  for (Floats* const each : {&in.kernel, &in.recurrent}) {
+    for (float& value : *each) value *= 30;
+  }
+  return wrong + check_numbers("large weights", large, in);
+}
+
+// Products of floats only: few rows, shared out by units and by rows, and past one piece of the
+// weights' gradients; exact, and of three parts.
+int check_products_of_floats(std::mt19937& random, const std::vector<int>& few,
+                             const std::vector<int>& many, int* cases) {
+  int wrong = 0;
+  for (const bool three : {false, true}) {
+    const auto check = [&](Case one, const std::vector<int>& threads) {
+      one.three = three;
+      wrong += check_stored<float, float>(one, make(one, random), threads);
+      ++*cases;
+    };
+    for (const int padding : {0, 1, 2}) {
+      check({7, 5, 4, 7, padding == 0, padding == 1, padding}, few);
+      check({30, 1, 37, 257, padding == 2, padding == 1, padding}, many);
+      check({7, 53, 5, 36, true, padding == 0, padding}, few);
+      check({20, 7, 70, 129, false, padding == 0, padding}, many);
+      check({11, 100, 70, 33, true, padding == 2, padding}, few);
+    }
+    check({300, 9, 3, 5, false, true, 0}, few);
+    wrong += check_unusual_numbers(random, three);
+    ++*cases;
+  }
+  return wrong;
 }
 
 // An infinity in one sequence makes numbers infinite, or NaN, only where it does so in the reference.
@@ -931,6 +1058,11 @@ int main(int count, char** arguments) {
   std::vector<int> few{1, 2, 3, kNobodyComes};
   std::vector<int> many{1, 2, 3, 4, 5, 6, 7, 8, kNobodyComes};
   if (asked == "few") few = many = {1, 3};
+  if (asked == "floats") {
+    wrong += check_products_of_floats(random, {1, 3}, {1, 2, 3}, &cases);
+    std::printf("%d cases, %d wrong\n", cases, wrong);
+    return wrong == 0 ? 0 : 1;
+  }
   for (const std::int64_t batch : {0, 1, 3, 5, 13}) {
     for (const std::int64_t units : {1, 4, 7, 33}) {
       for (const std::int64_t timesteps : {0, 1, 2, 7}) {
@@ -1033,6 +1165,7 @@ int main(int count, char** arguments) {
     wrong += check({300, 9, 3, 5, false, true, 0, false, cell}, random, few);
     ++cases;
   }
+  wrong += check_products_of_floats(random, few, many, &cases);
   for (const CellKind cell : kCells) {
     for (const bool narrow : {false, true}) {
       for (const std::int64_t units : {3, 21}) {

@@ -117,6 +117,9 @@ def test_kernels_equal_sums_in_double_and_survive_failed_allocations(
         few = products == "tiles" and "-g" in flags
         check(program, *(["few"] if few else []))
         check(program, "memory")
+    monkeypatch.setenv("LSTM_NATIVE_FLOAT32", "tiles")
+    check(program, "floats")
+    check(program, "memory")
 
 
 @pytest.mark.slow

@@ -1,0 +1,284 @@
+// What the products of a forward pass of floats by parts read and how they are made, see
+// part_products.h. A row whose numbers products of parts are not right for is multiplied as floats.
+#ifndef LSTM_IMPL_NATIVE_PART_OPERANDS_H_
+#define LSTM_IMPL_NATIVE_PART_OPERANDS_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#include "cell.h"
+#include "float_hidden.h"
+#include "float_parts.h"
+#include "kernels.h"
+#include "memory.h"
+#include "panels.h"
+#include "part_products.h"
+#include "plan.h"
+#include "product.h"
+#include "steps_ahead.h"
+#include "vector.h"
+
+#if defined(LSTM_IMPL_TILES)
+
+namespace lstm_impl {
+
+// The largest magnitude of a matrix that several threads pack.
+class SharedMagnitude {
+ public:
+  void see(std::uint16_t magnitude) {
+    std::uint16_t before = largest_.load(std::memory_order_relaxed);
+    while (before < magnitude &&
+           !largest_.compare_exchange_weak(before, magnitude, std::memory_order_relaxed)) {
+    }
+  }
+
+  // After a phase in which see() was called.
+  std::uint16_t get() const { return largest_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint16_t> largest_{0};
+};
+
+// h between the steps: as floats, and by parts as the left operand of the next step's product.
+template <class PartProducts>
+class PartHidden {
+ public:
+  using Value = float;
+  using Weight = float;
+  using Products = float;  // what decides how exact the gates need to be
+
+  static constexpr bool kReadsPadding = true;
+
+  explicit PartHidden(const Forward<float>& call)
+      : layer_(call.layer),
+        initial_(call.h0),
+        floats_(call),
+        lefts_(2 * layer_.batch, layer_.units) {}
+
+  void begin() const {
+    floats_.begin();
+    for (Index b = 0; b < layer_.batch; ++b) {
+      const float* h = initial_ + b * layer_.units;
+      for (Index unit = 0; unit < lefts_.width(); unit += kLanes) {
+        const Index count = layer_.units - unit;
+        lefts_.store(place(-1, b), unit, count > 0 ? load_part(h + unit, count) : Vector{});
+        if (count <= 0) lefts_.store(place(0, b), unit, Vector{});  // padding, which no step writes
+      }
+    }
+  }
+
+  // h of a row after step `s`, as floats.
+  const float* row(Index s, Index row) const { return floats_.rows(s).at(0, row); }
+
+  const PartRows<PartProducts>& lefts() const { return lefts_; }
+
+  // The row of lefts() that h of a row is in after step `s`.
+  Index place(Index s, Index row) const { return (s + 1) % 2 * layer_.batch + row; }
+
+  LSTM_IMPL_INLINE bool differs_from_y() const { return floats_.differs_from_y(); }
+
+  // h after one step, in registers of which `count` lanes are units.
+  struct Step {
+    typename FloatHidden<float, float>::Step floats;
+    const PartRows<PartProducts>& lefts;
+    Index first;
+
+    LSTM_IMPL_INLINE Vector read(Index row, Index unit, Index count) const {
+      return floats.read(row, unit, count);
+    }
+
+    LSTM_IMPL_INLINE void keep(Index row, Index unit, Index count, Vector h) const {
+      floats.keep(row, unit, count, h);
+      lefts.store(first + row, unit, h);
+    }
+  };
+
+  LSTM_IMPL_INLINE Step at(Index s) const { return {floats_.at(s), lefts_, place(s, 0)}; }
+
+  void copy(Index s, Index row, float* to) const { floats_.copy(s, row, to); }
+
+ private:
+  const Layer& layer_;
+  const float* const initial_;
+  const FloatHidden<float, float> floats_;
+  const PartRows<PartProducts> lefts_;  // of two steps
+};
+
+template <class Cell, class Products>
+class PartOperands {
+ public:
+  static_assert(Cell::kStages == 1);
+  using Hidden = PartHidden<Products>;
+  static constexpr void (*release)() = Products::release;
+
+  PartOperands(const Forward<float>& call, const Pool& pool)
+      : call_(call),
+        layer_(call.layer),
+        plan_(Products::plan(layer_, layer_.inputs + layer_.units, pool)),
+        blocks_(unit_blocks(layer_)),
+        input_pairs_(pairs_of(layer_.inputs)),
+        unit_pairs_(pairs_of(layer_.units)),
+        given_(rows_of(layer_, call.x, layer_.inputs)),
+        kernel_(blocks_ * input_pairs_ * kRow),
+        recurrent_(blocks_ * unit_pairs_ * kRow),
+        bias_(blocks_ * kPanel),
+        inputs_(layer_.timesteps * layer_.batch, layer_.inputs),
+        hidden_(call),
+        ahead_(layer_, Products::steps_ahead(layer_, plan_)) {}
+
+  const Plan& plan() const { return plan_; }
+  const Hidden& hidden() const { return hidden_; }
+  const StepsAhead& ahead() const { return ahead_; }
+
+  void begin() const { hidden_.begin(); }
+
+  void pack(int part, int parts) const {
+    const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
+    const Weights<float>& weights = call_.weights;
+    const Index units = layer_.units;
+    of_kernel_.see(pack_pairs<Products, Sums, Cell::kGates>(weights.kernel, layer_.inputs, units,
+                                                            first, last, input_pairs_,
+                                                            kernel_.get())
+                       .upper_half());
+    of_recurrent_.see(pack_pairs<Products, Sums, Cell::kGates>(weights.recurrent_kernel, units,
+                                                               units, first, last, unit_pairs_,
+                                                               recurrent_.get())
+                          .upper_half());
+    pack_biases<Cell>(weights, units, first, last, bias_.get());
+    const Index rows = layer_.timesteps * layer_.batch;
+    for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
+      const float* from = given_.at(k / layer_.batch, k % layer_.batch);
+      for (Index at = 0; at < inputs_.width(); at += kLanes) {
+        const Index count = layer_.inputs - at;
+        inputs_.store(k, at, count > 0 ? load_part(from + at, count) : Vector{});
+      }
+    }
+  }
+
+  // What a part of a step needs to know of x and h: whether all rows are usual.
+  struct Lefts {
+    bool all_usual;
+  };
+
+  template <int Stage>
+  Lefts read(Index s, Index first_row, Index last_row) const {
+    for (Index row = first_row; row < last_row; ++row) {
+      if (!is_usual(s, row)) return {false};
+    }
+    return {true};
+  }
+
+  void look_ahead(Index s, Index block, Index) const {
+    float* const sums = ahead_.sums(block);
+    const Index first = ahead_.first(s) * layer_.batch, rows = ahead_.count(s) * layer_.batch;
+    Products::template multiply<PanelPart<kSums>>(sums, {bias(block), 0}, rows, {of_input(first, block)});
+    for (Index r = 0; r < rows; ++r) {
+      if (!is_usual_input(first + r)) add_input(sums + r * kPanel, first + r, block);
+    }
+  }
+
+  // See FloatOperands.
+  template <int Stage, class Finish>
+  LSTM_IMPL_INLINE void multiply(const Lefts& lefts, Index s, Index first_row, Index last_row,
+                                 Index block, Index, const Finish& finish) const {
+    for (Index row = first_row; row < last_row; row += Products::kMostRows) {
+      alignas(64) float sums[Products::kMostRows * kPanel];
+      const Index t = time_of(layer_, s), rows = std::min(Products::kMostRows, last_row - row);
+      const float* more = nullptr;
+      if (ahead_.any()) {
+        more = ahead_.sums(s, row, block);
+        Products::template multiply<PanelPart<kSums>>(sums, {nullptr, 0}, rows, {of_state(s, row, block)});
+      } else {
+        Products::template multiply<PanelPart<kSums>>(
+            sums, {bias(block), 0}, rows,
+            {of_input(t * layer_.batch + row, block), of_state(s, row, block)});
+      }
+      for (Index r = 0; !lefts.all_usual && r < rows; ++r) {
+        if (!is_usual(s, row + r)) multiply_floats(sums + r * kPanel, s, row + r, block);
+      }
+      finish(sums, rows, row, more);
+    }
+  }
+
+ private:
+  using Sums = typename Cell::OfInput;
+  static_assert(Sums::kFirst == 0 && Sums::kCount == kSums);
+
+  static constexpr Index kRow = Products::kParts * kPanel;  // floats of a pair of a panel
+
+  static Index pairs_of(Index rows) { return blocks_of(rows, 2 * Products::kPairs) * Products::kPairs; }
+
+  const float* bias(Index block) const { return bias_.get() + block * kPanel; }
+
+  // row: of all steps.
+  Factors<BFloat16> of_input(Index row, Index block) const {
+    return {inputs_.row(row), inputs_.across(), kernel_.get() + block * input_pairs_ * kRow,
+            input_pairs_};
+  }
+
+  Factors<BFloat16> of_state(Index s, Index row, Index block) const {
+    const PartRows<Products>& lefts = hidden_.lefts();
+    return {lefts.row(hidden_.place(s - 1, row)), lefts.across(),
+            recurrent_.get() + block * unit_pairs_ * kRow, unit_pairs_};
+  }
+
+  bool is_usual_input(Index row) const {
+    return are_usual(inputs_.largest_magnitude(row), of_kernel_.get());
+  }
+
+  // Of the products of one row in a step.
+  bool is_usual(Index s, Index row) const {
+    const Index place = hidden_.place(s - 1, row);
+    return are_usual(hidden_.lefts().largest_magnitude(place), of_recurrent_.get()) &&
+           (ahead_.any() || is_usual_input(time_of(layer_, s) * layer_.batch + row));
+  }
+
+  // The sums of a row as multiply() makes them, by products of floats.
+  void multiply_floats(float* sums, Index s, Index row, Index block) const {
+    if (ahead_.any()) {
+      std::fill_n(sums, kPanel, 0.0f);
+    } else {
+      add_input(sums, time_of(layer_, s) * layer_.batch + row, block);
+    }
+    add_floats(sums, hidden_.row(s - 1, row), layer_.units, call_.weights.recurrent_kernel, block);
+  }
+
+  // Sets the sums of a row to the bias and the input's product.
+  void add_input(float* sums, Index row, Index block) const {
+    std::copy_n(bias(block), kPanel, sums);
+    add_floats(sums, given_.at(row / layer_.batch, row % layer_.batch), layer_.inputs,
+               call_.weights.kernel, block);
+  }
+
+  LSTM_IMPL_ONCE void add_floats(float* sums, const float* left, Index depth, const float* kernel,
+                                 Index block) const {
+    const Index unit = block * kLanes, count = layer_.units - unit;
+    for (Index k = 0; k < depth; ++k) {
+      for (Index sum = 0; sum < kSums; ++sum) {
+        const Index gate = Sums::kGates[static_cast<std::size_t>(sum)];
+        const float* from = kernel + (k * Cell::kGates + gate) * layer_.units + unit;
+        store(sums + sum * kLanes, load(sums + sum * kLanes) + left[k] * load_part(from, count));
+      }
+    }
+  }
+
+  const Forward<float>& call_;
+  const Layer& layer_;
+  const Plan plan_;
+  const Index blocks_;
+  const Index input_pairs_, unit_pairs_;  // of rows of the kernels
+  const Rows<const float> given_;
+  const Floats kernel_, recurrent_;  // in pairs, by parts
+  const Floats bias_;
+  const PartRows<Products> inputs_;  // [time][batch]
+  const Hidden hidden_;
+  const StepsAhead ahead_;
+  mutable SharedMagnitude of_kernel_, of_recurrent_;
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_TILES
+
+#endif  // LSTM_IMPL_NATIVE_PART_OPERANDS_H_

@@ -1,0 +1,210 @@
+// Products of floats by tiles (AMX): each float is split into bfloat16 parts (see float_parts.h), and
+// each pair of parts is multiplied with sums in float32.
+//
+// With three parts of each float, six of the nine products are made: first by first, first by second,
+// second by first, first by third, second by second and third by first. The others together are at
+// most a 2^24th of the product, as is the rounding error of a float. With two parts, the first three
+// of these products are made, and the others are at most a 2^15th of the product.
+#ifndef LSTM_IMPL_NATIVE_PART_PRODUCTS_H_
+#define LSTM_IMPL_NATIVE_PART_PRODUCTS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+
+#include "bfloat16_products.h"
+#include "float_parts.h"
+#include "kernels.h"
+#include "memory.h"
+#include "numbers.h"
+#include "product.h"
+#include "tiles.h"
+#include "vector.h"
+
+#if defined(LSTM_IMPL_TILES)
+
+namespace lstm_impl {
+
+// The right operand is a panel of pairs of rows, as that of DotsByTiles, with kParts tiles in the
+// place of each one: those of the first parts, the second parts and so on. A row of the left operand
+// is kParts rows one after the other.
+template <int kPartsOfFloat>
+struct PartsByTiles : DotsByTiles {
+  static constexpr int kParts = kPartsOfFloat;
+  using Seen = LargestMagnitude;
+  static_assert(kParts == 2 || kParts == 3);
+
+  // Pairs that are summed up before sums are stored: as many as DotsByTiles has, in bytes.
+  static constexpr Index kDepth = DotsByTiles::kDepth / kParts / kPairs * kPairs;
+
+  static constexpr Index place(Index pair, Index at, Index width, int part) {
+    return (((pair / kPairs * width + at) * kParts + part) * kPairs + pair % kPairs) * kLanes;
+  }
+
+  // Stores a register of pairs of two rows of a right operand.
+  static LSTM_IMPL_INLINE void store_pair(float* panel, Index pair, Index at, Index width,
+                                          Vector lower, Vector upper, LargestMagnitude& largest) {
+    largest.see(lower);
+    largest.see(upper);
+    const FloatParts lowers = split(lower), uppers = split(upper);
+#pragma GCC unroll 3
+    for (int part = 0; part < kParts; ++part) {
+      store(panel + place(pair, at, width, part), paired(lowers.part[part], uppers.part[part]));
+    }
+  }
+
+  // The same as DotsByTiles::multiply().
+  template <class Part>
+  static void multiply(float* sums, Start start, Index rows,
+                       std::initializer_list<Factors<Left>> products) {
+    for (const Factors<Left>& product : products) {
+      for (Index from = 0; from < product.pairs; from += kDepth) {
+        const Index here = std::min(kDepth, product.pairs - from);
+        add<Part>(sums, start, rows,
+                  {product.left + 2 * from, product.across,
+                   product.panel + from * Part::kWidth * kLanes * kParts, here});
+        start = {sums, Part::kAcross};
+      }
+    }
+  }
+
+ private:
+  template <class Part>
+  static void add(float* sums, Start start, Index rows, const Factors<Left>& product) {
+    constexpr int kCount = Part::kCount;
+    for (Index row = 0; row < rows; row += kMostRows) {
+      const Index here = std::min(kMostRows, rows - row);
+      if (here <= kRowsOfTile) {
+        shape(here, here);
+        add_columns<Part, 1, 0, kCount>(sums, start, row, product);
+      } else {
+        shape(kRowsOfTile, here - kRowsOfTile);
+        add_columns<Part, 2, 0, std::min(kCount, 2)>(sums, start, row, product);
+        if constexpr (kCount > 2) add_columns<Part, 2, 2, kCount - 2>(sums, start, row, product);
+      }
+    }
+  }
+
+  // Of one or two tiles of rows, from `row` on, and `Columns` of the registers that Part names.
+  template <class Part, int TilesOfRows, int First, int Columns>
+  static void add_columns(float* sums, Start start, Index row, const Factors<Left>& product) {
+    constexpr Index kTile = kPairs * kLanes, kFloat = sizeof(float);
+    constexpr int kSumsOfRows = kLeft / TilesOfRows;  // those that shape() gives as many rows
+    static_assert(Columns <= kSumsOfRows);
+    const auto each_sum = [](const auto& work) {
+      each<TilesOfRows>([&](auto r) { each<Columns>([&](auto c) { work(r, c); }); });
+    };
+    each_sum([&](auto r, auto c) {
+      if (start.from == nullptr) {
+        tiles::zero<r * kSumsOfRows + c>();
+      } else {
+        tiles::load<r * kSumsOfRows + c>(
+            start.from + (row + r * kRowsOfTile) * start.across + (First + c) * kLanes,
+            start.across * kFloat);
+      }
+    });
+    const Index width = product.across / kParts;  // numbers of a part of a row
+    for (Index pair = 0; pair < product.pairs; pair += kPairs) {
+      const auto load_left = [&](auto tile, Index r, Index part) {
+        tiles::load<kLeft + tile>(
+            product.left + (row + r * kRowsOfTile) * product.across + part * width + 2 * pair,
+            product.across * static_cast<Index>(sizeof(Left)));
+      };
+      const auto load_right = [&](auto tile, Index column, Index part) {
+        const Index register_of_row = Part::kFirst + First + column;
+        const Index place = (pair / kPairs * Part::kWidth + register_of_row) * kParts + part;
+        tiles::load<kRight + tile, true>(product.panel + place * kTile, kRegister);
+      };
+      if constexpr (TilesOfRows == 1) {
+        // The two tiles for left operands hold two parts, which share each part of the right one.
+        each<(kParts + 1) / 2>([&](auto half) {
+          constexpr int kFirstPart = 2 * half;
+          constexpr int kHere = std::min(2, kParts - kFirstPart);
+          each<kHere>([&](auto i) { load_left(i, 0, kFirstPart + i); });
+          each<Columns>([&](auto c) {
+            each<kParts - kFirstPart>([&](auto j) {
+              constexpr int kTileOfRight = (c + j) % 2;
+              load_right(constant<kTileOfRight>{}, c, j);
+              each<kHere>([&](auto i) {
+                if constexpr (kFirstPart + i + j < kParts) {
+                  tiles::dot<c, kLeft + i, kRight + kTileOfRight>();
+                }
+              });
+            });
+          });
+        });
+      } else {
+        each<kParts>([&](auto i) {
+          each<TilesOfRows>([&](auto r) { load_left(r, r, i); });
+          each<kParts - i>([&](auto j) {
+            each<Columns>([&](auto c) {
+              load_right(constant<c % 2>{}, c, j);
+              each<TilesOfRows>(
+                  [&](auto r) { tiles::dot<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>(); });
+            });
+          });
+        });
+      }
+    }
+    each_sum([&](auto r, auto c) {
+      tiles::store<r * kSumsOfRows + c>(
+          sums + (row + r * kRowsOfTile) * Part::kAcross + (First + c) * kLanes,
+          Part::kAcross * kFloat);
+    });
+  }
+};
+
+// Rows of a left operand by parts, padded with zeros.
+template <class Products>
+class PartRows {
+ public:
+  // numbers: those of a row.
+  PartRows(Index rows, Index numbers)
+      : width_(Products::row_width(numbers)),
+        parts_(blocks_of(std::max<Index>(1, rows) * across(), 2)),
+        largest_(blocks_of(std::max<Index>(1, rows) * registers(), 2)) {}
+
+  // Numbers of a part, with padding, and of all parts of a row.
+  Index width() const { return width_; }
+  Index across() const { return Products::kParts * width_; }
+
+  const BFloat16* row(Index number) const { return parts(number); }
+
+  // Stores a register of a row, of which the first number is the number `at`, a multiple of kLanes.
+  LSTM_IMPL_INLINE void store(Index row, Index at, Vector value) const {
+    LargestMagnitude largest;
+    largest.see(value);
+    largest_magnitudes(row)[at / kLanes] = largest.upper_half();
+    const FloatParts split_value = split(value);
+    BFloat16* const to = parts(row) + at;
+#pragma GCC unroll 3
+    for (int part = 0; part < Products::kParts; ++part) {
+      lstm_impl::store(to + part * width_, split_value.part[part]);
+    }
+  }
+
+  // The largest magnitude in a row, as by LargestMagnitude.
+  std::uint16_t largest_magnitude(Index row) const {
+    const std::uint16_t* const from = largest_magnitudes(row);
+    return *std::max_element(from, from + registers());
+  }
+
+ private:
+  Index registers() const { return width_ / kLanes; }
+  BFloat16* parts(Index row) const {
+    return reinterpret_cast<BFloat16*>(parts_.get()) + row * across();
+  }
+  std::uint16_t* largest_magnitudes(Index row) const {
+    return reinterpret_cast<std::uint16_t*>(largest_.get()) + row * registers();
+  }
+
+  const Index width_;
+  const Floats parts_;    // [row][part][number]
+  const Floats largest_;  // [row][register], 16 bits each
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_TILES
+
+#endif  // LSTM_IMPL_NATIVE_PART_PRODUCTS_H_

@@ -1,0 +1,30 @@
+// Kernels that multiply floats by tiles (AMX), in bfloat16 parts: see part_products.h.
+#ifndef LSTM_IMPL_NATIVE_PARTS_H_
+#define LSTM_IMPL_NATIVE_PARTS_H_
+
+#include <string>
+
+#include "kernels.h"
+
+namespace lstm_impl {
+
+// The parts that the kernels split each float of a layer into: three for six products, two for three
+// products where the layer allows those, or none where they multiply the floats themselves. The
+// environment variable LSTM_NATIVE_FLOAT32 requests "tiles" or "units" (the CPU's float units) for
+// layers of all sizes. Without the variable, a layer gets three products where the CPU has tiles that
+// this process can use and the layer is large enough, and no layer gets six. Throws
+// std::runtime_error for another value, or if tiles are requested and this process cannot have them.
+// The choice is made once.
+int parts_of_floats(const Layer& layer);
+
+// The instruction of a float layer's forward pass and what it multiplies, or "float32". The reason
+// for float32 is added for a layer that allows three products, on a CPU with tiles, and where the
+// variable is set.
+std::string describe_float_products(const Layer& layer);
+
+// Of layers with parts_of_floats().
+void forward_by_parts(const Forward<float>& call, const Pool& pool);
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_PARTS_H_
