@@ -4,16 +4,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <type_traits>
 #include <vector>
 
 #include "bfloat16_products.h"
 #include "cell.h"
+#include "float_parts.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
 #include "panels.h"
+#include "part_rows.h"
 #include "plan.h"
 #include "product.h"
 #include "thread_team.h"
@@ -35,6 +38,8 @@ Rows<const Value> hidden_rows(const Backward<Value, Weight>& call) {
 template <class Cell, class Value, class Weight, class Products = OfFloats>
 class BackwardPass {
  public:
+  static_assert(!kSplitsFactors<Products> || (Cell::kStages == 1 && Cell::kGates == kSums));
+
   BackwardPass(const Backward<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
@@ -49,7 +54,9 @@ class BackwardPass {
         initial_cells_(kOfCells * blocks_ * layer_.batch * kLanes),
         dh_(blocks_ * layer_.batch * kLanes),
         dc_(kOfCells * blocks_ * layer_.batch * kLanes) {
-    if constexpr (kRoundsFactors<Products>) {
+    if constexpr (kSplitsFactors<Products>) {
+      parts_.emplace(2 * layer_.batch, registers<0>() * kLanes);
+    } else if constexpr (kRoundsFactors<Products>) {
       rounded_.emplace(blocks_of(rounded_size(), 2));
     }
   }
@@ -65,8 +72,10 @@ class BackwardPass {
     }
     const int groups = static_cast<int>(groups_);
     if (!few_) phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
-    if constexpr (kRoundsFactors<Products>) {
-      // Of padding, which no step writes.
+    // Of padding, which no step writes.
+    if constexpr (kSplitsFactors<Products>) {
+      parts_->clear();
+    } else if constexpr (kRoundsFactors<Products>) {
       std::fill_n(rounded<0>(0, 0), rounded_size(), BFloat16{0});
     }
     // One stage more is for the state before the first step.
@@ -124,7 +133,7 @@ class BackwardPass {
   // Floats of a stage's panel, and of the panels of all stages.
   template <int Stage>
   Index panel_size() const {
-    return registers<Stage>() * kLanes / kNumbers * width_ * kLanes;
+    return registers<Stage>() * kLanes / kNumbers * width_ * kLanes * Products::kParts;
   }
   Index group_size() const {
     Index size = 0;
@@ -141,9 +150,10 @@ class BackwardPass {
   void pack(Index group) {
     for_each_stage([&](auto stage) {
       constexpr int kStage = decltype(stage)::value;
-      pack_transposed<Products, State<kStage>, Cell::kGates>(
+      [[maybe_unused]] const auto seen = pack_transposed<Products, State<kStage>, Cell::kGates>(
           call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
           width_of(group), panel<kStage>(group));
+      if constexpr (kSplitsFactors<Products>) of_recurrent_.see(seen.upper_half());
     });
   }
 
@@ -241,13 +251,40 @@ class BackwardPass {
         store(sums + r * kRow + v * kLanes, load(dh_at(first_block + v, row + r)));
       }
     }
-    if (from >= 0) {
+    if constexpr (kSplitsFactors<Products>) {
+      if (from >= 0) multiply_parts<kWidth>(sums, carried, from, row, rows, group);
+    } else if (from >= 0) {
       const Factors<BFloat16> product{rounded<Stage>(from, row), rounded_width<Stage>(),
                                       panel<Stage>(group), registers<Stage>() * kLanes / kNumbers};
       Products::template multiply<PanelPart<kWidth>>(sums, {carried ? sums : nullptr, kRow}, rows,
                                                      {product});
     }
     finish<Stage>(sums, s, row, rows, first_block, kWidth);
+  }
+
+  // sums += products of split dz, or sets them if nothing is `carried`. The rows that parts are not
+  // right for are multiplied as floats.
+  template <int kWidth>
+  void multiply_parts(float* sums, bool carried, Index from, Index row, Index rows, Index group) {
+    constexpr Index kRow = kWidth * kLanes;
+    const Index first_block = group * width_, of_row = kLanes * Cell::kGates * layer_.units;
+    const Factors<BFloat16> product{parts_->row(parts_row(from, row)), parts_->across(),
+                                    panel<0>(group), registers<0>() * kLanes / kNumbers};
+    Products::template multiply<PanelPart<kWidth>>(sums, {carried ? sums : nullptr, kRow}, rows,
+                                                   {product});
+    for (Index r = 0; r < rows; ++r) {
+      const std::uint16_t largest = parts_->largest_magnitude(parts_row(from, row + r));
+      if (are_usual(largest, of_recurrent_.get())) continue;
+      for (Index v = 0; v < kWidth; ++v) {
+        const Index block = first_block + v;
+        const Vector start = carried ? load(dh_at(block, row + r)) : Vector{};
+        store(sums + r * kRow + v * kLanes,
+              start + times_any_transpose<State<0>, Cell::kGates>(
+                          call_.dz + place(0, time(from), row + r) * kPanel, layer_,
+                          call_.recurrent_kernel + block * of_row,
+                          std::min(kLanes, layer_.units - block * kLanes)));
+      }
+    }
   }
 
   // Whether something flows into h besides through dz: at the last step from outside, where a mask
@@ -273,6 +310,9 @@ class BackwardPass {
       }
     }
   }
+
+  // The row of parts_ that has dz of a row of step `s`.
+  Index parts_row(Index s, Index row) const { return s % 2 * layer_.batch + row; }
 
   // dz of a row of step `s` as a stage's product reads it, [block][sum][lane].
   template <int Stage>
@@ -349,7 +389,11 @@ class BackwardPass {
   // first are complete after the second.
   template <int Stage, class Sum>
   LSTM_IMPL_INLINE void keep_rounded(Index s, Index row, Index block, const Sum& dz) {
-    if constexpr (kRoundsFactors<Products>) {
+    if constexpr (kSplitsFactors<Products>) {
+      for (Index sum = 0; sum < kSums; ++sum) {
+        parts_->store(parts_row(s, row), block * kPanel + sum * kLanes, dz(sum));
+      }
+    } else if constexpr (kRoundsFactors<Products>) {
       using Sums = State<Stage>;
       BFloat16* const at = rounded<Stage>(s, row) + block * Sums::kCount * kLanes;
 #pragma GCC unroll 4
@@ -369,6 +413,8 @@ class BackwardPass {
   const Floats initial_cells_;  // [block][batch][lane], as are the next two
   const Floats dh_, dc_;        // what flows to the step before, besides through dz
   std::optional<Floats> rounded_;  // dz of two steps, [stage][2][batch]
+  std::optional<PartRows<Products>> parts_;  // or split, [2][batch]
+  SharedMagnitude of_recurrent_;             // the largest in the recurrent kernel, if that is split
 };
 
 }  // namespace lstm_impl

@@ -106,6 +106,8 @@ struct PanelPart {
 // What products of floats have in common with those below, see backward.h.
 struct OfFloats {
   static constexpr Index kNumbers = 1;  // in a lane of a panel
+  static constexpr int kParts = 1;
+  using Seen = NothingSeen;
   static constexpr Index kPairs = 1;
 
   // Where in a panel that is `width` registers wide a register of a row stands.
@@ -118,6 +120,10 @@ struct OfFloats {
   }
   static constexpr void (*release)() = nullptr;
 };
+
+// Whether factors are split into parts, see part_products.h.
+template <class Products>
+constexpr bool kSplitsFactors = Products::kParts > 1;
 
 template <class Products>
 constexpr bool kRoundsFactors = !std::is_same_v<Products, OfFloats>;

@@ -14,6 +14,8 @@
 #ifndef LSTM_IMPL_NATIVE_FLOAT_PARTS_H_
 #define LSTM_IMPL_NATIVE_FLOAT_PARTS_H_
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 
@@ -67,11 +69,42 @@ class LargestMagnitude {
     std::int32_t lanes[kLanes], largest = 0;
     std::memcpy(lanes, &lanes_, sizeof lanes);
     for (const std::int32_t each : lanes) largest = each > largest ? each : largest;
-    return static_cast<std::uint16_t>((static_cast<std::uint32_t>(largest) + 0xffffu) >> 16);
+    return upper_half(largest);
+  }
+
+  // The same of each lane. Raises the numbers to it that are smaller.
+  void raise(std::uint16_t* halves) const {
+    std::int32_t lanes[kLanes];
+    std::memcpy(lanes, &lanes_, sizeof lanes);
+    for (const std::int32_t each : lanes) {
+      *halves = std::max(*halves, upper_half(each));
+      ++halves;
+    }
   }
 
  private:
+  static std::uint16_t upper_half(std::int32_t bits) {
+    return static_cast<std::uint16_t>((static_cast<std::uint32_t>(bits) + 0xffffu) >> 16);
+  }
+
   Bits lanes_{};
+};
+
+// The largest magnitude of a matrix that several threads pack.
+class SharedMagnitude {
+ public:
+  void see(std::uint16_t magnitude) {
+    std::uint16_t before = largest_.load(std::memory_order_relaxed);
+    while (before < magnitude &&
+           !largest_.compare_exchange_weak(before, magnitude, std::memory_order_relaxed)) {
+    }
+  }
+
+  // After a phase in which see() was called.
+  std::uint16_t get() const { return largest_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint16_t> largest_{0};
 };
 
 // Whether products of parts are right for numbers of the left and the right operand whose largest

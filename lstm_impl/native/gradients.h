@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -12,10 +13,12 @@
 #include "backward.h"
 #include "bfloat16_products.h"
 #include "cell.h"
+#include "float_parts.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
 #include "panels.h"
+#include "part_rows.h"
 #include "plan.h"
 #include "product.h"
 #include "thread_team.h"
@@ -50,8 +53,14 @@ class WeightGradients {
         hidden_(hidden_rows(call)),
         few_(kCanBeFew && rows_ <= kDepth && layer_.units % kLanes == 0 &&
              rows_ <= columns_ && rows_ * blocks_ * kPanel <= kFewFloats),
-        left_(piece_ * kDepth * tiles_ * kColumns / kNumbers) {
-    if constexpr (kRoundsFactors<Products>) right_.emplace(piece_ * blocks_ * kPairs * kPanel);
+        left_(piece_ * kDepth * tiles_ * kColumns / kNumbers * Products::kParts) {
+    if constexpr (kRoundsFactors<Products>) {
+      right_.emplace(piece_ * blocks_ * kPairs * kPanel * Products::kParts);
+    }
+    if constexpr (kSplitsFactors<Products>) {
+      largest_left_.resize(static_cast<std::size_t>(piece_ * tiles_ * kColumns));
+      largest_right_.resize(static_cast<std::size_t>(piece_ * blocks_));
+    }
     if (few_) right_.emplace(rows_ * blocks_ * kPanel);
     if (kRounds<Weight> && blocks_of(rows_, kDepth) > piece_) {
       totals_.emplace((columns_ + 1) * width());
@@ -68,7 +77,9 @@ class WeightGradients {
     const Index wanted = workers == 1 ? 1 : 4 * workers;
     const Index cuts = std::clamp<Index>(blocks_of(wanted, blocks_), 1, tiles_);
     const Index packed = kNumbers == 2 ? kSquare * tiles_ : tiles_;
-    buffers_.emplace(workers, std::max(packed, blocks_of(tiles_, cuts) * kPanel) * kColumns);
+    const Index rows = kSplitsFactors<Products> ? 2 : 0;  // see multiply_split()
+    const Index summed = blocks_of(tiles_, cuts) * kPanel + rows * tiles_;
+    buffers_.emplace(workers, std::max(packed, summed) * kColumns);
     if (few_) return add_phases_of_few(phases, static_cast<int>(std::min(wanted, tiles_)));
     for (Index from = 0; from < blocks_of(rows_, kDepth); from += piece_) {
       const Index chunks = std::min(piece_, blocks_of(rows_, kDepth) - from);
@@ -158,12 +169,12 @@ class WeightGradients {
   Index depth_of(Index chunk) const { return std::min(kDepth, rows_ - chunk * kDepth); }
 
   float* left(Index place) const {
-    return left_.get() + place * kDepth * tiles_ * kColumns / kNumbers;
+    return left_.get() + place * kDepth * tiles_ * kColumns / kNumbers * Products::kParts;
   }
 
   // Pairs of rows of dz, [pair][sum][lane] in the order of Products::place().
   float* right(Index place, Index block) const {
-    return right_->get() + (place * blocks_ + block) * kPairs * kPanel;
+    return right_->get() + (place * blocks_ + block) * kPairs * kPanel * Products::kParts;
   }
 
   // Chunk `chunk` of rows as [tile of columns][row][column of the tile].
@@ -184,13 +195,16 @@ class WeightGradients {
     }
   }
 
-  // Chunk `chunk` of rows as [column][row], and of dz, both rounded. What is missing of a last chunk
-  // is zeros.
+  // Chunk `chunk` of rows as [column][part][row], and of dz, both rounded or split. What is missing of
+  // a last chunk is zeros.
   void pack_rounded(Index chunk, Index place) {
     const Index depth = depth_of(chunk), width = tiles_ * kColumns;
     const Index ones = columns_ - 1;
     const Buffers::Buffer buffer(*buffers_);
     float* const rows = buffer.get();  // [kSquare][width]
+    if constexpr (kSplitsFactors<Products>) {
+      std::fill_n(largest_left(place, 0), width, std::uint16_t{0});
+    }
     for (Index first = 0; first < kDepth; first += kSquare) {
       for (Index k = 0; k < kSquare; ++k) {
         float* const row = rows + k * width;
@@ -201,30 +215,50 @@ class WeightGradients {
         row[ones] = 1.0f;
       }
       for (Index column = 0; column < width; column += kLanes) {
-        Vector square[kLanes];
+        const auto store_square = [&](const auto& pair_rows, Index part) {
+          Vector square[kLanes];
 #pragma GCC unroll 16
-        for (Index pair = 0; pair < kLanes; ++pair) {
-          const float* row = rows + 2 * pair * width + column;
-          square[pair] = paired(load(row), load(row + width));
-        }
-        transpose<kLanes / 2>(square);
+          for (Index pair = 0; pair < kLanes; ++pair) {
+            const float* row = rows + 2 * pair * width + column;
+            square[pair] = pair_rows(load(row), load(row + width));
+          }
+          transpose<kLanes / 2>(square);
 #pragma GCC unroll 16
-        for (Index lane = 0; lane < kLanes; ++lane) {
-          store(left(place) + ((column + lane) * kDepth + first) / 2, square[lane]);
+          for (Index lane = 0; lane < kLanes; ++lane) {
+            const Index number = ((column + lane) * Products::kParts + part) * kDepth + first;
+            store(left(place) + number / 2, square[lane]);
+          }
+        };
+        if constexpr (kSplitsFactors<Products>) {
+          typename Products::Seen seen;
+          for (Index k = 0; k < kSquare; ++k) seen.see(load(rows + k * width + column));
+          seen.raise(largest_left(place, column));
+          for (int part = 0; part < Products::kParts; ++part) {
+            store_square(
+                [part](Vector lower, Vector upper) {
+                  return paired(Products::split(lower).part[part], Products::split(upper).part[part]);
+                },
+                part);
+          }
+        } else {
+          store_square([](Vector lower, Vector upper) { return paired(lower, upper); }, 0);
         }
       }
     }
     for (Index block = 0; block < blocks_; ++block) {
       const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
       float* const to = right(place, block);
+      typename Products::Seen seen;
       for (Index pair = 0; pair < kPairs; ++pair) {
         const Index here = depth - 2 * pair;
         for (Index sum = 0; sum < kSums; ++sum) {
           const float* from = dz + 2 * pair * kPanel + sum * kLanes;
-          store(
-              to + Products::place(pair, sum, kSums),
-              paired(here < 1 ? Vector{} : load(from), here < 2 ? Vector{} : load(from + kPanel)));
+          Products::store_pair(to, pair, sum, kSums, here < 1 ? Vector{} : load(from),
+                               here < 2 ? Vector{} : load(from + kPanel), seen);
         }
+      }
+      if constexpr (kSplitsFactors<Products>) {
+        largest_right_[static_cast<std::size_t>(place * blocks_ + block)] = seen.upper_half();
       }
     }
   }
@@ -290,10 +324,16 @@ class WeightGradients {
     if constexpr (kRoundsFactors<Products>) {
       for (Index tile = first_tile; tile < last_tile;) {
         const Index end = end_of_same_sums(tile, last_tile);
-        with_sums(tile, [&](auto columns) {
-          multiply_rounded<decltype(columns)>(sums.get(), block, tile, end, chunks);
-        });
-        add_rows(sums.get(), tile, end, unit, from, chunks);
+        float* kept = sums.get();
+        if constexpr (kSplitsFactors<Products>) {
+          kept += 2 * tiles_ * kColumns;
+          multiply_split(sums.get(), kept, block, tile, end, from, chunks);
+        } else {
+          with_sums(tile, [&](auto columns) {
+            multiply_rounded<decltype(columns)>(kept, block, tile, end, chunks);
+          });
+        }
+        add_rows(kept, tile, end, unit, from, chunks);
         tile = end;
       }
       return;
@@ -334,6 +374,65 @@ class WeightGradients {
         Products::template multiply<Part>(to, start, rows, {product(place)});
       }
     }
+  }
+
+  // The same of split numbers. Columns that parts are not right for are multiplied as floats. scratch:
+  // room for two rows of the left operand.
+  void multiply_split(float* scratch, float* sums, Index block, Index first_tile, Index last_tile,
+                      Index from, Index chunks) const {
+    const Index rows = (last_tile - first_tile) * kColumns, across = kDepth * Products::kParts;
+    for (Index place = 0; place < chunks; ++place) {
+      const auto* lefts = reinterpret_cast<const BFloat16*>(left(place));
+      Products::template multiply<PanelPart<kSums>>(
+          sums, {place == 0 ? nullptr : sums, kPanel}, rows,
+          {{lefts + first_tile * kColumns * across, across, right(place, block), kPairs}});
+    }
+    float* const unusual = scratch + tiles_ * kColumns;  // whether each column is: 1 or 0
+    bool any = false;
+    for (Index k = 0; k < rows; ++k) {
+      bool usual = true;
+      for (Index place = 0; place < chunks; ++place) {
+        const std::size_t of_block = static_cast<std::size_t>(place * blocks_ + block);
+        usual = usual && are_usual(*largest_left(place, first_tile * kColumns + k),
+                                   largest_right_[of_block]);
+      }
+      unusual[k] = usual ? 0.0f : 1.0f;
+      any = any || !usual;
+      if (!usual) std::fill_n(sums + k * kPanel, kPanel, 0.0f);
+    }
+    if (!any) return;
+    for (Index chunk = from; chunk < from + chunks; ++chunk) {
+      add_floats(scratch, unusual, sums, block, first_tile * kColumns, rows, chunk);
+    }
+  }
+
+  // sums += the products of a chunk's floats, of the `count` columns from `first` on that are unusual.
+  // row: room for a row of the left operand.
+  LSTM_IMPL_ONCE void add_floats(float* row, const float* unusual, float* sums, Index block,
+                                 Index first, Index count, Index chunk) const {
+    const Index ones = columns_ - 1;
+    std::fill_n(row + ones, tiles_ * kColumns - ones, 0.0f);
+    row[ones] = 1.0f;
+    for (Index k = 0; k < depth_of(chunk); ++k) {
+      const Index at = chunk * kDepth + k;
+      gather(at / layer_.batch, at % layer_.batch, row);
+      const float* dz = call_.dz + (block * rows_ + at) * kPanel;
+      for (Index column = 0; column < count; ++column) {
+        if (unusual[column] == 0) continue;
+        float* const to = sums + column * kPanel;
+        for (Index sum = 0; sum < kPanel; sum += kLanes) {
+          store(to + sum, load(to + sum) + row[first + column] * load(dz + sum));
+        }
+      }
+    }
+  }
+
+  // The largest magnitude in a column of the split left operand.
+  std::uint16_t* largest_left(Index place, Index column) {
+    return largest_left_.data() + place * tiles_ * kColumns + column;
+  }
+  const std::uint16_t* largest_left(Index place, Index column) const {
+    return largest_left_.data() + place * tiles_ * kColumns + column;
   }
 
   // The first of the columns of a left operand that are x, h, h as it was reset, and the 1; and what
@@ -413,7 +512,10 @@ class WeightGradients {
   const Rows<const Value> x_, hidden_;
   const bool few_;  // rows, and units that fill registers
   const Floats left_;
-  std::optional<Floats> right_;   // dz in another order, or rounded
+  std::optional<Floats> right_;   // dz in another order, or rounded or split
+  // The largest magnitudes of the split left operand, [chunk][column], and of the right one,
+  // [chunk][block].
+  std::vector<std::uint16_t> largest_left_, largest_right_;
   std::optional<Floats> totals_;  // [row of a gradient][gate][unit]
   std::optional<Buffers> buffers_;  // of a row of [x, h before, 1], or of a segment's sums
 };
@@ -447,7 +549,7 @@ class InputGradientLayout {
         columns_(blocks_of(layer_.inputs, kLanes)),
         groups_(blocks_of(columns_, kMostWidth)),
         dx_(rows_of(layer_, call.dx, layer_.inputs)),
-        kernel_(unpacked ? 0 : groups_ * kMostWidth * kLanes * depth()) {}
+        kernel_(unpacked ? 0 : groups_ * group_size()) {}
 
   // The sums of a block of units that the input has a part in, side by side.
   using Sums = typename Cell::OfInput;
@@ -457,18 +559,22 @@ class InputGradientLayout {
   Index numbers() const { return padded_registers<Products, Sums>(blocks_) * kLanes; }
   Index depth() const { return numbers() / Products::kNumbers; }
 
+  // Floats of a panel.
+  Index group_size() const { return kMostWidth * kLanes * depth() * Products::kParts; }
+
   Index width_of(Index group) const { return std::min(kMostWidth, columns_ - group * kMostWidth); }
 
   float* panel(Index group) const {
-    return kernel_.get() + group * kMostWidth * kLanes * depth();
+    return kernel_.get() + group * group_size();
   }
 
   // Packs the kernel.
   Phase packing() const {
     return {1, static_cast<int>(groups_), [this](Index, int group) {
-              pack_transposed<Products, Sums, Cell::kGates>(
+              [[maybe_unused]] const auto seen = pack_transposed<Products, Sums, Cell::kGates>(
                   call_.kernel, layer_.inputs, layer_.units, group * kMostWidth * kLanes,
                   width_of(group), panel(group));
+              if constexpr (kSplitsFactors<Products>) of_kernel_.see(seen.upper_half());
             }};
   }
 
@@ -488,6 +594,7 @@ class InputGradientLayout {
   const Index columns_, groups_;  // registers of a row of the gradient, and tiles of them
   const Rows<Value> dx_;
   const Floats kernel_;  // transposed, in panels of kMostWidth registers' width
+  mutable SharedMagnitude of_kernel_;  // the largest in the kernel, if that is split
 };
 
 // By products of floats.
@@ -660,6 +767,78 @@ class RoundedInputGradients : InputGradientLayout<Cell, Value, Weight, Products>
   const Index width_;      // numbers of a row of dz
   const Index size_;       // rows of a segment
   const Buffers buffers_;  // of a segment's sums and its rows of dz
+};
+
+// By products of split floats. Rows of dz that parts are not right for are multiplied as floats.
+template <class Cell, class Products>
+class SplitInputGradients : InputGradientLayout<Cell, float, float, Products> {
+  using Layout = InputGradientLayout<Cell, float, float, Products>;
+  using typename Layout::Sums;
+  using Layout::blocks_, Layout::call_, Layout::depth, Layout::dz, Layout::groups_;
+  using Layout::kOfBlock, Layout::layer_, Layout::multiplications_, Layout::numbers;
+  using Layout::of_kernel_, Layout::packing, Layout::panel, Layout::row_of, Layout::rows_;
+  using Layout::width_of, Layout::workers_;
+
+ public:
+  SplitInputGradients(const InputGradient<float>& call, const Pool& pool)
+      : Layout(call, pool, false),
+        sums_(workers_, Products::kMostRows * kPanel),
+        lefts_(workers_ * Products::kMostRows, numbers()) {}
+
+  void run(const Pool& pool) {
+    lefts_.clear();
+    std::vector<Phase> phases;
+    phases.push_back(packing());
+    const auto segments = static_cast<int>(blocks_of(rows_, Products::kMostRows));
+    phases.push_back({1, segments, [this](Index, int segment) {
+                        const Index first = segment * Products::kMostRows;
+                        multiply(first, std::min(Products::kMostRows, rows_ - first));
+                      }});
+    phases.back().leave = Products::release;
+    ThreadTeam::run(std::move(phases), workers_, multiplications_, pool);
+  }
+
+ private:
+  void multiply(Index first_row, Index rows) {
+    const Buffers::Buffer buffer(sums_);
+    float* const sums = buffer.get();
+    const Index first_left = static_cast<Index>(buffer.number()) * Products::kMostRows;
+    for (Index r = 0; r < rows; ++r) {
+      for (Index block = 0; block < blocks_; ++block) {
+        for (Index at = 0; at < kOfBlock; at += kLanes) {
+          lefts_.store(first_left + r, block * kOfBlock + at, load(dz(block, first_row + r) + at));
+        }
+      }
+    }
+    for (Index group = 0; group < groups_; ++group) {
+      with_constant<kMostWidth>(static_cast<int>(width_of(group)), [&](auto constant) {
+        constexpr int kWidth = decltype(constant)::value;
+        Products::template multiply<PanelPart<kWidth>>(
+            sums, {nullptr, 0}, rows,
+            {{lefts_.row(first_left), lefts_.across(), panel(group), depth()}});
+        for (Index r = 0; r < rows; ++r) {
+          const std::uint16_t largest = lefts_.largest_magnitude(first_left + r);
+          const bool usual = are_usual(largest, of_kernel_.get());
+          for (Index v = 0; v < kWidth; ++v) {
+            const Index column = (group * kMostWidth + v) * kLanes, count = layer_.inputs - column;
+            const float* const sum = sums + (r * kWidth + v) * kLanes;
+            store_part(row_of(first_row + r) + column,
+                       usual ? load(sum) : multiply_floats(first_row + r, column), count);
+          }
+        }
+      });
+    }
+  }
+
+  // The gradients of kLanes columns of a row of the input.
+  Vector multiply_floats(Index row, Index column) const {
+    const float* const kernel = call_.kernel + column * Cell::kGates * layer_.units;
+    return times_any_transpose<Sums, Cell::kGates>(call_.dz + row * kPanel, layer_, kernel,
+                                                   std::min(kLanes, layer_.inputs - column));
+  }
+
+  const Buffers sums_;  // of a segment
+  const PartRows<Products> lefts_;  // dz of a segment for each thread
 };
 
 }  // namespace lstm_impl

@@ -6,6 +6,7 @@
 #include "gradients.h"
 #include "gru.h"
 #include "kernels.h"
+#include "parts.h"
 
 namespace lstm_impl {
 
@@ -19,6 +20,9 @@ void backward(const Backward<Value, Weight>& call, const Pool& pool) {
     std::fill_n(call.dbias, width, Weight{});
     if (call.drecurrent_bias != nullptr) std::fill_n(call.drecurrent_bias, width, Weight{});
     if (layer.batch == 0) return;
+  }
+  if constexpr (!kRounds<Value>) {
+    if (splits_backward(layer)) return backward_by_parts(call, pool);
   }
   if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     backward_in_bfloat16(call, pool);

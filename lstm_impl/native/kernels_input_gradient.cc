@@ -4,6 +4,7 @@
 #include "gradients.h"
 #include "gru.h"
 #include "kernels.h"
+#include "parts.h"
 
 namespace lstm_impl {
 
@@ -11,6 +12,9 @@ template <class Value, class Weight>
 void input_gradient(const InputGradient<Value, Weight>& call, const Pool& pool) {
   const Layer& layer = call.layer;
   if (layer.batch == 0 || layer.timesteps == 0) return;
+  if constexpr (!kRounds<Value>) {
+    if (splits_backward(layer)) return input_gradient_by_parts(call, pool);
+  }
   if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     input_gradient_in_bfloat16(call, pool);
   } else if (layer.cell != CellKind::kLSTM) {

@@ -66,14 +66,43 @@ constexpr Index padded_registers(Index blocks) {
   return blocks_of(blocks * Columns::kCount, kMultiple) * kMultiple;
 }
 
+// Stores the transpose of two registers of kLanes rows in a panel, each part of the numbers in its
+// place. read(row, at): the register `at` of a row.
+template <class Products, class Read>
+void store_split_square(const Read& read, Index first, float* panel, Index first_pair, Index at,
+                        Index width, typename Products::Seen& seen) {
+  decltype(Products::split(Vector{})) halves[2][kLanes];
+  for (Index row = 0; row < kLanes; ++row) {
+    for (Index half = 0; half < 2; ++half) {
+      const Vector value = read(row, first + half);
+      seen.see(value);
+      halves[half][row] = Products::split(value);
+    }
+  }
+  for (int part = 0; part < Products::kParts; ++part) {
+    Vector square[kLanes];
+#pragma GCC unroll 16
+    for (Index row = 0; row < kLanes; ++row) {
+      square[row] = side_by_side(halves[0][row].part[part], halves[1][row].part[part]);
+    }
+    transpose<kLanes / 2>(square);
+#pragma GCC unroll 16
+    for (Index lane = 0; lane < kLanes; ++lane) {
+      store(panel + Products::place(first_pair + lane, at, width, part), square[lane]);
+    }
+  }
+}
+
 // The transpose of `width` blocks of rows of a kernel [rows, Gates * units], from the row
 // `first_row`, into one panel [block of units][column][lane][width][lane of the row]: the right
 // operand of dz times the kernel's transpose. Columns: see cell.h. Products of bfloat16 read pairs
 // of lanes, in 32 bits, of padded_registers(): [block, column][pair of lanes][width][lane of the row],
-// in the order of Products::place().
+// in the order of Products::place(), which also orders the parts of split factors. Returns what
+// Products notes of the numbers.
 template <class Products, class Columns, Index Gates, class Value>
-void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
-                     float* panel) {
+typename Products::Seen pack_transposed(const Value* kernel, Index rows, Index units,
+                                        Index first_row, Index width, float* panel) {
+  typename Products::Seen seen;
   constexpr Index kCount = Columns::kCount;
   constexpr Index kOfSquare = Products::kNumbers;  // registers
   // Squares that are so many registers apart have the same columns. Each such column is read to its
@@ -93,22 +122,30 @@ void pack_transposed(const Value* kernel, Index rows, Index units, Index first_r
       };
       for (Index v = 0; v < width; ++v) {
         const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);
-        Vector square[kLanes];
+        if constexpr (Products::kParts > 1) {
+          const auto read_or_zero = [&](Index r, Index at) {
+            return r < here ? read(row + r, at) : Vector{};
+          };
+          store_split_square<Products>(read_or_zero, first, panel, first_pair, v, width, seen);
+        } else {
+          Vector square[kLanes];
 #pragma GCC unroll 16
-        for (Index r = 0; r < kLanes; ++r) {
-          square[r] = r < here ? read(row + r, first) : Vector{};
-          if constexpr (kOfSquare == 2) {
-            square[r] = side_by_side(square[r], r < here ? read(row + r, first + 1) : Vector{});
+          for (Index r = 0; r < kLanes; ++r) {
+            square[r] = r < here ? read(row + r, first) : Vector{};
+            if constexpr (kOfSquare == 2) {
+              square[r] = side_by_side(square[r], r < here ? read(row + r, first + 1) : Vector{});
+            }
           }
-        }
-        transpose<kLanes / 2>(square);
+          transpose<kLanes / 2>(square);
 #pragma GCC unroll 16
-        for (Index lane = 0; lane < kLanes; ++lane) {
-          store(panel + Products::place(first_pair + lane, v, width), square[lane]);
+          for (Index lane = 0; lane < kLanes; ++lane) {
+            store(panel + Products::place(first_pair + lane, v, width), square[lane]);
+          }
         }
       }
     }
   }
+  return seen;
 }
 
 // A state [batch, units] to or from [block][batch][lane].

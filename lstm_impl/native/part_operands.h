@@ -4,7 +4,6 @@
 #define LSTM_IMPL_NATIVE_PART_OPERANDS_H_
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 
 #include "cell.h"
@@ -13,6 +12,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "panels.h"
+#include "part_rows.h"
 #include "part_products.h"
 #include "plan.h"
 #include "product.h"
@@ -22,23 +22,6 @@
 #if defined(LSTM_IMPL_TILES)
 
 namespace lstm_impl {
-
-// The largest magnitude of a matrix that several threads pack.
-class SharedMagnitude {
- public:
-  void see(std::uint16_t magnitude) {
-    std::uint16_t before = largest_.load(std::memory_order_relaxed);
-    while (before < magnitude &&
-           !largest_.compare_exchange_weak(before, magnitude, std::memory_order_relaxed)) {
-    }
-  }
-
-  // After a phase in which see() was called.
-  std::uint16_t get() const { return largest_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint16_t> largest_{0};
-};
 
 // h between the steps: as floats, and by parts as the left operand of the next step's product.
 template <class PartProducts>

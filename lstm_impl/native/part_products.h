@@ -15,7 +15,6 @@
 #include "bfloat16_products.h"
 #include "float_parts.h"
 #include "kernels.h"
-#include "memory.h"
 #include "numbers.h"
 #include "product.h"
 #include "tiles.h"
@@ -40,6 +39,8 @@ struct PartsByTiles : DotsByTiles {
   static constexpr Index place(Index pair, Index at, Index width, int part) {
     return (((pair / kPairs * width + at) * kParts + part) * kPairs + pair % kPairs) * kLanes;
   }
+
+  static LSTM_IMPL_INLINE FloatParts split(Vector value) { return lstm_impl::split(value); }
 
   // Stores a register of pairs of two rows of a right operand.
   static LSTM_IMPL_INLINE void store_pair(float* panel, Index pair, Index at, Index width,
@@ -152,55 +153,6 @@ struct PartsByTiles : DotsByTiles {
           Part::kAcross * kFloat);
     });
   }
-};
-
-// Rows of a left operand by parts, padded with zeros.
-template <class Products>
-class PartRows {
- public:
-  // numbers: those of a row.
-  PartRows(Index rows, Index numbers)
-      : width_(Products::row_width(numbers)),
-        parts_(blocks_of(std::max<Index>(1, rows) * across(), 2)),
-        largest_(blocks_of(std::max<Index>(1, rows) * registers(), 2)) {}
-
-  // Numbers of a part, with padding, and of all parts of a row.
-  Index width() const { return width_; }
-  Index across() const { return Products::kParts * width_; }
-
-  const BFloat16* row(Index number) const { return parts(number); }
-
-  // Stores a register of a row, of which the first number is the number `at`, a multiple of kLanes.
-  LSTM_IMPL_INLINE void store(Index row, Index at, Vector value) const {
-    LargestMagnitude largest;
-    largest.see(value);
-    largest_magnitudes(row)[at / kLanes] = largest.upper_half();
-    const FloatParts split_value = split(value);
-    BFloat16* const to = parts(row) + at;
-#pragma GCC unroll 3
-    for (int part = 0; part < Products::kParts; ++part) {
-      lstm_impl::store(to + part * width_, split_value.part[part]);
-    }
-  }
-
-  // The largest magnitude in a row, as by LargestMagnitude.
-  std::uint16_t largest_magnitude(Index row) const {
-    const std::uint16_t* const from = largest_magnitudes(row);
-    return *std::max_element(from, from + registers());
-  }
-
- private:
-  Index registers() const { return width_ / kLanes; }
-  BFloat16* parts(Index row) const {
-    return reinterpret_cast<BFloat16*>(parts_.get()) + row * across();
-  }
-  std::uint16_t* largest_magnitudes(Index row) const {
-    return reinterpret_cast<std::uint16_t*>(largest_.get()) + row * registers();
-  }
-
-  const Index width_;
-  const Floats parts_;    // [row][part][number]
-  const Floats largest_;  // [row][register], 16 bits each
 };
 
 }  // namespace lstm_impl

@@ -2,6 +2,7 @@
 #ifndef LSTM_IMPL_NATIVE_PARTS_H_
 #define LSTM_IMPL_NATIVE_PARTS_H_
 
+#include <cstdint>
 #include <string>
 
 #include "kernels.h"
@@ -24,6 +25,17 @@ std::string describe_float_products(const Layer& layer);
 
 // Of layers with parts_of_floats().
 void forward_by_parts(const Forward<float>& call, const Pool& pool);
+
+// Whether the gradients of a layer are computed by parts: of rows that nearly fill what the weights'
+// gradients are computed of at once, as in bfloat16.
+inline bool splits_backward(const Layer& layer) {
+  constexpr std::int64_t kFewestRows = 128;
+  return layer.timesteps * layer.batch >= kFewestRows && parts_of_floats(layer) > 0;
+}
+
+// Of calls that have steps and sequences, of layers with splits_backward().
+void backward_by_parts(const Backward<float>& call, const Pool& pool);
+void input_gradient_by_parts(const InputGradient<float>& call, const Pool& pool);
 
 }  // namespace lstm_impl
 

@@ -186,6 +186,29 @@ LSTM_IMPL_ONCE Vector times_transpose(const float* dz, const Layer& layer, const
   return sums[0];
 }
 
+// The same of a layer with any number of rows and units, times the transpose of `rows` rows of a
+// kernel, at most kLanes. It takes longer.
+template <class Columns, int Gates>
+LSTM_IMPL_ONCE Vector times_any_transpose(const float* dz, const Layer& layer, const float* kernel,
+                                          Index rows) {
+  const Index units = layer.units, apart = layer.timesteps * layer.batch * kPanel;
+  Vector sums[kLanes] = {};
+  for (std::size_t column = 0; column < Columns::kCount; ++column) {
+    const Index sum = Columns::kFirst + static_cast<Index>(column);
+    for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
+      const Index count = units - block * kLanes;
+      const Vector factor = load_part(dz + block * apart + sum * kLanes, count);
+      const float* from = kernel + Columns::kGates[column] * units + block * kLanes;
+      for (Index row = 0; row < rows; ++row) {
+        sums[row] += factor * load_part(from + row * Gates * units, count);
+      }
+    }
+  }
+  transpose<kLanes / 2>(sums);
+  for (Index row = 1; row < kLanes; ++row) sums[0] += sums[row];
+  return sums[0];
+}
+
 }  // namespace lstm_impl
 
 #endif  // LSTM_IMPL_NATIVE_UNPACKED_H_

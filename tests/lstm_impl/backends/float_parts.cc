@@ -5,6 +5,7 @@
 
 #include "cell.h"
 #include "part_products.h"
+#include "part_rows.h"
 
 // Writes the parts [kMostParts, count] of `count` numbers, which fill whole registers.
 extern "C" void split(const float* from, long count, float* parts) {

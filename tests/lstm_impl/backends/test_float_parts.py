@@ -77,7 +77,9 @@ class Parts:
 
 
 @pytest.fixture(
-    scope="module", params=[("-O1",), pytest.param(NARROW, marks=on_x86[1:])], ids=["native", "four_lanes"]
+    scope="module",
+    params=[("-O1",), pytest.param(NARROW, marks=on_x86[1:])],
+    ids=["native", "four_lanes"],
 )
 def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Parts:
     into = tmp_path_factory.mktemp("parts") / "parts.so"

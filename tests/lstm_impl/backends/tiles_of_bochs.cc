@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "bfloat16_products.h"
+#include "part_products.h"
 
 namespace {
 
@@ -82,11 +83,7 @@ alignas(64) float panel[kMostPairs * kMostWidth * lstm_impl::kLanes];
 alignas(64) float start[kMostRows * kMostWidth * lstm_impl::kLanes];
 alignas(64) float sums[kMostRows * kMostWidth * lstm_impl::kLanes + 1];
 
-// All numbers, and where they come from: nothing, one row for all, or a row for each.
-template <int Width>
-void multiply(Index rows, Index pairs, int from) {
-  constexpr Index kRow = Width * lstm_impl::kLanes;
-  const Index across = DotsByTiles::row_width(2 * pairs);
+void draw_numbers() {
   for (BFloat16& each : left) each = random_factor();
   for (float& each : panel) {
     const BFloat16 pair[2] = {random_factor(), random_factor()};
@@ -98,12 +95,9 @@ void multiply(Index rows, Index pairs, int from) {
     std::memcpy(&each, &bits, sizeof each);
   }
   std::memset(sums, 0x55, sizeof sums);  // what is past the last row stays so
-  // As a step has it: of its input and of its state.
-  const Index first = pairs > 16 ? 16 : pairs;
-  DotsByTiles::multiply<lstm_impl::PanelPart<Width>>(
-      sums, {from == 0 ? nullptr : start, from == 1 ? 0 : kRow}, rows,
-      {Factors<BFloat16>{left, across, panel, first},
-       Factors<BFloat16>{left + 2 * first, across, panel + first * kRow, pairs - first}});
+}
+
+void print_sums(Index rows, Index width, Index pairs) {
   std::uint64_t hash = 0xcbf29ce484222325;
   for (std::size_t k = 0; k < sizeof sums; ++k) {
     hash = (hash ^ reinterpret_cast<const unsigned char*>(sums)[k]) * 0x100000001b3;
@@ -111,12 +105,39 @@ void multiply(Index rows, Index pairs, int from) {
   print("rows ");
   print(static_cast<std::uint64_t>(rows));
   print(" width ");
-  print(static_cast<std::uint64_t>(Width));
+  print(static_cast<std::uint64_t>(width));
   print(" pairs ");
   print(static_cast<std::uint64_t>(pairs));
   print(configured() ? ": " : " with no tiles: ");
   print(hash);
   print("\n");
+}
+
+// All numbers, and where they come from: nothing, one row for all, or a row for each.
+template <int Width>
+void multiply(Index rows, Index pairs, int from) {
+  constexpr Index kRow = Width * lstm_impl::kLanes;
+  const Index across = DotsByTiles::row_width(2 * pairs);
+  draw_numbers();
+  // As a step has it: of its input and of its state.
+  const Index first = pairs > 16 ? 16 : pairs;
+  DotsByTiles::multiply<lstm_impl::PanelPart<Width>>(
+      sums, {from == 0 ? nullptr : start, from == 1 ? 0 : kRow}, rows,
+      {Factors<BFloat16>{left, across, panel, first},
+       Factors<BFloat16>{left + 2 * first, across, panel + first * kRow, pairs - first}});
+  print_sums(rows, Width, pairs);
+}
+
+// The same of floats that are split into parts.
+template <int kParts>
+void multiply_parts(Index rows, Index pairs) {
+  using Products = lstm_impl::PartsByTiles<kParts>;
+  using Part = lstm_impl::PanelPart<kMostWidth>;
+  draw_numbers();
+  Products::template multiply<Part>(
+      sums, {start, Part::kAcross}, rows,
+      {{left, kParts * Products::row_width(2 * pairs), panel, pairs}});
+  print_sums(rows, kMostWidth, pairs);
 }
 
 void run() {
@@ -126,6 +147,13 @@ void run() {
       multiply<2>(rows, pairs, 1);
       multiply<3>(rows, pairs, 2);
       multiply<4>(rows, pairs, static_cast<int>(rows % 3));
+    }
+  }
+  // As many as there is room for.
+  for (const Index rows : {1, 16, 17, 33}) {
+    for (const Index pairs : {16, 48}) {
+      multiply_parts<2>(rows, pairs);
+      multiply_parts<3>(rows, pairs);
     }
   }
   DotsByTiles::release();

@@ -1,0 +1,47 @@
+"""Test that float32 by tiles passes the gate, with tiles that C++ emulates."""
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.backends.fused_cpu import c_interface, library
+from lstm_impl.backends.fused_cpu.c_interface import KernelLayer, Kernels
+from tests.lstm_impl.backends.built import built, passes
+from tests.lstm_impl.backends.test_fused_cpu_kernels import TILES, needs_compiler
+
+pytestmark = [pytest.mark.slow, needs_compiler]
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a liblstm whose tiles are emulated."""
+    path = tmp_path_factory.mktemp("emulated") / library.C.file
+    flags = [*library.KERNEL_FLAGS, "-O1", TILES]
+    compiler = library.find_compiler("g++")
+    assert isinstance(compiler, library.Compiler)
+    library.compile_library(compiler, flags, [], path, library.C)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spec", "workload"),
+    [
+        (LSTMSpec(37, 33), Workload(19, 9, "training", gradients="all")),
+        (
+            LSTMSpec(5, 20, num_layers=2, bidirectional=True),
+            Workload(40, 5, "training", min_length=2),
+        ),
+        (LSTMSpec(64, 64), Workload(2, 70, "training", gradients="weights+input")),
+    ],
+)
+def test_gate_of_float32_by_emulated_tiles_passes(
+    spec: LSTMSpec, workload: Workload, emulated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSTM_NATIVE_FLOAT32", "tiles")  # read by a copy of the library once
+    kernels = Kernels(ctypes.CDLL(str(emulated)))
+    sizes = workload.timesteps, workload.batch, spec.input_size, spec.hidden_size
+    assert kernels.products(KernelLayer(*sizes)) == "tdpbf16ps: 6 products of bfloat16 parts"
+    monkeypatch.setattr(c_interface, "kernels", lambda: kernels)
+    passes(built("numpy_fused", spec), workload)
