@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 import bench
 from bench.cli import arguments
@@ -53,13 +55,39 @@ class Bar:
 
 @dataclass(frozen=True)
 class Times:
-    """Hold the measured times of a bar in seconds. A time is None if the case was not measured."""
+    """Hold the measured times of a bar in seconds. A time is None if the case was not measured.
+
+    Attributes
+    ----------
+    ours, peer
+        Our time, and that of the fastest peer.
+    low, high
+        The interval of how many times as fast ours is. Its ends are quotients of the opposite ends
+        of the intervals of both times. Both are None if a time has no interval.
+    """
 
     ours: float | None
     peer: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, ours: Any, peer: Any) -> Self:
+        """Return the times of two rows of a table of results, of which each may be None."""
+        ends = [
+            getattr(row, f"time_{end}_s", None) for row in (ours, peer) for end in ("low", "high")
+        ]
+        interval = (None, None) if None in ends else (ends[2] / ends[1], ends[3] / ends[0])
+        return cls(*(None if row is None else row.time_s for row in (ours, peer)), *interval)
+
+    def describe_interval(self) -> str:
+        """Return the interval of the speedup, or an empty string."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{ratio(self.low)} to {ratio(self.high)}×"
 
     def describe(self, bar: Bar) -> tuple[list[str], str]:
-        """Return the columns of the times, the speedup and the bar, and the verdict."""
+        """Return the columns of times, speedup, interval and bar, and the verdict."""
         ours, peer = (
             seconds(each) if each is not None else "none" for each in (self.ours, self.peer)
         )
@@ -67,15 +95,16 @@ class Times:
             verdict = "no result"
             if self.ours is not None:
                 verdict = "met" if self.ours < bar.most_s else "missed"
-            return [ours, "", "", f"< {seconds(bar.most_s)}"], verdict
+            return [ours, "", "", "", f"< {seconds(bar.most_s)}"], verdict
         least = f"{bar.least:g}×"
         if self.ours is None or self.peer is None:
-            return [ours, peer, "", least], "no result"
+            return [ours, peer, "", "", least], "no result"
         speedup = self.peer / self.ours
         return [
             ours,
             peer,
             f"{ratio(speedup)}×",
+            self.describe_interval(),
             least,
         ], "met" if speedup >= bar.least else "missed"
 
@@ -86,14 +115,13 @@ def judge(frame: Any, bars: Iterable[Bar]) -> Iterator[tuple[Bar, Times]]:
     for bar in bars:
         same = (measured["shape"] == bar.shape) & (measured["mode"] == bar.mode)
         rows = measured[same & (measured["dtype"] == bar.dtype)]
-        ours = rows[rows.backend == bar.backend].time_s
-        peers = rows[rows.backend.isin(bar.peers)].time_s
-        yield bar, Times(find_shortest(ours), find_shortest(peers))
+        ours, peers = rows[rows.backend == bar.backend], rows[rows.backend.isin(bar.peers)]
+        yield bar, Times.of(find_fastest(ours), find_fastest(peers))
 
 
-def find_shortest(times: Any) -> float | None:
-    """Return the shortest time, or None if there is none."""
-    return float(times.min()) if len(times) else None
+def find_fastest(rows: Any) -> Any:
+    """Return the row with the shortest time, or None if there is none."""
+    return min(rows.itertuples(), key=lambda row: row.time_s, default=None)
 
 
 def print_verdicts(frame: Any, bars: Iterable[Bar]) -> list[Bar]:
@@ -104,13 +132,24 @@ def print_verdicts(frame: Any, bars: Iterable[Bar]) -> list[Bar]:
         if verdict != "met":
             missed.append(bar)
         lines.append([f"{bar.backend} {bar.dtype} {bar.mode}, {bar.shape}", *columns, verdict])
-    headings = ["case", "ours", "fastest peer", "speedup", "bar", "verdict"]
-    print(markdown_table(headings, [False, True, True, True, True, False], lines))
+    headings = ["case", "ours", "fastest peer", "speedup", "interval", "bar", "verdict"]
+    print(markdown_table(headings, [False, True, True, True, True, True, False], lines))
     return missed
 
 
-def measure(suite: Path, folder: Path) -> list[str]:
+def measure(
+    suite: Path, folder: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """Measure a suite, and return the paths of its result files.
+
+    Parameters
+    ----------
+    suite
+        The path of the suite.
+    folder
+        The folder for new result files.
+    environment
+        The variables that ``bench.run`` gets besides those of this process.
 
     Raises
     ------
@@ -120,7 +159,8 @@ def measure(suite: Path, folder: Path) -> list[str]:
     pattern = f"{suite.stem.replace('_', '-')}-*.json"
     before = set(folder.glob(pattern))
     command = [sys.executable, "-m", "bench.run", str(suite), *MEASURING, "--results", str(folder)]
-    if code := subprocess.run(command, check=False).returncode:
+    variables = os.environ | dict(environment)
+    if code := subprocess.run(command, env=variables, check=False).returncode:
         raise UnsupportedError(f"bench.run ended with exit code {code}; see its messages above")
     return sorted(map(str, set(folder.glob(pattern)) - before))
 
