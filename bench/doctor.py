@@ -69,6 +69,8 @@ _CRASHES: Choices = (("", "crashes: RuntimeError"),)
 _UNTRIED: Choices = (("asimd", "not tried on aarch64"),)
 
 PRECISIONS: Mapping[str, tuple[Choices, Choices]] = {
+    "float32": ((("", "native"),), (("", "native"),)),
+    "bf16x3": ((("amx_bf16", "native"), ("", "as float32")), (("", "not offered"),)),
     "bf32": (_BFLOAT16 + _EMULATED, (("amx_bf16", "native"), ("", "as float32"))),
     "bfloat16": (_BFLOAT16 + _EMULATED, _BFLOAT16 + _REFERENCE + _STEPS),
     "mixed_bfloat16": (_BFLOAT16 + _EMULATED, _BFLOAT16 + _REFERENCE + _CRASHES),

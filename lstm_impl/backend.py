@@ -58,6 +58,9 @@ class Backend:
     bf32
         Whether it can round the factors of float32 products to bfloat16, or is more exact than
         that.
+    bf16x3
+        Whether it can make a float32 product of three products of bfloat16 parts, or is more exact
+        than that.
     elsewhere
         The reason why it runs on no other device. If it is empty, a sentence with the strategy's
         name is used.
@@ -103,6 +106,7 @@ class Backend:
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     elsewhere: ClassVar[str] = ""
     bf32: ClassVar[bool] = False
+    bf16x3: ClassVar[bool] = False
     packages: ClassVar[tuple[Package, ...]] = ()
     gpu: ClassVar[cuda.GpuCheck | None] = None
     early_modules: ClassVar[tuple[str, ...]] = ()
@@ -190,6 +194,9 @@ class Backend:
             return reason
         if spec.dtype == "bf32" and not self.bf32:
             text = "it has no products of bfloat16 for float32 numbers"
+            return RefusalReason(text, Refusal.NO_DTYPE)
+        if spec.dtype == "bf16x3" and not self.bf16x3:
+            text = "it makes no float32 product of three products of bfloat16 parts"
             return RefusalReason(text, Refusal.NO_DTYPE)
         if workload is not None and workload.reset_rate and not self.takes_resets:
             return NO_RESETS

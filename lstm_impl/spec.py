@@ -147,6 +147,9 @@ PRECISIONS: dict[str, Precision] = {
     "mixed_bfloat16": Precision("float32", "bfloat16", "float32", 2.0**-8),
     # Numbers are float32, but products may round their factors to bfloat16.
     "bf32": Precision("float32", "float32", "float32", 2.0**-8),
+    # Numbers are float32, but a product may be the sum of three products of bfloat16 parts of its
+    # factors. The product of the two second parts is left out, which is up to 2^-8 squared.
+    "bf16x3": Precision("float32", "float32", "float32", 2.0**-16),
 }
 
 MOST_SIZE = 2**31 - 1

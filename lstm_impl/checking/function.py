@@ -76,6 +76,7 @@ class TargetBackend(Backend):
     summary = "an implementation to check"
     cells = None
     bf32 = True
+    bf16x3 = True
 
     def __init__(self, label: str, nan_is_hidden: bool = False) -> None:
         super().__init__()

@@ -112,6 +112,7 @@ absl::Status input_gradient_shapes(InferenceContext* c) {
       .Attr("row: int = 0")                              \
       .Attr("reverse: bool = false")                     \
       .Attr("bf32: bool = false")                        \
+      .Attr("bf16x3: bool = false")                      \
       .Attr("cell: int = 0")                             \
       .Attr("batch_major: bool = false")                 \
       .SetShapeFn(forward_shapes)
@@ -126,6 +127,7 @@ kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 *
   an op; in a graph nothing orders this op and the variables' updates. All three are of type T, or
   all three are float.
 bf32: factors of float's products may be rounded to bfloat16.
+bf16x3: float's products may be sums of three products of bfloat16 parts.
 cell: 0 for an LSTM, 1 for a GRU that resets h after its product with the recurrent kernel, 2 for one
   that resets it before. The kernels of a GRU are [inputs, 3 * units] and [units, 3 * units], gates
   r, z, n. Cell 1 has two biases, [2, 3 * units], the second one of the recurrent product. A GRU has
@@ -363,6 +365,7 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
     OP_REQUIRES_OK(context, context->GetAttr("bf32", &bf32_));
+    OP_REQUIRES_OK(context, context->GetAttr("bf16x3", &bf16x3_));
     OP_REQUIRES_OK(context, context->GetAttr("cell", &cell_));
   }
 
@@ -386,6 +389,7 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, cell_, &layer));
     OP_REQUIRES_OK(context, check_weight_type(kernel.dtype(), &layer));
     if (bf32_ && layer.type == LSTM_FLOAT) layer.type = LSTM_FLOAT_BY_BFLOAT16;
+    if (bf16x3_ && layer.type == LSTM_FLOAT) layer.type = LSTM_FLOAT_BY_THREE_PRODUCTS;
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
     OP_REQUIRES_OK(context, check("bias", bias, bias_shape(layer)));
@@ -436,7 +440,7 @@ class FusedLSTM : public OpKernel {
   }
 
   int row_, cell_;
-  bool reverse_, batch_major_, bf32_;
+  bool reverse_, batch_major_, bf32_, bf16x3_;
 };
 
 class FusedLSTMGradient : public OpKernel {

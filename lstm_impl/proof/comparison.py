@@ -54,7 +54,7 @@ def compute_bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str])
     # backends keep sums over timesteps in the compute type, so these sums count with u.
     per_step = u * math.sqrt(fan_in) if u <= single else u + single * math.sqrt(fan_in)
     # In these precisions only the factors of products are rounded coarsely.
-    only_factors = spec.dtype in ("tf32", "bf32")
+    only_factors = spec.dtype in ("tf32", "bf32", "bf16x3")
     # Only the last timestep counts. The elementwise errors of earlier timesteps are small compared
     # with the errors of their products.
     elementwise = (single if only_factors else u) * math.sqrt(ELEMENTWISE / 3)

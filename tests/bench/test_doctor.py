@@ -149,6 +149,8 @@ def test_precisions_say_how_the_kernels_multiply() -> None:
     for wide in ("vdpbf16ps", "float32"):
         found = doctor.describe_precisions({"avx2"}, Asked(wide))
         assert {name: row[1] for name, row in found.items()} == {
+            "float32": wide,
+            "bf16x3": wide,
             "bf32": f"{wide}; of one sequence: narrow",
             "bfloat16": wide,
             "mixed_bfloat16": wide,

@@ -36,10 +36,18 @@ def to_tf32(values: npt.ArrayLike) -> Single:
     return ((bits + 0xFFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
+def to_two_parts(values: npt.ArrayLike) -> Single:
+    """Round to the sum of two bfloat16 numbers, about 16 significant bits."""
+    single = np.asarray(values, np.float32)
+    first = round_to_bfloat16(single)
+    return (first + round_to_bfloat16(single - first)).astype(np.float32)
+
+
 ROUND: dict[str, Round] = {
     "float32": to_single,
     "tf32": to_tf32,
     "bf32": round_to_bfloat16,
+    "bf16x3": to_two_parts,
     "float16": to_float16,
     "mixed_float16": to_float16,
     "bfloat16": round_to_bfloat16,
@@ -64,8 +72,8 @@ class RoundedModel(NumPyModel):
     ) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, weights)
         own = ROUND[spec.dtype]
-        # TF32 and bf32 round only the factors of products.
-        rest = to_single if spec.dtype in ("tf32", "bf32") else own
+        # TF32, bf32 and bf16x3 round only the factors of products.
+        rest = to_single if spec.dtype in ("tf32", "bf32", "bf16x3") else own
         self._factors = factors or own
         self._sums, self._states = sums or rest, states or rest
 

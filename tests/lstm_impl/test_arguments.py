@@ -62,6 +62,9 @@ def test_roundoff_is_half_the_spacing_at_one() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with TensorFlow and JAX")
     factors = {"tf32": "float16", "bf32": "bfloat16"}  # as many bits of mantissa
     for dtype, precision in PRECISIONS.items():
+        if dtype == "bf16x3":  # the product of two parts that bfloat16 rounds off is left out
+            assert precision.roundoff == PRECISIONS["bfloat16"].roundoff ** 2
+            continue
         epsilon = float(ml_dtypes.finfo(factors.get(dtype, precision.compute)).eps)
         assert precision.roundoff == epsilon / 2, dtype
 

@@ -116,6 +116,7 @@ class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
     binding = fused_cpu_library.TENSORFLOW
     flags = ()
     bf32 = True
+    bf16x3 = True
     cells = tuple(CELLS)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
@@ -152,7 +153,7 @@ class Network:
                 row,
                 row % self._directions == 1,
                 batch_major,
-                spec.dtype == "bf32",
+                spec.dtype,
                 spec.precision.variable,
                 spec.cell,
             )
@@ -267,6 +268,10 @@ class Kept(NamedTuple):
     hidden: Tensor
 
 
+BY_PRODUCTS = ("bf32", "bf16x3")
+"""Precisions of float32 numbers that are attributes of the ops, since only products differ."""
+
+
 class FusedLayer:
     """Compute one direction of one layer with the ops, and keep what never changes between calls.
 
@@ -283,8 +288,8 @@ class FusedLayer:
         Whether the steps are read from the last to the first. Each output still stands at its step.
     batch_major
         Whether input and output are batch-major.
-    bf32
-        Whether float32 products may use bfloat16.
+    dtype
+        The precision, one of ``PRECISIONS``.
     weight_dtype
         The type of the parameters and of their gradients: the type of the call's tensors, or
         float32.
@@ -297,7 +302,7 @@ class FusedLayer:
         row: int = 0,
         reverse: bool = False,
         batch_major: bool = False,
-        bf32: bool = False,
+        dtype: str = "float32",
         weight_dtype: str = "float32",
         cell: Cell = DEFAULT,
     ) -> None:
@@ -313,7 +318,7 @@ class FusedLayer:
         # Each attribute of an op takes half a microsecond, even if it has its default value.
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
-        self._forward = self._attributes | ({"bf32": True} if bf32 else {})
+        self._forward = self._attributes | ({dtype: True} if dtype in BY_PRODUCTS else {})
         of_weights = {} if weight_dtype == "float32" else {"G": weight_dtype}
         self._backward = self._attributes | of_weights
 
@@ -435,7 +440,7 @@ def ops() -> Any:
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
     """Compute the forward pass again, because inference kept nothing, and then its gradients."""
-    names = "row", "reverse", "batch_major", "bf32", "cell"
+    names = "row", "reverse", "batch_major", *BY_PRODUCTS, "cell"
     given = {name: op.get_attr(name) for name in names}
     y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
     return _gradient(op, [y, *kept], upstream)

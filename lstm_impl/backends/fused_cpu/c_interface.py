@@ -16,7 +16,14 @@ from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
-TYPES: Mapping[str, int] = {"float32": 0, "bfloat16": 1, "bf32": 2, "int8": 3, "mixed_bfloat16": 4}
+TYPES: Mapping[str, int] = {
+    "float32": 0,
+    "bfloat16": 1,
+    "bf32": 2,
+    "int8": 3,
+    "mixed_bfloat16": 4,
+    "bf16x3": 5,
+}
 """The number of a layer's type in the C interface, by precision.
 
 int8 is for weights that ``Kernels.pack`` has rounded. In mixed_bfloat16, the weights and their

@@ -96,6 +96,7 @@ class NumPyLoop(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     elsewhere = "NumPy computes on the CPU only"
     bf32 = True
+    bf16x3 = True
     takes_resets = True
     cells = None  # The reference computes any cell.
     optimizers = OPTIMIZERS

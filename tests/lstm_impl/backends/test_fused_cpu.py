@@ -29,7 +29,7 @@ pytestmark = needs("fused_cpu")
 
 Array = npt.NDArray[Any]
 
-DTYPES = ("float32", "bf32", "bfloat16", "mixed_bfloat16")
+DTYPES = ("float32", "bf32", "bf16x3", "bfloat16", "mixed_bfloat16")
 
 
 # -- it computes what the reference computes

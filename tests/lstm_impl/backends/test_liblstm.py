@@ -30,7 +30,7 @@ from tests.lstm_impl.backends.test_fused_cpu_kernels import (
 )
 
 BINDINGS = ("numpy_fused", "fused_cpu", "jax_fused_cpu", "torch_fused_cpu")
-DTYPES = ("float32", "tf32", "bfloat16", "mixed_bfloat16", "bf32")
+DTYPES = ("float32", "tf32", "bfloat16", "mixed_bfloat16", "bf16x3", "bf32")
 SPEC = LSTMSpec(8, 64)
 X = np.random.default_rng(0).standard_normal((12, 48, 8)).astype(np.float32)
 
@@ -99,7 +99,7 @@ def test_evidence_names_how_the_kernels_multiply_in_each_layer(
 
     monkeypatch.setattr(c_interface.Kernels, "products", products)
     workload = Workload(2, 6, "training", window=3)
-    for dtype, kind in zip(DTYPES, (0, 0, 1, 4, 2), strict=True):
+    for dtype, kind in zip(DTYPES, (0, 0, 1, 4, 5, 2), strict=True):
         spec = LSTMSpec(4, 5, num_layers=3, dtype=dtype)
         if not ready(name).refusal(spec, workload):
             found = built(name, spec).evidence(workload)

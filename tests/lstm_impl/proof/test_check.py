@@ -23,7 +23,7 @@ from tests.lstm_impl.lstm_states import named_state, with_states
 from tests.lstm_impl.rounded_model import RoundedModel
 from tests.pairs import Row, pairwise, row_id
 
-PRECISIONS = ("float64", "float32", "tf32", "bf32", "float16", "bfloat16")
+PRECISIONS = ("float64", "float32", "tf32", "bf32", "bf16x3", "float16", "bfloat16")
 SPECS = (
     LSTMSpec(1, 4),
     LSTMSpec(5, 5),

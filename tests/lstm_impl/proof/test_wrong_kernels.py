@@ -224,7 +224,7 @@ def test_gate_of_a_wrong_kernel_fails(name: str, dtype: str, spec: LSTMSpec) -> 
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-@pytest.mark.parametrize("dtype", ["float32", "tf32", "bf32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bf32", "bf16x3", "float16", "bfloat16"])
 @pytest.mark.parametrize("spec", [SMALL, LARGER])
 def test_gate_of_a_right_kernel_of_these_sizes_passes(spec: LSTMSpec, dtype: str) -> None:
     spec = replace(spec, dtype=dtype)
