@@ -7,13 +7,14 @@
 
 ``accelerate(model)`` replaces the LSTMs and GRUs of an existing model by these layers, and
 ``decelerate(model)`` puts them back;
-``tune(model, batch_size=32, steps=100)`` races the backends on these sizes, and ``auto`` remembers.
-``export_litert(model)`` converts a model for phones, with the runtime's own LSTM operator.
+``tune(model, batch_size=32, steps=100)`` races the backends at these sizes, and ``auto`` uses the
+result from then on. ``export_litert(model)`` converts a model for phones, with LiteRT's own LSTM
+operator.
 
-The layers have Keras's arguments, weights, names, masks, states and files;
-``docs/keras_layer.md`` says where they differ. They run where Keras runs: on TensorFlow, with all
-backends of this library that compute with it; on JAX and PyTorch, with theirs. Importing this
-package imports Keras and what it runs on; ``lstm_impl`` does not.
+The layers have the arguments, weights, names, masks, states and files of Keras's layers.
+``docs/keras_layer.md`` lists the differences. The layers run on the backend that Keras uses:
+TensorFlow, JAX or PyTorch, each with the backends of this library that compute with it. Importing
+this package imports Keras and its backend. Importing ``lstm_impl`` does not.
 """
 
 import importlib.util
@@ -27,7 +28,7 @@ if importlib.util.find_spec("keras") is None:
 try:
     import keras as _keras
 except ModuleNotFoundError as error:
-    # Keras imports its backend with itself.
+    # Importing Keras also imports its backend, which may be missing.
     raise ImportError(
         f"lstm_impl.keras needs Keras, and Keras needs {error.name}, which is not installed: "
         f"{INSTALL}; or set KERAS_BACKEND=jax or KERAS_BACKEND=torch, with that installed"
@@ -76,22 +77,23 @@ def accelerate(
 
     ``LSTM``, ``GRU``, and ``RNN`` of an ``LSTMCell`` or a ``GRUCell`` are replaced wherever they
     are: in ``Bidirectional``, ``TimeDistributed`` and other wrappers, and in models inside the
-    model. Weights, names, the optimizer and its state stay; ``fit``, ``evaluate`` and ``predict``
-    are traced again. On TensorFlow, ``predict_on_batch`` and ``predict`` then call Keras's graph at
-    once for arrays like earlier ones.
+    model. Weights, names, the optimizer and its state stay. ``fit``, ``evaluate`` and ``predict``
+    are traced again. On TensorFlow, ``predict_on_batch`` and ``predict`` then call Keras's graph
+    directly for arrays that have the shapes of earlier ones.
 
-    A file of the model holds ``keras.layers.LSTM`` and ``keras.layers.GRU``, and loads without this
-    library. Call ``accelerate`` again with the loaded model.
+    A saved file of the model contains ``keras.layers.LSTM`` and ``keras.layers.GRU``, and loads
+    without this library. Call ``accelerate`` again with the loaded model.
 
     Parameters
     ----------
     model : keras.Model or keras.Layer
-        Built or not, compiled or not.
+        The model, which may be built and compiled, or neither.
     backend : str
-        As the argument of ``LSTM`` and ``GRU``. A layer that it cannot serve stays as it is.
+        The argument ``backend`` of ``LSTM`` and ``GRU``. A layer that this backend cannot compute
+        stays as it is.
     print_fn : callable or None
-        Gets one line for each LSTM and GRU: what it is now, or why it was kept. None prints
-        nothing.
+        A function that is called with one line for each LSTM and GRU, which says what the layer is
+        now or why it was kept. None prints nothing.
 
     Returns
     -------
@@ -117,7 +119,7 @@ def accelerate(
 def decelerate(model: Any, print_fn: Callable[[str], object] | None = print) -> Any:
     """Make every layer of this package in a Keras model one of Keras again, in place.
 
-    Weights, names, the optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are
+    Weights, names, the optimizer and its state stay. ``fit``, ``evaluate`` and ``predict`` are
     traced again.
 
     Parameters
@@ -126,7 +128,8 @@ def decelerate(model: Any, print_fn: Callable[[str], object] | None = print) -> 
         A model that ``accelerate`` has changed, or that was made with ``lstm_impl.keras.LSTM`` or
         ``lstm_impl.keras.GRU``.
     print_fn : callable or None
-        Gets one line for each LSTM and GRU: what it is now. None prints nothing.
+        A function that is called with one line for each LSTM and GRU, which says what the layer is
+        now. None prints nothing.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Share what the Keras layers of this package have in common on any backend of Keras."""
+"""Define what the Keras layers of this package have in common on every backend of Keras."""
 
 from __future__ import annotations
 
@@ -30,53 +30,61 @@ _Read = TypeVar("_Read")
 class _OutsideAutocast(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Call a function outside of the autocast scopes of the layers and models around it.
 
-    In such a scope a variable's value is cast when it is read. The public way to leave the scopes
-    is a layer without autocast.
+    In such a scope, Keras casts the value of a variable when it is read. A layer without autocast
+    is the public way to leave the scopes.
     """
 
     def __init__(self) -> None:
         super().__init__(autocast=False, dtype="float32", name="as_they_are")
-        self.built = True  # it has no weights
+        self.built = True  # The layer has no weights to build.
 
     def call(self, read: Callable[[], Any]) -> Any:
-        """Return what ``read`` returns."""
+        """Call a function, and return its result."""
         return read()
 
 
 @functools.cache
 def _outside_autocast() -> _OutsideAutocast:
-    """Make the layer once, which takes longer than to call it."""
+    """Return the layer, which is made once, because making it takes longer than calling it."""
     return _OutsideAutocast()
 
 
 def outside_autocast(read: Callable[[], _Read]) -> _Read:
-    """Call a function that reads variables, and let Keras cast none of their values."""
+    """Call a function that reads variables, without Keras's casts of their values."""
     found: _Read = _outside_autocast()(read=read)
     return found
 
 
 LARGE_WEIGHTS = 1 << 17
-"""Fewer weights are cast faster than a call outside a graph leaves Keras's autocast scope.
+"""The number of weights below which casting them is faster than leaving Keras's autocast scope.
 
-Leaving it took 0.1 ms, and casts of 2^18 weights 0.2 ms. A graph leaves it only when it is traced.
+Outside a graph, leaving the scope took 0.1 ms, and casts of 2^18 weights took 0.2 ms. A graph
+leaves the scope only when it is traced.
 """
 
 
 def are_cast_faster(variables: Sequence[Any]) -> bool:
-    """Return whether a call outside a graph takes less time if it casts these weights."""
+    """Return whether a call outside a graph is faster if it casts the given weights."""
     return sum(int(math.prod(each.shape)) for each in variables) < LARGE_WEIGHTS
 
 
 def has_mixed_weights(cell: Any) -> bool:
-    """Return whether a cell has float32 weights, and computes in bfloat16."""
+    """Return whether a cell has float32 weights but computes in bfloat16."""
     return bool(cell.compute_dtype == "bfloat16" and cell.variable_dtype == "float32")
 
 
 class Weights(NamedTuple):
     """Hold a layer's weights as tensors, with the gates in the canonical order of the cell.
 
-    kernel: ``[in, G*H]``. recurrent_kernel: ``[H, G*H]``. bias: ``[G*H]``, or ``[2, G*H]`` of a
-    cell that has two. A layer without a bias has zeros.
+    Attributes
+    ----------
+    kernel
+        The input kernel, ``[in, G*H]``.
+    recurrent_kernel
+        The recurrent kernel, ``[H, G*H]``.
+    bias
+        The bias, ``[G*H]``, or ``[2, G*H]`` for a cell with two biases. It is zero for a layer
+        without a bias.
     """
 
     kernel: Tensor
@@ -85,9 +93,9 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, cell: Any, as_they_are: bool = False) -> Weights:
-        """Return the current weights of Keras's cell, cast to the type that it computes in.
+        """Return the current weights of Keras's cell, cast to the type in which it computes.
 
-        as_they_are: whether weights of float32 stay what they are next to inputs of bfloat16.
+        With ``as_they_are``, float32 weights are not cast for a cell that computes in bfloat16.
         """
         if as_they_are and has_mixed_weights(cell):
             return outside_autocast(functools.partial(cls._uncast, cell))
@@ -108,58 +116,61 @@ class Weights(NamedTuple):
 
     @classmethod
     def in_canonical_order(cls, cell: Any, *tensors: Tensor) -> Weights:
-        """Return the weights from tensors in the order in which Keras's cell has its gates."""
+        """Make the weights from tensors whose gates are in the order of Keras's cell."""
         if isinstance(cell, keras.layers.GRUCell):
             return cls(*map(_exchange_first_gates, tensors))
         return cls(*tensors)
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """The arrays that a cell has by ``Cell.parameters``: each bias is one of its own."""
+        """The tensors in the order of ``Cell.parameters``, in which each bias is separate."""
         kernel, recurrent_kernel, bias = self
         biases = [bias] if len(bias.shape) == 1 else [bias[0], bias[1]]
         return (kernel, recurrent_kernel, *biases)
 
 
 def _bias_shape(cell: Any) -> tuple[int, ...]:
-    """Return the shape that the bias of Keras's cell has, or would have."""
+    """Return the shape of the bias of Keras's cell, which may not have one."""
     columns = int(cell.kernel.shape[-1])
     return (2, columns) if getattr(cell, "reset_after", False) else (columns,)
 
 
 def _exchange_first_gates(array: Tensor) -> Tensor:
-    """Return an array with the gates r, z, n of one that has Keras's order z, r, h."""
+    """Return an array with the gates r, z, n, given one in Keras's order z, r, h."""
     first, second, third = keras.ops.split(array, 3, axis=-1)
     return keras.ops.concatenate([second, first, third], axis=-1)
 
 
 class CallMemory:
-    """What a layer keeps of its calls, in an object that Keras does not track."""
+    """Hold what a layer remembers of its calls, in an object that Keras does not track."""
 
     def __init__(self) -> None:
-        # One call for each way of calling, not for each size, of which there are many.
+        # The key is the way of calling and not the size, because there may be many sizes.
         self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
 
 
 _ARGUMENT_KINDS = {"reset_after": "GRU", "unit_forget_bias": "LSTM"}
-"""Arguments that only one kind of layer has."""
+"""The arguments that only one kind of layer has, with that kind."""
 
 _KerasLayer: Any = object
-"""A base without a type. A type checker then takes every attribute of Keras's layers for known."""
+"""A base class without a type. With it, a type checker accepts all attributes of Keras's layers."""
 
 
-# Python lets a layer change its class only between classes whose first own base is a direct one of
-# ``object``, which ``abc.ABC`` is not.
+# The class of a layer is changed later. Python allows that only if the first base of a class
+# derives directly from ``object``, which ``abc.ABC`` does not.
 class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
     """Add the argument ``backend``, which a subclass interprets, to a recurrent layer of Keras.
 
-    A layer's class has a subclass of this class and Keras's class as its bases, in this order.
+    The bases of a layer's class are a subclass of this class and Keras's class, in this order.
 
-    keras_layer: Keras's class.
+    Attributes
+    ----------
+    keras_layer
+        Keras's class.
     """
 
     keras_layer: ClassVar[type[Any]]
-    # The functions that the backends compute, each in all of the forms that a user may pass.
+    # The activations that the backends compute, each with the functions that a user may pass.
     _tanh: ClassVar[tuple[Any, ...]] = TANH
     _sigmoid: ClassVar[tuple[Any, ...]] = SIGMOID
     _backend: str
@@ -170,14 +181,14 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
         self.backend = backend
 
     def _recurrent_cell(self) -> Cell:
-        """Return what a timestep of this layer computes."""
+        """Return the cell of this layer."""
         if isinstance(self.cell, keras.layers.GRUCell):
             return GRU(self.cell.reset_after)
         return DEFAULT
 
     @property
     def backend(self) -> str:
-        """The argument ``backend``. After changing it, compile the model again."""
+        """The argument ``backend``. Compile the model again after a change."""
         return self._backend
 
     @backend.setter
@@ -185,15 +196,18 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
         self._backend = self._begin(name)
 
     def get_config(self) -> dict[str, Any]:
-        """Return Keras's configuration with ``backend`` and what Keras leaves out."""
+        """Return Keras's configuration, ``backend`` and the arguments that Keras leaves out."""
         more = {"use_cudnn": self.use_cudnn, "implementation": self.cell.implementation}
         return {**self.keras_layer.get_config(self), **more, "backend": self.backend}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Make a layer from a configuration, which may be that of Keras's layer.
+        """Make a layer from its configuration or from that of Keras's layer.
 
-        Raises ValueError for the configuration of the other kind of layer.
+        Raises
+        ------
+        ValueError
+            If the configuration is that of the other kind of layer.
         """
         own = cls.keras_layer.__name__
         for argument, kind in _ARGUMENT_KINDS.items():
@@ -206,10 +220,10 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
         return super().from_config(config)
 
     def explain(self) -> Explanation:
-        """Return what computes this layer, and why: ``print(layer.explain())``.
+        """Explain which backend computes this layer and why, as in ``print(layer.explain())``.
 
-        It is about the calls that were made (one inside a ``tf.function`` counts when it is
-        traced), or before the first call about those to come.
+        The explanation is about the calls that were made. A call inside a ``tf.function`` counts
+        when it is traced. Before the first call, it is about the calls that are expected.
         """
         made = list(self._memory.choices.values())
         for training in () if made else (True, False):
@@ -224,11 +238,11 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
 
     @abc.abstractmethod
     def _begin(self, name: str) -> str:
-        """Use the backend of this name, and return its canonical id."""
+        """Use the backend of the given name, and return its canonical id."""
 
     @abc.abstractmethod
     def _note(self) -> str:
-        """Return what else decides the speed of this layer."""
+        """Return a sentence on what else decides the speed of this layer."""
 
     @abc.abstractmethod
     def _call_to_come(self, training: bool) -> LayerCall:
@@ -236,12 +250,12 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
 
     @abc.abstractmethod
     def _choose(self, call: LayerCall) -> Choice:
-        """Choose a backend. Raises UnsupportedError if the named one cannot compute the call."""
+        """Choose a backend, or raise UnsupportedError if the requested one cannot compute it."""
 
     # -- what subclasses share
 
     def _arguments(self) -> Arguments:
-        """Return the layer's arguments that decide which backends can compute it."""
+        """Return the arguments of the layer that decide which backends can compute it."""
         return Arguments(
             units=self.units,
             activation=_function_name(self.activation, "tanh", self._tanh),
@@ -258,7 +272,7 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
         )
 
     def _remember(self, call: LayerCall, choice: Choice) -> None:
-        """Keep what computes such a call, and log it once, as a warning if nothing else can."""
+        """Remember a choice, and log it once. It is a warning if only Keras's loop can compute."""
         key = (call.device, call.training, call.masked, choice.backend)
         if key not in self._memory.choices:
             level = logging.WARNING if choice.fallback else logging.INFO
@@ -266,9 +280,9 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
         self._memory.choices[key] = (call, choice)
 
     def _fits(self, sequences: Tensor, initial_state: Sequence[Tensor]) -> bool:
-        """Return whether the sizes that are known fit the layer, and the input is real.
+        """Return whether the known sizes fit the layer and the input is real.
 
-        Keras's own code gets all other calls: its exceptions, or what it computes by broadcasting,
+        Keras's own code computes all other calls. Its exceptions, and its results by broadcasting,
         are the specification.
         """
         batch, _, features = sequences.shape
@@ -281,7 +295,7 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
         return is_real and all(a is None or b is None or a == b for a, b in pairs)
 
     def _dropped(self, sequences: Tensor, training: bool) -> Tensor:
-        """Return a backend's input: in training with Keras's dropout mask applied."""
+        """Return the input of a backend, to which Keras's dropout mask is applied in training."""
         if not (training and 0.0 < self.dropout < 1.0):
             return sequences
         return sequences * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
@@ -290,9 +304,18 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
 def not_fused(
     call: LayerCall, dtype: str, binding: library.Binding, load: Callable[[], object]
 ) -> str:
-    """Return why ``auto`` does not take the fused kernels for a call, or an empty string.
+    """Return why ``auto`` does not use the fused kernels for a call, or an empty string.
 
-    load: loads the binding's library.
+    Parameters
+    ----------
+    call
+        The call.
+    dtype
+        The type in which the layer computes.
+    binding
+        The binding of the kernels.
+    load
+        A function that loads the library of the binding.
     """
     if call.device != "cpu":
         return "its kernels are for a CPU"
@@ -308,19 +331,21 @@ def not_fused(
 
 @functools.cache
 def _offered(binding: library.Binding) -> Availability:
-    """Return whether there are libraries, cached: to look takes as long as a small layer."""
+    """Return whether there are libraries. The result is cached, since the search takes as long as a
+    small layer.
+    """
     return library.available_to(binding)
 
 
 def forget_traces(model: Any) -> None:
-    """Let a model, and those inside it, trace their steps again: a trace keeps an old choice."""
+    """Make a model and those inside it trace their steps again, since a trace keeps a choice."""
     for each in model._flatten_layers():
         if isinstance(each, keras.Model):
             each.train_function = each.test_function = each.predict_function = None
 
 
 def one_mask(mask: Any) -> Any:
-    """Return the mask of a layer's only input; Keras passes a list of them."""
+    """Return the mask of a layer's only input, which Keras may pass in a list."""
     return mask[0] if isinstance(mask, list | tuple) else mask
 
 

@@ -14,7 +14,13 @@ from lstm_impl.backends.tensorflow.cudnn import Cudnn
 from lstm_impl.backends.tensorflow.loops import LoopBackend, StaticUnroll
 from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError, require_positive_integer
+from lstm_impl.spec import (
+    PRECISIONS,
+    LSTMSpec,
+    UnsupportedError,
+    find_refusal_code,
+    require_positive_integer,
+)
 from lstm_impl.tuning.decision import Decision, TuningRequest, find_nearest
 from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS, Workload
@@ -27,12 +33,26 @@ FUSED_CPU = "fused_cpu"
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments of a layer that decide which backends can compute it.
+    """Hold the arguments of a layer that decide which backends can compute it.
 
-    activation, recurrent_activation: the functions' names. dropout, recurrent_dropout: rates.
-    implementation: Keras's argument; 1 draws a dropout mask for each gate, and 2 draws one for all.
-    use_cudnn: ``"auto"``, True or False, as Keras's argument. compute_dtype: the type of products
-    and gates. cell: what a timestep computes.
+    Attributes
+    ----------
+    units
+        The number of units H.
+    activation, recurrent_activation
+        The names of the functions.
+    dropout, recurrent_dropout
+        The rates.
+    implementation
+        Keras's argument. With 1, each gate has its own dropout mask. With 2, all gates share one.
+    unroll
+        Keras's argument.
+    use_cudnn
+        Keras's argument: ``"auto"``, True or False.
+    compute_dtype
+        The type of products and gates.
+    cell
+        The recurrent cell.
     """
 
     units: int
@@ -47,26 +67,42 @@ class Arguments:
     cell: Cell = DEFAULT
 
     def spec(self, features: int = 1) -> LSTMSpec:
-        """Return the network of one such layer that reads ``features`` numbers in a timestep.
+        """Return the network of one such layer with the given number of input features.
 
-        Raises ValueError if ``compute_dtype`` is not one of ``PRECISIONS``.
+        Raises
+        ------
+        ValueError
+            If ``compute_dtype`` is not one of ``PRECISIONS``.
         """
         return LSTMSpec(features, self.units, dtype=self.compute_dtype, cell=self.cell)
 
 
 Shape = tuple[int | None, int | None, int | None]
-"""Batch, timesteps and features, None where they are known at run time only."""
+"""The batch size, timesteps and features of an input. A size that is not known yet is None."""
 
 
 @dataclass(frozen=True)
 class LayerCall:
-    """How the layer is called.
+    """Describe a call of a layer.
 
-    device: ``cpu`` or ``gpu``. training: Keras's argument, by default False. traced: whether it
-    becomes part of a graph; else its ops run one by one. compiled: whether XLA compiles that graph.
-    batch, timesteps, features: the input's sizes, None if known at run time only. masked: whether
-    some of its steps may be padding. recorded: whether a gradient tape records it. keras_step:
-    whether the graph is Keras's own train, test or predict function, which no export holds.
+    Attributes
+    ----------
+    device
+        ``cpu`` or ``gpu``.
+    training
+        Keras's argument.
+    traced
+        Whether the call becomes part of a graph. Otherwise its ops run one by one.
+    compiled
+        Whether XLA compiles that graph.
+    batch, timesteps, features
+        The sizes of the input. A size that is known only at run time is None.
+    masked
+        Whether some timesteps may be padding.
+    recorded
+        Whether a gradient tape records the call.
+    keras_step
+        Whether the graph is Keras's own train, test or predict function, which is never exported.
     """
 
     device: str
@@ -82,12 +118,12 @@ class LayerCall:
 
     @property
     def static(self) -> bool:
-        """Return whether every size is known when a graph is traced."""
+        """Whether a graph is traced and every size is known."""
         return self.traced and None not in (self.batch, self.timesteps, self.features)
 
     @property
     def where(self) -> str:
-        """What the call becomes part of."""
+        """The kind of graph that the call is part of, in words."""
         if self.compiled:
             return "in a graph compiled by XLA"
         if self.keras_step:
@@ -106,12 +142,22 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend for a call.
+    """Hold the choice of a backend for a call.
 
-    backend: its id; ``keras`` is Keras's code. why: the reason. passed_over: backends that would
-    have come first, and why they cannot. fallback: whether it is Keras's loop because nothing else
-    can serve the arguments (not because nothing else is faster). portable: whether the graph holds
-    a function of TensorFlow's ops, in whose place the fused op runs where this library is loaded.
+    Attributes
+    ----------
+    backend
+        The id of the backend. ``keras`` is Keras's own code.
+    why
+        The reason for the choice.
+    passed_over
+        The backends that ``auto`` prefers but that cannot compute the call, each with its reason.
+    fallback
+        Whether Keras's loop was chosen because no backend can serve the arguments. It is False if
+        the loop was chosen because no backend is faster.
+    portable
+        Whether the graph contains a function of TensorFlow's ops, which the fused op replaces in a
+        process that has loaded this library.
     """
 
     backend: str
@@ -126,11 +172,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What computes a layer and why, as text by ``print`` or ``str()``.
+    """Explain which backend computes a layer, and why. ``print`` and ``str`` make it a text.
 
-    requested: the argument ``backend``. choices: the choice for each way in which the layer was
-    called, or before its first call would be. called: whether these calls were made. notes: what
-    else decides the speed, such as whether ``fit`` may compile the model by XLA.
+    Attributes
+    ----------
+    requested
+        The argument ``backend``.
+    choices
+        The choice for each way in which the layer was called. Before the first call, these are the
+        calls that are expected.
+    called
+        Whether these calls were made.
+    notes
+        What else decides the speed, such as whether ``fit`` may compile the model with XLA.
     """
 
     requested: str
@@ -147,7 +201,7 @@ class Explanation:
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
     def __repr__(self) -> str:
-        return str(self)  # which a notebook shows
+        return str(self)  # A notebook shows the repr.
 
 
 # -- which backends can compute a layer with these arguments
@@ -176,7 +230,7 @@ def needs_keras(arguments: Arguments) -> str:
 
 
 def obstacle(backend: Backend, arguments: Arguments) -> str:
-    """Return why this backend cannot compute a layer with these arguments, or an empty string."""
+    """Return why a backend cannot compute a layer with the given arguments, or an empty string."""
     if isinstance(backend, Keras):
         if backend.options:
             return (
@@ -206,7 +260,7 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
 
 
 def has_own_layout(backend: TensorFlowBackend) -> bool:
-    """Return whether a backend trains other arrays than kernel, recurrent kernel and bias."""
+    """Return whether a backend trains arrays other than kernel, recurrent kernel and bias."""
     own, base = type(backend), TensorFlowBackend
     if own.to_layout is not base.to_layout or own.pack is not base.pack:
         return True
@@ -214,7 +268,7 @@ def has_own_layout(backend: TensorFlowBackend) -> bool:
 
 
 def in_layer(backend: TensorFlowBackend) -> TensorFlowBackend:
-    """Return the backend as a layer runs it: cuDNN's buffer is packed from Keras's variables."""
+    """Return the backend that a layer runs. cuDNN's packs its buffer from Keras's variables."""
     if isinstance(backend, Cudnn) and "repack" not in backend.options:
         return Cudnn((*backend.options, "repack"))
     return backend
@@ -226,42 +280,49 @@ def no_cudnn(arguments: Arguments) -> str:
 
 
 def supports_jit(backend: Backend | None, arguments: Arguments, has_gpu: bool) -> bool:
-    """Return whether XLA may compile a model with the layer; ``backend`` is None for ``auto``."""
+    """Return whether XLA may compile a model with the layer.
+
+    ``backend`` is None for ``auto``.
+    """
     if backend is None or isinstance(backend, Keras):
         return not (has_gpu and arguments.use_cudnn and not no_cudnn(arguments))
     return can_be_compiled(backend)
 
 
 def can_be_compiled(backend: Backend) -> bool:
-    """Return whether XLA can compile a graph with this backend's ops."""
+    """Return whether XLA can compile a graph with the ops of this backend."""
     return isinstance(backend, Keras) or "xla" in backend.flags
 
 
 def requested_backend(name: str, arguments: Arguments) -> Backend:
-    """Return the backend that a user requested by name."""
+    """Return the backend that a user requested by name, or raise UnsupportedError."""
     backend = get_backend(name)
     if reason := obstacle(backend, arguments):
-        raise UnsupportedError(f"backend={name!r} cannot compute this layer: {reason}")
+        text = f"backend={name!r} cannot compute this layer: {reason}"
+        raise UnsupportedError(text, find_refusal_code(reason))
     return backend
 
 
 # -- what auto picks for a call without a race
 
 NOT_COMPILED = "XLA cannot compile its op, and compiles the graph that the layer is in"
+"""The reason for passing over a backend in a graph that XLA compiles."""
 
 NOT_SERVED = "use_cudnn=True cannot be served: {}; leave it out to let auto pick another"
+"""The error for ``use_cudnn=True``, with a place for the reason."""
 
 BY_HAND = "the hand-written gradient has only the recurrent part in its loop"
+"""The reason for choosing ``while_loop+hoisted``."""
 
 
 def check_auto(arguments: Arguments) -> None:
-    """Raise UnsupportedError where the arguments leave ``auto`` nothing to pick."""
+    """Raise UnsupportedError if the arguments leave ``auto`` nothing to choose."""
     if arguments.use_cudnn is True and (reason := no_cudnn(arguments)):
         raise UnsupportedError(NOT_SERVED.format(reason))
 
 
 def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
-    """Return what ``backend="auto"`` picks for a call without a race."""
+    """Choose a backend for a call by the rule of ``backend="auto"``, without a race."""
     check_auto(arguments)
     if arguments.use_cudnn is True:
         if call.device != "gpu":
@@ -297,8 +358,8 @@ def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice
 
 
 def fused_choice(why: str, call: LayerCall, passed_over: tuple[str, ...] = ()) -> Choice:
-    """Choose the fused op for a call, portable where the graph may be saved."""
-    # A user may save it, to run it where this library is not.
+    """Choose the fused op for a call. It is portable if the graph may be saved."""
+    # A user may save such a graph and run it without this library.
     portable = call.traced and not call.keras_step and not (call.training and call.recorded)
     if portable:
         why += (
@@ -309,7 +370,7 @@ def fused_choice(why: str, call: LayerCall, passed_over: tuple[str, ...] = ()) -
 
 
 def not_static(call: LayerCall) -> str:
-    """Return why a call is not compiled by XLA on its own."""
+    """Return why ``auto`` does not compile a call on its own with XLA."""
     if not call.traced:
         return "outside a graph the next call may have another shape, and would be compiled again"
     return "a size is known at run time only, and each new one would be compiled again"
@@ -318,12 +379,21 @@ def not_static(call: LayerCall) -> str:
 # -- what auto picks from races
 
 LAYERS_GRADIENTS = "weights+input"
-"""The gradients of a layer's raced training step: those of any layer but a model's first."""
+"""The gradients of the training step of a race: those that every layer but the first of a model
+computes."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes that a user expects of calls of unknown size."""
+    """Hold the sizes that a user expects of calls whose sizes are unknown when they are traced.
+
+    Attributes
+    ----------
+    batch, timesteps
+        The batch size and the number of timesteps.
+    min_length
+        The valid timesteps of the shortest sequence, or None if all sequences are complete.
+    """
 
     batch: int
     timesteps: int
@@ -339,27 +409,30 @@ class Sizes:
 def request(
     arguments: Arguments, call: LayerCall, machine: TunedMachine, sizes: Sizes | None
 ) -> TuningRequest | None:
-    """Return what to look for in the decisions for a call; None if its sizes are not known."""
+    """Return the request with which to search the decisions for a call.
+
+    Return None if the sizes of the call are unknown.
+    """
     batch = call.batch or (sizes and sizes.batch)
     timesteps = call.timesteps or (sizes and sizes.timesteps)
     if not (batch and timesteps and call.features and arguments.compute_dtype in PRECISIONS):
         return None
     work = Workload(batch, timesteps)
     if call.masked:
-        # A call does not say how long its sequences are, and a decision holds for any lengths.
+        # A call does not tell the lengths of its sequences, and a decision holds for all lengths.
         shortest = (sizes and sizes.min_length) or 1
         work = replace(work, min_length=min(shortest, timesteps))
     if call.training:
-        # At 1 Keras's layer drops nothing.
+        # At a rate of 1, Keras's layer drops nothing.
         dropout = arguments.dropout if arguments.dropout < 1 else 0.0
         work = replace(work, mode="training", dropout=dropout, gradients=LAYERS_GRADIENTS)
     return TuningRequest(arguments.spec(call.features), work, "keras", machine)
 
 
 def decision(requested: TuningRequest, decisions: Sequence[Decision]) -> Decision | None:
-    """Return the nearest decision: of a race of layers, else of one of models on the same work."""
+    """Return the nearest decision from a race of layers, or else of models on the same work."""
     alike, work = [requested], requested.workload
-    # A model has dropout between its layers, so none in a network of one.
+    # A model has dropout between its layers, so a network of one layer has none.
     if not work.dropout:
         by_model = replace(requested, through="model")
         alike += [
@@ -373,7 +446,7 @@ def decision(requested: TuningRequest, decisions: Sequence[Decision]) -> Decisio
 def raced_choice(
     found: Decision, arguments: Arguments, call: LayerCall, rule: Choice
 ) -> Choice | None:
-    """Return the fastest of a race that can serve the call; None if none of them can."""
+    """Choose the fastest backend of a race that can compute the call, or return None."""
     obstacle_to = functools.cache(lambda name: _obstacle_in_call(name, arguments, call))
     name = found.best(lambda name: not obstacle_to(name))
     if not name:
@@ -403,7 +476,7 @@ def raced_choice(
 
 
 def _obstacle_in_call(name: str, arguments: Arguments, call: LayerCall) -> str:
-    """Return why a backend that raced cannot serve this call, or an empty string."""
+    """Return why a backend of a race cannot compute this call, or an empty string."""
     try:
         backend = get_backend(name)
     except UnsupportedError as error:

@@ -11,10 +11,10 @@ from lstm_impl.keras.base import BackendLayer, forget_traces
 from lstm_impl.spec import UnsupportedError
 
 Layers = Sequence[type[BackendLayer]]
-"""The layer classes of this package, one for each of Keras's that it can replace."""
+"""The layer classes of this package, one for each class of Keras that it can replace."""
 
 CELLS = {keras.layers.LSTM: keras.layers.LSTMCell, keras.layers.GRU: keras.layers.GRUCell}
-"""The cell of each of Keras's layers."""
+"""The class of the cell of each class of layers."""
 
 
 def convert(
@@ -23,7 +23,7 @@ def convert(
     backend: str,
     print_fn: Callable[[str], object] | None,
 ) -> None:
-    """Make every LSTM and GRU of a model a layer of this package, as ``accelerate`` says."""
+    """Turn each LSTM and GRU of a model into a layer of this package, as in ``accelerate``."""
     _check(model)
     _check_backend(layer_classes, backend)
     replace = functools.partial(_replaced, layer_classes=layer_classes, backend=backend)
@@ -31,7 +31,7 @@ def convert(
 
 
 def restore(model: Any, layer_classes: Layers, print_fn: Callable[[str], object] | None) -> None:
-    """Make every layer of this package in a model a layer of Keras, as ``decelerate`` says."""
+    """Turn each layer of this package in a model into one of Keras, as in ``decelerate``."""
     _check(model)
     _each_layer(model, functools.partial(_restored, layer_classes=layer_classes), print_fn)
 
@@ -50,7 +50,9 @@ def _check_backend(layer_classes: Layers, backend: str) -> None:
 
 def _check(model: Any) -> None:
     if not isinstance(model, keras.Layer):
-        raise TypeError(f"expected a Keras 3 model or layer, and got {type(model).__name__}")
+        raise TypeError(
+            f"the model is of type {type(model).__name__}; expected a Keras 3 model or layer"
+        )
 
 
 def _each_layer(
@@ -58,7 +60,7 @@ def _each_layer(
 ) -> None:
     """Call a function with each layer of a model, and print what it returns."""
     lines = []
-    for layer in model._flatten_layers():  # also those inside wrappers and nested models
+    for layer in model._flatten_layers():  # They include layers in wrappers and nested models.
         found = change(layer)
         if found is not None:
             lines.append(f"{layer.path or layer.name}: {found}")
@@ -71,14 +73,19 @@ def _each_layer(
 class _SavedAsKeras:
     """Give a layer the configuration that Keras's own layer has in a file.
 
-    replaced: the class that the layer had before.
+    Attributes
+    ----------
+    replaced
+        The previous class of the layer.
+    keras_layer
+        Keras's class.
     """
 
     replaced: ClassVar[type[Any]]
     keras_layer: ClassVar[type[Any]]
 
     def get_config(self) -> dict[str, Any]:
-        """Return Keras's configuration alone."""
+        """Return the configuration of Keras's layer."""
         config: dict[str, Any] = self.keras_layer.get_config(self)
         return config
 
@@ -87,11 +94,11 @@ _classes: dict[tuple[type, type], type[BackendLayer]] = {}
 
 
 def accelerated(layer_class: type[BackendLayer], replaced: type) -> type[BackendLayer]:
-    """Return the class of a layer that ``accelerate`` has changed, made once.
+    """Return the class that ``accelerate`` gives to a layer. It is made once.
 
-    Keras writes the name and the module of a layer's class to files. They are those of
-    ``keras.layers.LSTM`` or ``keras.layers.GRU``, which read the files where this library is not
-    installed.
+    Keras writes the name and the module of a layer's class to files. This class has the name and
+    the module of ``keras.layers.LSTM`` or ``keras.layers.GRU``, so that Keras can read the files
+    where this library is not installed.
     """
     key = layer_class, replaced
     if key not in _classes:
@@ -108,7 +115,7 @@ def is_accelerated(layer: Any) -> bool:
 
 
 def _replaced(layer: Any, layer_classes: Layers, backend: str) -> str | None:
-    """Replace an LSTM or a GRU; return what was done, or None for any other layer."""
+    """Replace an LSTM or a GRU, and return a line about it, or None for another kind of layer."""
     before, cell = type(layer), getattr(layer, "cell", None)
     cells = cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
     if not any(isinstance(each, tuple(CELLS.values())) for each in cells):
@@ -121,8 +128,8 @@ def _replaced(layer: Any, layer_classes: Layers, backend: str) -> str | None:
     if type(cell) not in CELLS.values():
         return kept + f"its cell is a {type(cell).__name__}, not an LSTMCell or a GRUCell"
     (layer_class,) = (each for each in layer_classes if CELLS[each.keras_layer] is type(cell))
-    # A layer of this class has the same attributes, so the weights, the optimizer's state, the
-    # model's graph and the layer's name stay what they are.
+    # The new class has the same attributes. So the weights, the state of the optimizer, the graph
+    # of the model and the name of the layer stay the same.
     if not is_ours:
         layer.__class__ = accelerated(layer_class, before)
     had_cudnn = hasattr(layer, "use_cudnn")
@@ -137,7 +144,10 @@ def _replaced(layer: Any, layer_classes: Layers, backend: str) -> str | None:
 
 
 def _restored(layer: Any, layer_classes: Layers) -> str | None:
-    """Make a layer of this package one of Keras; return what was done, or None for any other."""
+    """Turn a layer of this package into one of Keras, and return a line about it.
+
+    Return None for any other layer.
+    """
     if type(layer) not in layer_classes and not is_accelerated(layer):
         return None
     keras_layer = layer.keras_layer
@@ -149,6 +159,6 @@ def _restored(layer: Any, layer_classes: Layers) -> str | None:
     if before is keras.layers.RNN:
         del layer.use_cudnn
         layer.supports_jit = True
-    else:  # as Keras decides when it makes the layer
+    else:  # Keras decides this when it makes a layer.
         layer.supports_jit = before.from_config(config).supports_jit
     return f"lstm_impl.keras.{keras_layer.__name__} is now keras.layers.{before.__name__}"

@@ -12,7 +12,7 @@ from lstm_impl.call import Tensor
 from lstm_impl.cell import DEFAULT
 from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Shape, needs_keras
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import PRECISIONS, UnsupportedError
+from lstm_impl.spec import PRECISIONS, Refusal, UnsupportedError, find_refusal_code
 from lstm_impl.tuning import Decision
 
 _THEIRS = keras.config.backend()
@@ -22,13 +22,13 @@ _computing: Any = importlib.import_module(f"lstm_impl.keras.on_{_THEIRS}")
 
 
 class PeerLayer(base.BackendLayer):
-    """Compute a recurrent layer of Keras on JAX or PyTorch by a backend of this library."""
+    """Compute a recurrent layer of Keras with a backend of this library on JAX or PyTorch."""
 
     _tanh = (*base.TANH, *_computing.TANH)
     _sigmoid = (*base.SIGMOID, *_computing.SIGMOID)
 
     def _begin(self, name: str) -> str:
-        """Use the backend of this name, and return its canonical id."""
+        """Use the backend of the given name, and return its canonical id."""
         if name not in (AUTO, KERAS):
             name = get_backend(name).name
             _refuse(name, self._arguments())
@@ -53,12 +53,12 @@ class PeerLayer(base.BackendLayer):
         return LayerCall(*how, *sizes, masked, keras_step=step)
 
     def _choose(self, call: LayerCall) -> Choice:
-        """Choose a backend. Raises UnsupportedError if the named one cannot compute the call."""
+        """Choose a backend, or raise UnsupportedError if the requested one cannot compute it."""
         arguments = self._arguments()
         if self.backend == KERAS:
             return Choice(KERAS, "it was requested by name")
         if self.backend != AUTO:
-            # Attributes such as unroll may have been set since the backend was named.
+            # Attributes such as unroll may have changed since the backend was requested.
             _refuse(self.backend, arguments)
             return Choice(self.backend, "it was requested by name")
         return choose(arguments, call)
@@ -68,8 +68,13 @@ class PeerLayer(base.BackendLayer):
     def inner_loop(
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Compute the last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without
-        return_sequences) and final states, as Keras's method does.
+        """Compute the loop over time. This overrides Keras's method.
+
+        Returns
+        -------
+        last, outputs, states
+            The last output ``[B, H]``, the outputs ``[B, T, H]`` (``[B, 1, H]`` without
+            return_sequences), and the final states ``[B, H]``.
         """
         mask = base.one_mask(mask)
         if not self._fits(sequences, initial_state):
@@ -94,10 +99,14 @@ class PeerLayer(base.BackendLayer):
             x = keras.ops.flip(x, axis=1)
             mask = None if mask is None else keras.ops.flip(mask, axis=1)
         if choice.backend == _computing.FUSED and _computing.on_gpu():
-            raise UnsupportedError(f"{choice.backend}: its kernels are for a CPU, not a GPU")
+            raise UnsupportedError(
+                f"{choice.backend}: its kernels run on a CPU only, and Keras computes on a GPU; "
+                f"use backend={KERAS!r}",
+                Refusal.OTHER_DEVICE,
+            )
         parts = map(keras.ops.convert_to_tensor, initial_state)
         start = tuple(keras.ops.cast(part, dtype) for part in parts)
-        # The kernels take weights in float32.
+        # The kernels read float32 weights even if they compute in bfloat16.
         as_they_are = choice.backend == _computing.FUSED
         if as_they_are and not _computing.becomes_program(x):
             as_they_are = not base.are_cast_faster(self.cell.weights)
@@ -109,7 +118,7 @@ class PeerLayer(base.BackendLayer):
             shown, before = keras.ops.any(mask, axis=1), keras.ops.zeros_like(last)
             if self.zero_output_for_mask:
                 shown = mask[:, -1]
-            elif _THEIRS == "jax":  # where Keras shows the state before the first valid step
+            elif _THEIRS == "jax":  # There, Keras returns the state before the first valid step.
                 before = start[0]
             last = keras.ops.where(shown[:, None], last, before)
             if self.return_sequences and not self.zero_output_for_mask:
@@ -119,20 +128,25 @@ class PeerLayer(base.BackendLayer):
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
 class LSTM(PeerLayer, keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
-    """``keras.layers.LSTM`` computed by a backend of this library.
+    """Compute ``keras.layers.LSTM`` with a backend of this library.
 
-    All arguments of Keras's layer, and
+    Inputs, outputs, states, masks and weights are those of Keras's layer. ``explain()`` says which
+    backend computes the layer, and why.
 
-    backend: ``"auto"``, which picks by device and arguments; ``"keras"``, which is Keras's own
-        code; or the id of a backend that computes with what Keras runs on (``"torch"`` and
-        ``"torch_fused_cpu"``, or ``"jax_fused_cpu"``, ``"jax_scan"`` and
-        ``"jax_scan+preproject"``), which then is used or raises.
-        ``explain()`` says what computes the layer, and why.
+    Parameters
+    ----------
+    backend : str
+        ``"auto"`` chooses by device and arguments. ``"keras"`` is Keras's own code. Any other value
+        is the id of a backend that computes with Keras's backend: ``"torch"`` and
+        ``"torch_fused_cpu"`` on PyTorch, and ``"jax_fused_cpu"``, ``"jax_scan"`` and
+        ``"jax_scan+preproject"`` on JAX. This backend is used, or the layer raises an error.
+    **others
+        The arguments of Keras's layer.
 
-    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
-
-    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
-    these arguments.
+    Raises
+    ------
+    UnsupportedError
+        If the requested backend cannot compute a layer with these arguments.
     """
 
     keras_layer = keras.layers.LSTM
@@ -140,18 +154,21 @@ class LSTM(PeerLayer, keras.layers.LSTM):  # type: ignore[misc]  # Keras has no 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
 class GRU(PeerLayer, keras.layers.GRU):  # type: ignore[misc]
-    """``keras.layers.GRU`` computed by a backend of this library.
+    """Compute ``keras.layers.GRU`` with a backend of this library.
 
-    The arguments, the choice of a backend and the errors are those of ``lstm_impl.keras.LSTM``.
-    ``reset_after`` is Keras's argument; a named backend that computes one form of the GRU only
-    refuses the other form.
+    The arguments, the choice of a backend and the errors are those of ``lstm_impl.keras.LSTM``. A
+    requested backend that computes only one form of the GRU (``reset_after``) refuses the other
+    form.
     """
 
     keras_layer = keras.layers.GRU
 
 
 def _repeated(y: Tensor, mask: Tensor, before: Tensor) -> Tensor:
-    """Return ``y [B, T, H]`` with each masked step's output that of the step before, or before."""
+    """Repeat the last valid output of ``y [B, T, H]`` in masked steps.
+
+    Before the first valid step, the output is ``before [B, H]``.
+    """
     steps = keras.ops.arange(y.shape[1], dtype="int32")
     last = _computing.cummax(keras.ops.where(mask, steps, -1))[:, :, None]
     taken = keras.ops.take_along_axis(y, keras.ops.maximum(last, 0), axis=1)
@@ -159,14 +176,15 @@ def _repeated(y: Tensor, mask: Tensor, before: Tensor) -> Tensor:
 
 
 def _refuse(name: str, arguments: Arguments) -> None:
-    """Raise UnsupportedError if this backend cannot compute a layer with these arguments."""
+    """Raise UnsupportedError if a backend cannot compute a layer with the given arguments."""
     if reason := obstacle(name, arguments):
-        raise UnsupportedError(f"backend={name!r} cannot compute this layer: {reason}")
+        text = f"backend={name!r} cannot compute this layer: {reason}"
+        raise UnsupportedError(text, find_refusal_code(reason))
 
 
 @functools.cache
 def obstacle(name: str, arguments: Arguments) -> str:
-    """Return why this backend cannot compute a layer with these arguments, or an empty string."""
+    """Return why a backend cannot compute a layer with the given arguments, or an empty string."""
     if name not in _computing.NAMES:
         able = " or ".join(repr(each) for each in (AUTO, KERAS, *_computing.NAMES))
         return f"Keras runs on {_THEIRS} in this process, where backend is {able}"
@@ -182,7 +200,7 @@ def obstacle(name: str, arguments: Arguments) -> str:
 
 
 def choose(arguments: Arguments, call: LayerCall) -> Choice:
-    """Return what ``backend="auto"`` picks: ours if it can compute the layer, else Keras's code."""
+    """Choose for ``backend="auto"``: a backend of this library if it is faster, or Keras's code."""
     if reason := needs_keras(arguments):
         return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
     fused = _computing.FUSED
@@ -215,7 +233,7 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
 
 
 def tune(*given: Any, **more: Any) -> list[Decision]:
-    """Raise UnsupportedError: there is nothing to race unless Keras runs on TensorFlow."""
+    """Raise UnsupportedError, because backends can race only if Keras runs on TensorFlow."""
     raise UnsupportedError(
         f"lstm_impl.keras.tune races TensorFlow's backends, and Keras runs on {_THEIRS} here, "
         "where auto has only one backend to choose; layer.explain() names it"
@@ -223,7 +241,7 @@ def tune(*given: Any, **more: Any) -> list[Decision]:
 
 
 def export_litert(*given: Any, **more: Any) -> bytes:
-    """Raise UnsupportedError: LiteRT's converter reads models of TensorFlow only."""
+    """Raise UnsupportedError, because LiteRT's converter reads only models of TensorFlow."""
     raise UnsupportedError(
         "lstm_impl.keras.export_litert converts a model on TensorFlow, and Keras runs on "
         f"{_THEIRS} here: save the model, and load it where KERAS_BACKEND=tensorflow"

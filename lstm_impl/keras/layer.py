@@ -1,9 +1,9 @@
-"""Define the Keras layers: Keras's arguments, weights, masks and states with a backend's
-computation.
+"""Define the Keras layers for Keras on TensorFlow.
 
-Keras's loop is the specification on all devices: a masked step keeps the state and repeats the last
-output, with zeros before the first valid step (or is zero, with ``zero_output_for_mask``), for any
-pattern of the mask.
+They have the arguments, weights, masks and states of Keras's layers, and a backend of this library
+computes them. Keras's loop is the specification on all devices, for any pattern of the mask. A
+masked step keeps the state. Its output is that of the last valid step, or zero before the first
+valid step. With ``zero_output_for_mask``, the output of a masked step is zero.
 """
 
 from __future__ import annotations
@@ -57,21 +57,22 @@ from lstm_impl.keras.base import (
 )
 from lstm_impl.keras.choice import AUTO, FUSED_CPU, KERAS, Arguments, Choice, LayerCall, Sizes
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec, UnsupportedError, find_refusal_code
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
 from lstm_impl.tuning.models import find_gpu_name
 
 GRU_RESET_BEFORE = get_cell("gru_reset_before")
 
 KERAS_STEPS = ("one_step_on_data", "multi_step_on_data", "multi_step_on_iterator")
-"""Beginnings of the names of the graphs that Keras traces for ``fit`` and its other methods."""
+"""The beginnings of the names of the graphs that Keras traces for ``fit`` and its other methods."""
 
 MOST_PICKED = 1_000
-"""Calls of which is kept what computes them: outside a graph sizes can differ without end."""
+"""The largest number of calls whose choice is remembered. Outside a graph, sizes can differ without
+end."""
 
 
 class _Memory(CallMemory):
-    """What a layer keeps: traced functions, and the choice for each call."""
+    """Hold what a layer remembers: traced functions, and the choice for each call."""
 
     def __init__(self, backend: Backend | None, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -84,14 +85,14 @@ class _Memory(CallMemory):
 
 
 class TensorFlowLayer(BackendLayer):
-    """Compute a recurrent layer of Keras on TensorFlow by a backend of this library."""
+    """Compute a recurrent layer of Keras with a backend of this library on TensorFlow."""
 
     _tanh = (*TANH, tf.tanh)
     _sigmoid = (*SIGMOID, tf.sigmoid)
     _memory: _Memory
 
     def _begin(self, name: str) -> str:
-        """Use the backend of this name, and return its canonical id."""
+        """Use the backend of the given name, and return its canonical id."""
         arguments = self._arguments()
         if name == AUTO:
             choice.check_auto(arguments)
@@ -102,7 +103,10 @@ class TensorFlowLayer(BackendLayer):
         return AUTO if backend is None else backend.name
 
     def _expect(self, sizes: Sizes) -> None:
-        """Choose again, with the decisions known now; ``sizes`` hold where none are known."""
+        """Choose again with the present decisions.
+
+        ``sizes`` are used where those of a call are unknown.
+        """
         self._memory = _Memory(self._memory.backend, sizes)
 
     def _note(self) -> str:
@@ -123,7 +127,7 @@ class TensorFlowLayer(BackendLayer):
         )
 
     def _choose(self, call: LayerCall) -> Choice:
-        """Choose a backend. Raises UnsupportedError or UnavailableError if there is none."""
+        """Choose a backend, or raise UnsupportedError or UnavailableError if there is none."""
         backend = self._memory.backend
         arguments = self._arguments()
         if backend is None:
@@ -138,9 +142,10 @@ class TensorFlowLayer(BackendLayer):
                         return found
                 picked[arguments, call] = found
             return picked[arguments, call]
-        # Attributes such as unroll may have been set since the backend was named.
+        # Attributes such as unroll may have changed since the backend was requested.
         if reason := choice.obstacle(backend, arguments):
-            raise UnsupportedError(f"backend={self.backend!r} cannot compute this layer: {reason}")
+            text = f"backend={self.backend!r} cannot compute this layer: {reason}"
+            raise UnsupportedError(text, find_refusal_code(reason))
         if call.compiled and not choice.can_be_compiled(backend):
             raise UnsupportedError(
                 f"backend={self.backend!r} cannot compute this call: {choice.NOT_COMPILED}"
@@ -148,12 +153,14 @@ class TensorFlowLayer(BackendLayer):
         if not (available := self._available(backend.name, call.device)):
             raise UnavailableError(
                 f"backend={self.backend!r} cannot run here: {available}. To let the layer pick "
-                "another, set its attribute backend to 'auto' and compile the model again"
+                "another, set its attribute backend to 'auto' and compile the model again",
+                available.refusal,
+                reason=str(available),
             )
         return Choice(backend.name, "it was requested by name")
 
     def _by_race(self, arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
-        """Return the fastest in a race on such a call, if there was one; else the rule's pick."""
+        """Choose the fastest backend of a race on such a call, or else by the rule."""
         rule = choice.choose(arguments, call, fused)
         if rule.fallback or arguments.use_cudnn is True:
             return rule
@@ -166,7 +173,7 @@ class TensorFlowLayer(BackendLayer):
         return (choice.raced_choice(found, arguments, call, rule) if found else None) or rule
 
     def _machine(self) -> TunedMachine:
-        """Return the machine as decisions record it."""
+        """Return this machine in the form in which decisions record it."""
         device = "cpu" if self._device() == "cpu" else "gpu:0"
         return machine.describe_machine(device, find_gpu_name(device))
 
@@ -182,10 +189,10 @@ class TensorFlowLayer(BackendLayer):
 
     @staticmethod
     def _device() -> str:
-        """Return where new ops are placed: ``gpu`` or ``cpu``."""
+        """Return the device on which new ops are placed, ``gpu`` or ``cpu``."""
         if not tf.config.list_logical_devices("GPU"):
             return "cpu"
-        # In a graph this is the device of tf.device, or empty, which means the GPU.
+        # In a graph, this is the device of tf.device. It is empty without one, which means the GPU.
         return "cpu" if "CPU" in tf.zeros([]).device.upper() else "gpu"
 
     # -- the computation
@@ -193,7 +200,10 @@ class TensorFlowLayer(BackendLayer):
     def call(
         self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool = False
     ) -> Any:
-        """Compute as Keras's method does, outside a graph by the fused op alone where it can be."""
+        """Compute the layer. This overrides Keras's method.
+
+        Outside a graph, a call that one fused op can compute is that op and nothing else.
+        """
         more = self.stateful or (training and self.dropout) or one_mask(mask) is not None
         usual = sequences.dtype == self.cell.compute_dtype and 0 not in sequences.shape
         usual = usual and isinstance(initial_state, list | tuple | None)
@@ -204,7 +214,7 @@ class TensorFlowLayer(BackendLayer):
         return self.keras_layer.call(self, sequences, initial_state, mask, training)
 
     def _at_once(self, x: Tensor, initial_state: Any) -> Any:
-        """Compute by one call of the fused op, which no tape records."""
+        """Compute the layer with one call of the fused op, which no tape records."""
         dtype, cell = self.cell.compute_dtype, self._recurrent_cell()
         states: tuple[Tensor, ...]
         if initial_state is None:
@@ -215,7 +225,7 @@ class TensorFlowLayer(BackendLayer):
                 for each in initial_state
             )
         layer = FusedLayer(reverse=self.go_backwards, batch_major=True, cell=cell)
-        # The op reads an LSTM's variables itself. Those of a GRU have another order of gates.
+        # The op reads the variables of an LSTM itself. Those of a GRU have another order of gates.
         handles = _handles(self.cell) if cell == DEFAULT else ()
         y, *last = layer.infer(Call(x, states), handles or _weights(self.cell, as_they_are=True))
         if not self.return_sequences:
@@ -229,18 +239,23 @@ class TensorFlowLayer(BackendLayer):
     def inner_loop(
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Compute the last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without
-        return_sequences) and final states, as Keras's method does.
+        """Compute the loop over time. This overrides Keras's method.
+
+        Returns
+        -------
+        last, outputs, states
+            The last output ``[B, H]``, the outputs ``[B, T, H]`` (``[B, 1, H]`` without
+            return_sequences), and the final states ``[B, H]``.
         """
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
-        # TensorFlow's loop of Keras raises for a batch that is known to be empty.
+        # On TensorFlow, Keras's loop raises an error for a batch that is known to be empty.
         is_empty = self.backend == AUTO and sequences.shape[0] == 0
         if is_empty or not self._fits(sequences, initial_state):
             last, outputs, states = self.keras_layer.inner_loop(self, *given)
             return last, outputs, list(states)
         picked = self._chosen(sequences, mask, training)
-        if picked.backend == KERAS:  # named, it may choose cuDNN; from auto, it is the loop
+        if picked.backend == KERAS:  # If it was requested, it may use cuDNN.
             keras_layer = keras.layers.RNN if self.backend == AUTO else self.keras_layer
             last, outputs, states = keras_layer.inner_loop(self, *given)
             return last, outputs, list(states)
@@ -248,7 +263,7 @@ class TensorFlowLayer(BackendLayer):
         return last, outputs, states
 
     def _chosen(self, sequences: Tensor, mask: Tensor, training: bool) -> Choice:
-        """Choose what computes this call, and remember it."""
+        """Choose a backend for this call, and remember the choice."""
         traced = not tf.executing_eagerly()
         how = self._device(), bool(training), traced, traced and compiled_by_xla()
         sizes: choice.Shape = sequences.shape
@@ -261,13 +276,14 @@ class TensorFlowLayer(BackendLayer):
     def _by(
         self, picked: Choice, sequences: Tensor, state: list[Tensor], mask: Tensor, training: bool
     ) -> tuple[Tensor, ...]:
-        """Compute by a backend of this library: last output, outputs and final states."""
+        """Compute the last output, the outputs and the final states with the chosen backend."""
         sequences = self._dropped(tf.cast(sequences, self.cell.compute_dtype), training)
-        # A stateful layer's state is a variable, assigned to before the gradient is computed.
+        # The state of a stateful layer is a variable, which changes before the gradient is
+        # computed.
         states = tuple(tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
         core = self._core(picked.backend)
         is_fused = isinstance(core.backend, FusedCpu)
-        # The fused op reads and writes either layout; a mask's outputs are filled time-major.
+        # The fused op takes both layouts. With a mask, outputs are filled in the time-major one.
         batch_major = is_fused and mask is None
         x = sequences if batch_major else tf.transpose(sequences, [1, 0, 2])
         valid = steps = None
@@ -275,8 +291,8 @@ class TensorFlowLayer(BackendLayer):
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = tf.expand_dims(valid, 2)
-        # The fused op takes weights in float32, and two biases in one array. So does the function
-        # in its place in graphs that may be saved.
+        # The fused op takes float32 weights, and two biases in one array. So does the function that
+        # stands for it in graphs that may be saved.
         weights = _weights(self.cell, as_they_are=is_fused)
         inputs = LayerInputs(x, states, weights if is_fused else weights.parameters)
         how = training, batch_major, picked.portable
@@ -285,7 +301,7 @@ class TensorFlowLayer(BackendLayer):
             valid = tf.reverse(valid, [0])
         last = states[0]
         if valid is not None:
-            # Before the first valid step the state is the initial one and the output zero.
+            # Before the first valid step, the state is the initial one and the output is zero.
             some = valid[-1] if self.zero_output_for_mask else tf.reduce_any(valid, axis=0)
             last = tf.where(tf.expand_dims(some, 1), last, tf.zeros_like(last))
         if not self.return_sequences:
@@ -307,20 +323,29 @@ class TensorFlowLayer(BackendLayer):
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
 class LSTM(TensorFlowLayer, keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
-    """``keras.layers.LSTM`` computed by a backend of this library.
+    """Compute ``keras.layers.LSTM`` with a backend of this library.
 
-    All arguments of Keras's layer, and
+    Inputs, outputs, states, masks and weights are those of Keras's layer. ``explain()`` says which
+    backend computes the layer, and why.
 
-    backend: ``"auto"``, which picks by device, arguments and call, and takes Keras's own loop for
-        what nothing else computes; ``"keras"``, which is Keras's own code; or the id of a
-        TensorFlow backend, such as ``"while_loop+hoisted"`` or ``"cudnn"``, which then is used or
-        raises. ``explain()`` says what computes the layer, and why.
+    Parameters
+    ----------
+    backend : str
+        ``"auto"`` chooses by device, arguments and call, and uses Keras's own loop for what no
+        backend computes. ``"keras"`` is Keras's own code. Any other value is the id of a TensorFlow
+        backend, such as ``"while_loop+hoisted"`` or ``"cudnn"``. This backend is used, or the layer
+        raises an error.
+    **others
+        The arguments of Keras's layer.
 
-    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
-
-    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
-    these arguments; UnavailableError, when called, where it cannot run on this machine (so that a
-    model which was trained with ``"cudnn"`` can be loaded anywhere, and its ``backend`` changed).
+    Raises
+    ------
+    UnsupportedError
+        If the requested backend cannot compute a layer with these arguments.
+    UnavailableError
+        When the layer is called, if the requested backend cannot run on this machine. The error
+        comes this late so that a model that was trained with ``"cudnn"`` can be loaded everywhere,
+        and its ``backend`` changed.
     """
 
     keras_layer = keras.layers.LSTM
@@ -328,11 +353,11 @@ class LSTM(TensorFlowLayer, keras.layers.LSTM):  # type: ignore[misc]  # Keras h
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
 class GRU(TensorFlowLayer, keras.layers.GRU):  # type: ignore[misc]
-    """``keras.layers.GRU`` computed by a backend of this library.
+    """Compute ``keras.layers.GRU`` with a backend of this library.
 
-    The arguments, the choice of a backend and the errors are those of ``lstm_impl.keras.LSTM``.
-    ``reset_after`` is Keras's argument; a named backend that computes one form of the GRU only
-    refuses the other form.
+    The arguments, the choice of a backend and the errors are those of ``lstm_impl.keras.LSTM``. A
+    requested backend that computes only one form of the GRU (``reset_after``) refuses the other
+    form.
     """
 
     keras_layer = keras.layers.GRU
@@ -340,18 +365,18 @@ class GRU(TensorFlowLayer, keras.layers.GRU):  # type: ignore[misc]
 
 @functools.lru_cache(maxsize=16)
 def _zeros(batch: int, units: int, dtype: str) -> Tensor:
-    """Return the initial state ``[1, B, H]`` of calls outside a graph, on the CPU."""
+    """Return a zero initial state ``[1, B, H]`` for calls outside a graph, on the CPU."""
     with tf.device("/CPU:0"):
         return tf.zeros([1, batch, units], dtype)
 
 
 def _plain_variables(cell: Any, as_they_are: bool = False) -> list[Any]:
-    """Return a cell's variables as TensorFlow has them.
+    """Return TensorFlow's own variables of a cell, or an empty list.
 
-    as_they_are: also those of float32 in a layer that computes in bfloat16, which Keras would cast.
-
-    Empty if it has not three, or their values are not read as they are: cast to another type,
-    replaced in a ``StatelessScope`` of Keras, or distributed.
+    The list is empty if the cell does not have three variables, or if their values cannot be read
+    directly: Keras casts them, replaces them in a ``StatelessScope``, or distributes them. With
+    ``as_they_are``, the casts of float32 variables in a layer that computes in bfloat16 are left
+    out.
     """
     variables = (cell.kernel, cell.recurrent_kernel, cell.bias) if cell.use_bias else ()
 
@@ -368,17 +393,18 @@ def _plain_variables(cell: Any, as_they_are: bool = False) -> list[Any]:
 
 
 def _handles(cell: Any) -> Tensors:
-    """Return the handles of plain variables, which the fused op reads outside a graph."""
+    """Return the handles of the plain variables, which the fused op reads outside a graph."""
     values = _plain_variables(cell, as_they_are=True)
     for each in values:
-        variable_accessed(each)  # tf.recompute_grad asks which variables were read
+        variable_accessed(each)  # tf.recompute_grad needs to know which variables were read.
     return [each.handle for each in values]
 
 
 def _weights(cell: Any, as_they_are: bool = False) -> Weights:
-    """Return the current weights; plain ones without Keras's casts to the type that they have.
+    """Return the current weights of a cell.
 
-    as_they_are: see ``_plain_variables``.
+    Plain variables are read without Keras's casts to the type that they already have.
+    ``as_they_are`` is that of ``_plain_variables``.
     """
     values = _plain_variables(cell, as_they_are)
     if values and (as_they_are or all(each.dtype == cell.compute_dtype for each in values)):
@@ -387,10 +413,10 @@ def _weights(cell: Any, as_they_are: bool = False) -> Weights:
 
 
 def _in_keras_step() -> bool:
-    """Return whether the graph being traced is part of Keras's train, test or predict function.
+    """Return whether the present graph is part of Keras's train, test or predict function.
 
-    Keras traces what it exports without these. Neither has a public mark, but Keras 3 names the
-    functions (``keras/src/backend/tensorflow/trainer.py``).
+    Keras never exports these functions. They have no public mark, but Keras 3 gives them fixed
+    names (``keras/src/backend/tensorflow/trainer.py``).
     """
     graph = tf.compat.v1.get_default_graph()
     while isinstance(graph, FuncGraph):
@@ -408,7 +434,7 @@ FORWARD_MODE = (
 
 
 class LayerCore:
-    """Compute one layer by ``backend``, differentiable, in the graphs that the backend needs."""
+    """Compute one layer with a backend, differentiably, in the graphs that the backend needs."""
 
     def __init__(
         self, backend: TensorFlowBackend, compute_dtype: str, cell: Cell = DEFAULT
@@ -427,15 +453,24 @@ class LayerCore:
         batch_major: bool = False,
         portable: bool = False,
     ) -> Outputs:
-        """Compute the outputs for ``inputs``.
+        """Compute the outputs and the final states.
 
-        mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
-        output. With ``reverse`` the steps are read from the last to the first; outputs stand at
-        the step they belong to. training: whether to be prepared for a gradient, which may be
-        requested in any case. batch_major: x and y are ``[B, T, ...]``, by ``fused_cpu`` alone.
-        portable: in a graph that may be saved, by a function whose place ``fused_cpu`` takes.
-
-        The parameters of ``inputs`` are ``Weights`` for ``fused_cpu``, else their ``parameters``.
+        Parameters
+        ----------
+        inputs
+            The inputs. Their parameters are ``Weights`` for ``fused_cpu``, and otherwise
+            ``Weights.parameters``.
+        mask
+            Bool ``[T, B, 1]`` of any pattern, or None. A step that is False keeps the state and has
+            a zero output.
+        reverse
+            Whether the steps are read from the last to the first. Each output stays at its step.
+        training
+            Whether to prepare for a gradient. A gradient may be requested in any case.
+        batch_major
+            Whether x and y are ``[B, T, ...]``, which only ``fused_cpu`` takes.
+        portable
+            Whether the graph may be saved. It then contains a function that ``fused_cpu`` replaces.
         """
         if in_forward_mode(inputs.flat):
             return self._forward_mode(inputs, mask, reverse, batch_major)
@@ -446,7 +481,7 @@ class LayerCore:
             return by_fused_op(inputs, mask, reverse, keep, batch_major, self._cell)
         if self.backend.xla:
             return self._compiled(inputs, mask, reverse)
-        # A fused op is a few ops in any case; a loop has hundreds.
+        # A loop has hundreds of ops, so it is traced. A fused op is a few ops in any case.
         loop = isinstance(self.backend, LoopBackend)
         if loop and self.backend.dynamic and tf.executing_eagerly():
             return self._traced(inputs, mask, reverse)
@@ -455,7 +490,7 @@ class LayerCore:
     def _forward_mode(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, batch_major: bool
     ) -> Outputs:
-        """Compute by an unrolled loop, which has a derivative in forward mode."""
+        """Compute with an unrolled loop, which has a forward-mode derivative."""
         x, states, parameters = inputs
         if isinstance(parameters, Weights):
             parameters = parameters.parameters
@@ -471,9 +506,10 @@ class LayerCore:
     def _portable(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, batch_major: bool
     ) -> Outputs:
-        """Compute by a function of TensorFlow's ops, for a graph that may be saved.
+        """Compute with a function of TensorFlow's ops, for a graph that may be saved.
 
-        ``graph_optimizer.cc`` puts the fused op in its place where the library is loaded.
+        In a process that has loaded the library, ``graph_optimizer.cc`` replaces the function by
+        the fused op.
         """
         x, states, parameters = inputs
         batch = x.shape[0 if batch_major else 1]
@@ -484,8 +520,8 @@ class LayerCore:
             how = reverse, batch_major, mask is not None, sizes, parameters[0].dtype, self._cell
             self._functions[key] = portable_function(x.dtype, *how)
         padding = tf.zeros([0], tf.int32) if mask is None else mask[:, :, 0]
-        # In a graph an index copies, and these ops do not. The op has two states; that of a GRU
-        # stands in the place of both.
+        # In a graph, an index copies its operand, and these ops do not. The op takes two states.
+        # The only state of a GRU is passed for both.
         both = [tf.expand_dims(each, 0) for each in (*states, *states)[:2]]
         y, *last = self._functions[key](x, *both, *parameters, padding)
         y.set_shape([*x.shape[:2], parameters[1].shape[0]])
@@ -505,7 +541,7 @@ class LayerCore:
         return self._right_padded(inputs, mask, reverse)
 
     def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-        """Compute any mask by a backend that only takes right-padded sequences, forward."""
+        """Compute any mask with a backend that takes only right-padded sequences, forwards."""
         x, states, parameters = inputs
         if reverse:
             x = tf.reverse(x, [0])
@@ -516,7 +552,7 @@ class LayerCore:
             if reverse:
                 valid = tf.reverse(valid, [0])
             lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=0)
-            # cuDNN takes no empty sequence: one step is computed and unused.
+            # cuDNN takes no empty sequence, so one step of it is computed and not used.
             y, last = self._stack(
                 take_steps(x, valid_steps(valid)), states, parameters, tf.maximum(lengths, 1)
             )
@@ -531,13 +567,13 @@ class LayerCore:
     def _stack(
         self, x: Tensor, states: States, parameters: Tensors, lengths: Tensor | None
     ) -> Outputs:
-        """Compute the backend's network of one layer, with parameters in its own layout."""
+        """Compute a network of one layer with the backend, whose layout the parameters get."""
         if isinstance(self.backend, BlockLSTM):
             kernel, recurrent_kernel, bias = parameters
             parameters = tf.concat([kernel, recurrent_kernel], axis=0), bias
         units = states[0].shape[-1]
         spec = LSTMSpec(x.shape[-1], units, dtype=self._dtype, cell=self._cell)
-        # Training mode always: in Keras a gradient may be requested with training=False too.
+        # The mode is always training, because Keras may request a gradient with training=False too.
         call = Call(x, tuple(each[None] for each in states), lengths)
         y, last = self.backend.stack(spec, call, parameters, training=True)
         return Outputs(y, tuple(each[0] for each in last))
@@ -545,7 +581,7 @@ class LayerCore:
     def _with_second_gradient(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
     ) -> Outputs:
-        """Compute by a backend whose gradient is an op without a gradient."""
+        """Compute with a backend whose gradient is an op that has no gradient itself."""
 
         def forward(inputs: Tensors, masks: Tensors) -> tuple[Tensors, Any]:
             with tf.GradientTape(persistent=True) as tape:
@@ -584,7 +620,10 @@ class LayerCore:
     # -- compiled by XLA
 
     def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-        """Compile forward and backward: a compiled loop cannot be differentiated from outside."""
+        """Compile the forward and the backward pass with XLA.
+
+        Both are compiled because a compiled loop cannot be differentiated from outside.
+        """
         forward, backward = self._compiled_pair(mask is not None, reverse)
         return self._twice_differentiable(
             lambda inputs, masks: forward(tuple(inputs), masks),
@@ -597,7 +636,7 @@ class LayerCore:
         )
 
     def _compiled_pair(self, masked: bool, reverse: bool) -> tuple[Any, Any]:
-        by_hand = None  # the backend, if it has the hand-written gradient
+        by_hand = None  # This is the backend if it has a hand-written gradient.
         if isinstance(self.backend, LoopBackend) and "hoisted" in self.backend.options:
             by_hand = self.backend
         cell = self._cell
@@ -665,12 +704,13 @@ def by_fused_op(
     batch_major: bool = False,
     cell: Cell = DEFAULT,
 ) -> Outputs:
-    """Return the outputs by the fused op, which takes any mask as it is.
+    """Compute with the fused op, which takes any mask.
 
-    keep: whether to keep what a gradient needs; without, it computes the forward pass again.
+    With ``keep``, the op keeps what a gradient needs. Without it, a gradient computes the forward
+    pass again.
     """
     layer = FusedLayer(reverse=reverse, batch_major=batch_major, cell=cell)
-    # Indices such as h[None] take several times as long outside a graph.
+    # Outside a graph, an index such as h[None] takes several times as long.
     states = tuple(tf.expand_dims(each, 0) for each in inputs.states)
     call = Call(inputs.x, states, None if mask is None else tf.squeeze(mask, 2))
     given = inputs.parameters
@@ -679,12 +719,12 @@ def by_fused_op(
 
 
 PORTABLE = "fused_lstm_impl:2:"
-"""The mark of a function that the fused op may take the place of, as ``graph_optimizer.cc`` reads
-it: its arguments and results have the names and the order of the op's."""
+"""The mark of a function that the fused op may replace, which ``graph_optimizer.cc`` reads. Its
+arguments and results have the names and the order of those of the op."""
 
 
 class PortableSizes(NamedTuple):
-    """Sizes of a layer, as far as they are known; TensorFlow Lite needs them all."""
+    """Hold the known sizes of a layer. TensorFlow Lite needs all of them."""
 
     batch: int | None = None
     inputs: int | None = None
@@ -700,15 +740,28 @@ def portable_function(
     weight_dtype: tf.DType | None = None,
     cell: Cell = DEFAULT,
 ) -> Any:
-    """Return a function of TensorFlow's ops, with the mark, that computes a layer.
+    """Return a marked function of TensorFlow's ops that computes a layer.
 
-    dtype: the type of all arguments. weight_dtype: the type of the weights, if it is another. The
-    function then casts them, and the op in its place does not. cell: what a timestep computes. The
-    functions of all cells have the arguments and results of the op. That of a GRU reads no c, and
-    returns an empty one.
+    The functions of all cells have the arguments and results of the op. That of a GRU does not read
+    c, and returns an empty one. The graph optimizer recognizes a function by a digest of its body.
+    A known number of timesteps would be a constant in the body and change the digest, so the number
+    is left open.
 
-    The graph optimizer recognizes the function by a digest of its body. The number of timesteps
-    would be a constant of the body that changes what the body computes, so it is not known.
+    Parameters
+    ----------
+    dtype
+        The type of the arguments.
+    reverse, batch_major
+        As in ``LayerCore``.
+    masked
+        Whether the function takes a mask.
+    sizes
+        The known sizes.
+    weight_dtype
+        The type of the weights if it is different. The function then casts them, which the op in
+        its place does not need.
+    cell
+        The recurrent cell.
     """
     batch, inputs, units = sizes
     gates = None if units is None else len(cell.gates) * units
@@ -723,20 +776,20 @@ def portable_function(
         functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major, cell=cell),
         input_signature=[*given, padding],
         autograph=False,
-        # TensorFlow wants another text for each function.
+        # TensorFlow requires a different text for each function.
         experimental_attributes={"api_implements": f"{PORTABLE}{uuid.uuid4().hex}"},
     )
 
 
 class PortableLoop(WhileLoop):
-    """``tf.while_loop``, whose output of no timestep has the batch and the units of the state.
+    """Run ``tf.while_loop`` without constants that depend on the number of units.
 
-    Its ops have no constant that depends on the number of units.
+    For zero timesteps, the empty output still has the batch and the units of the state.
     """
 
     def make_recurrence(self, recurrent: Tensors, cell: Cell) -> Recurrence:
-        """Return the product with the recurrent kernel that the equations of ``cell`` call."""
-        if cell != GRU_RESET_BEFORE:  # which alone multiplies a part of the gates
+        """Return the product with the recurrent kernel for the equations of a cell."""
+        if cell != GRU_RESET_BEFORE:  # Only this cell multiplies some gates separately.
             return super().make_recurrence(recurrent, cell)
         kernels = tf.split(recurrent[0], len(cell.gates), axis=-1)
 
@@ -749,17 +802,17 @@ class PortableLoop(WhileLoop):
     def scan(
         self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
     ) -> tuple[Carry, Slices]:
-        """Run the step over time, as ``LoopBackend.scan`` says."""
+        """Run a step over time, as ``LoopBackend.scan`` documents."""
         loop = TimeLoop(sequences, outputs, reverse)
         carry, arrays = loop.run(step, carry, loop.empty(), 0, loop.timesteps)
         return carry, tuple(map(_stacked, arrays, outputs))
 
 
 def _stacked(array: tf.TensorArray, like: Tensor) -> Tensor:
-    """Return the elements of an array, each of the shape of ``like``, as one tensor."""
+    """Stack the elements of an array, each of which has the shape of ``like``."""
     if tf.executing_eagerly() or like.shape.is_fully_defined():
         return array.stack()
-    # An array of unknown shapes cannot stack no element.
+    # An array of elements of unknown shape cannot be stacked if it is empty.
     stacked = tf.raw_ops.TensorListStack(
         input_handle=array.flow, element_shape=tf.shape(like), element_dtype=like.dtype
     )
@@ -779,18 +832,18 @@ def by_tensorflow(
     batch_major: bool,
     cell: Cell = DEFAULT,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what the fused op computes by a loop of TensorFlow's ops."""
+    """Compute the results of the fused op with a loop of TensorFlow's ops."""
     if batch_major:
         x = tf.transpose(x, [1, 0, 2])
     mask = padding[:, :, None] if padding.dtype == tf.bool else None
-    # A cast to the same type adds nothing to a graph.
+    # A cast to the same type adds no op to a graph.
     weights = Weights(*(tf.cast(each, x.dtype) for each in (kernel, recurrent_kernel, bias)))
     states = tuple(each[0] for each in (h, c)[: len(cell.states)])
     inputs = LayerInputs(x, states, weights.parameters)
     y, last = by_loop(PortableLoop(), inputs, mask, reverse, cell)
     made = [each[None] for each in last]
     if len(made) == 1:
-        # The op returns an empty c of a GRU. This reads c, so that no argument is unused.
+        # For a GRU, the op returns an empty c. This reads c, so that no argument is unused.
         made.append(tf.concat([h[:0], c[:0]], axis=0))
     return tf.transpose(y, [1, 0, 2]) if batch_major else y, made[0], made[1]
 
@@ -799,12 +852,12 @@ def by_tensorflow(
 
 
 def valid_steps(valid: Tensor) -> Tensor:
-    """Return the steps ``[T, B]`` of each sequence: its valid ones first, then the masked ones."""
+    """Return the order of the steps ``[T, B]`` that puts valid steps before masked ones."""
     return tf.argsort(tf.cast(~valid, tf.int32), axis=0, stable=True)
 
 
 def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
-    """Return ``sequence [T, B, ...]`` at ``steps [T, B]`` of each sequence."""
+    """Return the elements of ``sequence [T, B, ...]`` at the steps ``[T, B]``."""
     column = tf.broadcast_to(tf.range(tf.shape(steps)[1])[None, :], tf.shape(steps))
     taken = tf.gather_nd(sequence, tf.stack([steps, column], axis=-1))
     taken.set_shape(sequence.shape)
@@ -812,7 +865,10 @@ def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
 
 
 def repeat_last(y: Tensor, valid: Tensor) -> Tensor:
-    """Repeat the last valid output of ``y [T, B, H]`` in masked steps, with zeros before it."""
+    """Repeat the last valid output of ``y [T, B, H]`` in masked steps.
+
+    Before the first valid step, the output is zero.
+    """
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
     last = take_steps(valid_steps(valid), tf.maximum(number, 0))
     return tf.where((number >= 0)[:, :, None], take_steps(y, last), tf.zeros_like(y))

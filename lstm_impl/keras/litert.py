@@ -1,6 +1,6 @@
 """Export a Keras model to LiteRT (TensorFlow Lite) with the runtime's own LSTM operator.
 
-LiteRT has no operator for a GRU. A GRU becomes a loop.
+LiteRT has no operator for a GRU, so a GRU becomes a loop.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Arrays = list[npt.NDArray[np.generic]]
 PRECISIONS = ("float32", "int8")
 
 LARGEST_INT8_ERROR = 0.1
-"""Largest rms error of a file with activations in int8, relative to the rms of the outputs.
+"""The largest accepted rms error of a file with int8 activations, relative to the outputs' rms.
 
-One layer has 1 to 2%. TensorFlow 2.21's converter sometimes makes files whose error is 12 to 500%
-of models with two LSTMs.
+One layer has an error of 1 to 2%. For models with two LSTMs, the converter of TensorFlow 2.21
+sometimes makes files with an error of 12 to 500%.
 """
 
 _COMPARED_SAMPLES = 20
-"""Samples on which files are compared; more would not change the decision."""
+"""The number of samples on which files are compared. More would not change the decision."""
 
 
 def export_litert(
@@ -49,10 +49,10 @@ def export_litert(
 ) -> bytes:
     """Convert a Keras model to a LiteRT file for inference on phones and microcontrollers.
 
-    Each LSTM becomes LiteRT's operator ``UNIDIRECTIONAL_SEQUENCE_LSTM`` where the converter can
-    do it. Any other LSTM and each GRU becomes a WHILE loop, and ``print_fn`` gets the reason.
-    If the file has a loop, also one of another layer, all LSTMs become loops: TensorFlow 2.21's
-    operator computes wrong outputs in such a file.
+    Each LSTM becomes LiteRT's operator ``UNIDIRECTIONAL_SEQUENCE_LSTM`` if the converter can do it.
+    Any other LSTM and each GRU becomes a WHILE loop, and ``print_fn`` is called with the reason. If
+    the file has any loop, even that of another layer, all LSTMs become loops. In such a file, the
+    operator of TensorFlow 2.21 computes wrong outputs.
 
     The operator keeps its state from one call of an interpreter to the next. Call
     ``interpreter.reset_all_variables()`` before each new sequence.
@@ -62,22 +62,23 @@ def export_litert(
     model : keras.Model
         A built Keras 3 model on TensorFlow. It is not changed.
     batch_size : int
-        Sequences in a call of the converted model. The operator needs a fixed number.
+        The sequences in a call of the converted model. The operator needs a fixed number.
     steps : int or None
-        Timesteps in a call, for models that leave the number open. None takes the model's own.
+        The timesteps in a call, for models that leave the number open. None takes the model's own
+        number.
     precision : str
         ``float32``, or ``int8`` for weights and activations in 8 bits, with inputs and outputs in
-        float32. Only the weights are in 8 bits where the converter cannot quantize the activations,
-        or where the outputs would be wrong; ``print_fn`` gets the reason and the error.
+        float32. If the converter cannot quantize the activations, or if the outputs would be wrong,
+        only the weights are in 8 bits, and ``print_fn`` is called with the reason and the error.
     samples : iterable or None
-        Inputs by which the ranges of activations are found; required for ``int8``. Each is an
-        array ``[batch_size, ...]``, or a list of arrays for a model with several inputs. One to two
-        hundred typical inputs are enough.
+        Inputs from which the ranges of activations are found. They are required for ``int8``. Each
+        is an array ``[batch_size, ...]``, or a list of arrays for a model with several inputs. 100
+        to 200 typical inputs are enough.
     fused : bool
         False converts every LSTM to a loop. Measure both: for some sizes the loop is faster
         (``docs/litert.md``).
     print_fn : callable or None
-        Gets one line for each LSTM and GRU. None prints nothing.
+        A function that is called with one line for each LSTM and GRU. None prints nothing.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def export_litert(
         If a layer computes in a type that the converter does not take, such as float16.
     """
     if not isinstance(model, keras.Model):
-        raise TypeError(f"expected a Keras 3 model, and got {type(model).__name__}")
+        raise TypeError(f"the model is of type {type(model).__name__}; expected a Keras 3 model")
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
     if precision == "int8" and samples is None:
@@ -142,9 +143,14 @@ def export_litert(
 
 
 class _Conversion:
-    """Conversions of one model.
+    """Convert one model, and remember what became of its layers.
 
-    specs: the inputs of the converted model, by name.
+    Parameters
+    ----------
+    model
+        The model.
+    specs
+        The inputs of the converted model, by name.
     """
 
     def __init__(self, model: Any, specs: Mapping[str, tf.TensorSpec]) -> None:
@@ -158,9 +164,21 @@ class _Conversion:
         calibration: Sequence[Arrays] | None = None,
         weights_in_int8: bool = False,
     ) -> bytes:
-        """Return a converted model, and keep what becomes of each LSTM and GRU.
+        """Convert the model, and remember what became of each LSTM and GRU.
 
-        calibration: inputs by which activations are quantized to int8; None leaves them in float32.
+        Parameters
+        ----------
+        fused
+            Whether LSTMs become LiteRT's operator.
+        calibration
+            The inputs with which activations are quantized to int8. None leaves them in float32.
+        weights_in_int8
+            Whether weights are quantized to int8.
+
+        Returns
+        -------
+        bytes
+            The content of the file.
         """
         how = calibration, weights_in_int8
         content = self._convert("" if fused else "fused=False", *how)
@@ -172,7 +190,10 @@ class _Conversion:
     def _convert(
         self, why_loops: str, calibration: Sequence[Arrays] | None, weights_in_int8: bool
     ) -> bytes:
-        """Convert the model. why_loops: why no LSTM becomes the operator, if none may."""
+        """Convert the model once.
+
+        ``why_loops`` is the reason why no LSTM may become the operator, or an empty string.
+        """
         self.lines = {}
 
         def configure(converter: Any) -> None:
@@ -196,7 +217,7 @@ class _Conversion:
 
 
 def _rms_error(content: bytes, exact: bytes, inputs: Sequence[Arrays]) -> float:
-    """Return the rms of the differences of two files' outputs over the rms of the second's."""
+    """Return the rms difference of the outputs of two files, relative to the rms of the second."""
     runners = []
     for each in (content, exact):
         interpreter = litert.open_interpreter(each, None)
@@ -206,7 +227,7 @@ def _rms_error(content: bytes, exact: bytes, inputs: Sequence[Arrays]) -> float:
     for arrays in inputs[:_COMPARED_SAMPLES]:
         results = []
         for interpreter, run in runners:
-            # The operator's state would go on from the last sample.
+            # Without this, the operator would begin with the state after the last sample.
             interpreter.reset_all_variables()
             named = {f"input_{number}": array for number, array in enumerate(arrays)}
             results.append(run(**named))
@@ -217,7 +238,7 @@ def _rms_error(content: bytes, exact: bytes, inputs: Sequence[Arrays]) -> float:
 
 
 def _input_specs(model: Any, batch_size: int, steps: int | None) -> dict[str, tf.TensorSpec]:
-    """Return the inputs of the converted model by name, with all their sizes."""
+    """Return the inputs of the converted model by name, with all sizes."""
     for name, value in (("batch_size", batch_size), ("steps", steps)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; expected a positive number")
@@ -231,8 +252,8 @@ def _input_specs(model: Any, batch_size: int, steps: int | None) -> dict[str, tf
         first, *rest = each.shape
         if first not in (None, batch_size):
             raise ValueError(
-                f"input {each.name!r} has a batch of {first}; expected batch_size={first}, and got "
-                f"{batch_size}"
+                f"batch_size is {batch_size}; expected {first}, the batch size of the input "
+                f"{each.name!r}"
             )
         sizes = [steps if axis == 0 and size is None else size for axis, size in enumerate(rest)]
         if None in sizes:
@@ -245,7 +266,7 @@ def _input_specs(model: Any, batch_size: int, steps: int | None) -> dict[str, tf
 
 
 def _check_sample(sample: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
-    """Return a sample as one array for each input. Raises ValueError for other shapes."""
+    """Return a sample as one array for each input, or raise ValueError if a shape is wrong."""
     values = list(sample) if isinstance(sample, list | tuple) else [sample]
     if len(values) != len(specs):
         raise ValueError(f"a sample has {len(values)} arrays; the model has {len(specs)} inputs")
@@ -264,7 +285,7 @@ def _check_sample(sample: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
 # -- Keras's layers while the model is traced
 
 _LAYERS = (keras.layers.LSTM, keras.layers.GRU, LSTM, GRU)
-"""The classes whose computation is known, besides those that ``accelerate`` makes."""
+"""The classes whose computation is known. Those that ``accelerate`` makes are known too."""
 
 _NO_GRU = "LiteRT has no operator for a GRU"
 
@@ -274,11 +295,10 @@ _MIXED = "the operator computes wrong outputs in a file that also has a loop"
 
 @contextlib.contextmanager
 def _marking_layers(model: Any, why_loops: str, lines: dict[str, str]) -> Iterator[None]:
-    """Let the LSTM layers of a model call marked functions during the block.
+    """Let the LSTM layers of a model call marked functions during a block.
 
-    The layers of this package, also GRUs, compute Keras's loop meanwhile if not that function.
-
-    lines: gets, for each LSTM and GRU, what it becomes.
+    In this block, a layer of this package that does not call such a function runs Keras's loop.
+    ``lines`` receives a line about each LSTM and GRU, by name.
     """
     changed: list[tuple[Any, type[Any]]] = []
     try:
@@ -288,7 +308,7 @@ def _marking_layers(model: Any, why_loops: str, lines: dict[str, str]) -> Iterat
             cell = getattr(layer, "cell", None)
             if isinstance(layer, keras.layers.LSTM | keras.layers.GRU) and known:
                 changed.append((layer, kind))
-                # The layer keeps its attributes, and so its weights and its name.
+                # The layer keeps its attributes, including its weights and its name.
                 layer.__class__ = _marked_class(kind, why_loops, lines)
             elif isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
                 recurrent = "an LSTM" if isinstance(layer, keras.layers.LSTM) else "a GRU"
@@ -321,7 +341,7 @@ def _marked_class(before: type[Any], why_loops: str, lines: dict[str, str]) -> t
             training: bool = False,
         ) -> Any:
             self._exported_state = initial_state is not None
-            # The layer of this package may not call inner_loop; Keras's own does.
+            # Keras's method calls inner_loop. That of this package may not.
             return keras.layers.RNN.call(self, sequences, initial_state, mask, training)
 
         def inner_loop(
@@ -337,11 +357,12 @@ def _marked_class(before: type[Any], why_loops: str, lines: dict[str, str]) -> t
                 )
                 return last, outputs, list(states)
             lines[name] = f"{name}: {litert_fused.OPERATOR}"
-            # The layer's own weights, as tensors: the converter crashes on variables.
+            # The weights are passed as tensors, because the converter crashes on variables.
             weights = [tf.identity(each) for each in Weights.of(self.cell)]
             x = tf.reverse(sequences, [1]) if self.go_backwards else sequences
             last, outputs = litert_fused.fused_layer(x, *initial_state, *weights, batch_major=True)
-            # Keras reads no state after the loop: _obstacle has excluded layers that return one.
+            # Keras does not read the state after the loop, since _obstacle has excluded such
+            # layers.
             return last, outputs, list(initial_state)
 
     return MarkedLayer

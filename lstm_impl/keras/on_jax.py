@@ -1,4 +1,4 @@
-"""Compute the layers for Keras on JAX: by ``lax.scan`` or the fused kernels, with any mask."""
+"""Compute the layers for Keras on JAX with ``lax.scan`` or the fused kernels, and any mask."""
 
 import inspect
 
@@ -15,7 +15,7 @@ from lstm_impl.keras.base import Weights
 from lstm_impl.keras.choice import LayerCall
 
 BACKEND = "jax_scan+preproject"
-"""One matrix product for the input of all steps, before the loop."""
+"""The backend without the kernels. It computes the input products of all steps before the loop."""
 
 FUSED, BINDING, load = "jax_fused_cpu", library.JAX, lanes
 STEPS = keras.Model.test_step.__code__, keras.Model.predict_step.__code__
@@ -30,20 +30,23 @@ def on_gpu() -> bool:
 
 
 def loop_is_faster(call: LayerCall) -> bool:
-    """Return whether Keras's loop over the steps takes less time than the kernels: of one step in a
-    program, from which XLA leaves out the product with an initial state of zeros.
+    """Return whether Keras's loop over the steps is faster than the kernels.
+
+    It is faster for one training step in a program, because XLA leaves out the product with an
+    initial state of zeros.
     """
     return call.traced and call.training and call.timesteps == 1
 
 
 def becomes_program(sequences: Tensor) -> bool:
-    """Return whether JAX is tracing a program from this call instead of computing it."""
+    """Return whether JAX traces this call into a program instead of computing it."""
     return isinstance(sequences, jax.core.Tracer)
 
 
 def in_keras_step() -> bool:
-    """Return whether Keras traces this call for its ``evaluate`` or ``predict``, which no export
-    holds. Their steps have no public mark: this looks for them among the callers.
+    """Return whether Keras traces this call for ``evaluate`` or ``predict``, which is not exported.
+
+    The steps of these methods have no public mark, so they are searched among the callers.
     """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code not in STEPS:
@@ -52,14 +55,14 @@ def in_keras_step() -> bool:
 
 
 def cummax(steps: Tensor) -> Tensor:
-    """Return the largest number up to each place of the second axis."""
+    """Return the cumulative maximum over the second axis."""
     return jax.lax.cummax(steps, axis=1)
 
 
 def compute(
     name: str, cell: Cell, sequences: Tensor, states: States, weights: Weights, mask: Tensor | None
 ) -> Outputs:
-    """Compute outputs ``[B, T, H]``, zero in masked steps, and the final states."""
+    """Compute the outputs ``[B, T, H]``, which are zero in masked steps, and the final states."""
     x = jnp.swapaxes(sequences, 0, 1)
     valid = None if mask is None else jnp.swapaxes(mask, 0, 1)
     parameters = weights.parameters

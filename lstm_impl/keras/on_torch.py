@@ -1,6 +1,6 @@
-"""Compute the layers for Keras on PyTorch: by its own LSTM or GRU, or by the fused kernels.
+"""Compute the layers for Keras on PyTorch, with any mask.
 
-All of them take any mask.
+PyTorch's own LSTM and GRU compute them, or the fused kernels.
 """
 
 import keras
@@ -20,7 +20,7 @@ from lstm_impl.keras.base import Weights
 from lstm_impl.keras.choice import LayerCall
 
 BACKEND = "torch"
-"""PyTorch's own LSTM and GRU."""
+"""The backend without the kernels: PyTorch's own LSTM and GRU."""
 
 FUSED, BINDING, load = "torch_fused_cpu", library.C, c_interface.kernels
 NAMES = (BACKEND, FUSED)
@@ -34,34 +34,34 @@ def on_gpu() -> bool:
 
 
 def loop_is_faster(call: LayerCall) -> bool:
-    """Return whether Keras's loop over the steps takes less time than the kernels."""
+    """Return whether Keras's loop over the steps is faster than the kernels."""
     return call.timesteps in (1, 2)
 
 
 def becomes_program(sequences: Tensor) -> bool:
-    """Return whether PyTorch is recording a program from this call instead of computing it."""
+    """Return whether PyTorch records this call into a program instead of computing it."""
     return bool(torch.jit.is_tracing() or torch.compiler.is_compiling())
 
 
 def in_keras_step() -> bool:
-    """Return False: Keras on PyTorch runs its steps, and traces none."""
+    """Return False, because Keras on PyTorch does not trace its steps."""
     return False
 
 
 def cummax(steps: Tensor) -> Tensor:
-    """Return the largest number up to each place of the second axis."""
+    """Return the cumulative maximum over the second axis."""
     return steps.cummax(dim=1).values
 
 
 def compute(
     name: str, cell: Cell, sequences: Tensor, states: States, weights: Weights, mask: Tensor | None
 ) -> Outputs:
-    """Compute outputs ``[B, T, H]``, zero in masked steps, and the final states."""
-    # A stateful layer's state is a variable, assigned to before the gradient is computed.
+    """Compute the outputs ``[B, T, H]``, which are zero in masked steps, and the final states."""
+    # The state of a stateful layer is a variable, which changes before the gradient is computed.
     states = tuple(part.clone() for part in states)
     valid = None if mask is None else mask.T
     call = Call(sequences, states)
-    if is_forward_mode():  # neither oneDNN's LSTM nor the kernels have a forward mode
+    if is_forward_mode():  # Neither oneDNN's LSTM nor the kernels have a forward mode.
         cast = Weights(*(each.to(sequences.dtype) for each in weights))
         return loop_layer(cell, call, cast.parameters, valid, batch_major=True)
     if name == FUSED:
@@ -75,14 +75,15 @@ def compute(
 
 
 def _packed(cell: Cell, x: Tensor, states: States, weights: Weights, mask: Tensor) -> Outputs:
-    """Move each sequence's valid steps to its front, in the order in which they are read, and their
-    outputs back to their places. The state is kept in masked steps.
+    """Compute packed sequences: valid steps move to the front, and their outputs back.
+
+    Masked steps keep the state.
     """
     lengths = mask.sum(dim=1)
     front = torch.argsort(~mask, dim=1, stable=True)
     packed = rnn.pack_padded_sequence(
         x.gather(1, front[:, :, None].expand_as(x)),
-        lengths.clamp(min=1).cpu(),  # no sequence may be empty: one step is computed and unused
+        lengths.clamp(min=1).cpu(),  # A sequence may not be empty, so one step is not used.
         batch_first=True,
         enforce_sorted=False,
     )
@@ -103,10 +104,10 @@ def _call(
 ) -> tuple[Tensor, ...]:
     """Call PyTorch's own function for one layer in one direction.
 
-    how: True for sequences that are batch-major, or the batch sizes of packed ones.
+    ``how`` is True for batch-major sequences, or the batch sizes of packed ones.
     """
     kernel, recurrent_kernel, *biases = weights.parameters
-    # The gates are in the same order. Where the cell has one bias, PyTorch's second one is zero.
+    # The gates are in the same order. If the cell has one bias, PyTorch's second one is zero.
     parameters = [kernel.t().contiguous(), recurrent_kernel.t().contiguous(), *biases]
     if len(biases) == 1:
         parameters.append(torch.zeros_like(biases[0]))

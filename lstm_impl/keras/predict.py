@@ -1,9 +1,9 @@
-"""Let a Keras model's ``predict_on_batch`` and ``predict`` take little more time than its graph.
+"""Make ``predict_on_batch`` and ``predict`` of a Keras model take little more time than its graph.
 
-Keras's own ``predict_on_batch`` takes as long as a small layer to find its graph and to call it,
-and copies arrays twice on their way in and once on their way out. Its ``predict`` builds a pipeline
-of ``tf.data`` for each call, which takes tens of milliseconds. Importing this module imports
-TensorFlow.
+Keras's own ``predict_on_batch`` takes as long as a small layer to find and call its graph. It also
+copies arrays twice on their way in and once on their way out. Keras's own ``predict`` builds a
+pipeline of ``tf.data`` in each call, which takes tens of milliseconds. Importing this module
+imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from lstm_impl.backends.tensorflow.second_gradient import recorded
 from lstm_impl.call import Tensor
 
 MOST_BATCHES = 1_000
-"""Shapes and types of batches that a model remembers: there may be any number of them."""
+"""The largest number of shapes and types of batches that a model remembers."""
 
 FUSED = "LstmImplFusedLstm"
-"""The beginning of the fused ops' names."""
+"""The beginning of the names of the fused ops."""
 
 OPTIONS = {"disable_model_pruning": False, "disable_meta_optimizer": False}
-"""Of TensorFlow's graph optimizer, where a user has chosen none."""
+"""The options of TensorFlow's graph optimizer if a user has not changed them."""
 
 
 class PredictOnBatch:
-    """Stand in for a model's method ``predict_on_batch``.
+    """Replace the method ``predict_on_batch`` of a model.
 
-    From the third batch of the same shapes and types on, NumPy arrays go to the graph that Keras
-    traced for them. Other batches, and all under a tape, in a distribution strategy, compiled by
-    XLA or without a graph, take Keras's method.
+    From the third batch of the same shapes and types on, NumPy arrays go directly to the graph that
+    Keras traced for them. Keras's method computes all other batches. It also computes batches under
+    a tape, in a distribution strategy, compiled by XLA, or without a graph.
     """
 
     def __init__(self, model: Any) -> None:
@@ -47,7 +47,7 @@ class PredictOnBatch:
         """Return the outputs for one batch, as Keras's method does."""
         kind = type(x)
         members = x.values() if kind is dict else x if kind in (list, tuple) else (x,)
-        function = self._model.predict_function  # None at first and after compile()
+        function = self._model.predict_function  # It is None at first and after compile().
         if not _is_usual() or any(type(each) is not np.ndarray for each in members):
             return self._by_keras(x)
         if self._known[0] is not function or len(self._known[1]) > MOST_BATCHES:
@@ -63,13 +63,13 @@ class PredictOnBatch:
 
 
 class Predict:
-    """Stand in for a model's method ``predict``.
+    """Replace the method ``predict`` of a model.
 
-    From the second call with arrays of the same shapes and types on, NumPy arrays are cut into
-    batches here, and each batch takes the way of ``PredictOnBatch``. The first call is Keras's, so
-    that Keras traces its graph for any number of sequences. Data sets, generators and tensors, and
-    all that ``PredictOnBatch`` leaves to Keras, take Keras's method too. Callbacks are called as
-    Keras calls them.
+    Keras's method computes the first call with arrays of given shapes and types, so that Keras
+    traces its graph for any number of sequences. From the second call on, NumPy arrays are cut into
+    batches here, and ``PredictOnBatch`` computes each batch. Keras's method also computes data
+    sets, generators, tensors, and everything that ``PredictOnBatch`` leaves to Keras. Callbacks are
+    called in the same way as by Keras.
     """
 
     def __init__(self, model: Any, on_batch: PredictOnBatch) -> None:
@@ -86,7 +86,7 @@ class Predict:
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
-        """Return the outputs for all sequences, as Keras's method does."""
+        """Return the outputs for all sequences, in the form of Keras's method."""
         size = KERAS_BATCH_SIZE if batch_size is None else batch_size
         key = self._describe(x, size, steps)
         function = self._model.predict_function
@@ -94,7 +94,7 @@ class Predict:
             outputs = self._by_keras(x, batch_size, verbose, steps, callbacks)
             self._remember(key)
             return outputs
-        # Keras casts arrays of double precision once, before it cuts them into batches.
+        # Like Keras, cast arrays of double precision once, before they are cut into batches.
         arrays = keras.tree.map_structure(_as_keras_stores, x)
         members = keras.tree.flatten(arrays)
         count = len(members[0])
@@ -124,7 +124,7 @@ class Predict:
         return keras.tree.pack_sequence_as(outputs, joined)
 
     def _describe(self, x: Any, size: Any, steps: int | None) -> Any:
-        """Return the shapes and types of arrays, or None if the call is left to Keras."""
+        """Return the shapes and types of arrays, or None if Keras must compute the call."""
         kind = type(x)
         members = list(x.values()) if kind is dict else list(x) if kind in (list, tuple) else [x]
         if (
@@ -144,7 +144,7 @@ class Predict:
         return kind, names, *((each.shape[1:], each.dtype.str) for each in members)
 
     def _remember(self, key: Any) -> None:
-        """Remember that Keras's current graph has taken arrays of these shapes and types."""
+        """Remember that the present graph of Keras has taken arrays of these shapes and types."""
         function = self._model.predict_function
         if self._known[0] is not function or len(self._known[1]) > MOST_BATCHES:
             self._known = function, set()
@@ -153,33 +153,36 @@ class Predict:
 
 
 KERAS_BATCH_SIZE = 32
-"""Sequences in a batch of ``predict`` where the caller names no number, in Keras."""
+"""The batch size of Keras's ``predict`` if the caller gives none."""
 
 _NUMBERS = ("<f4", "<f8", "<i4", "<i8", "|i1", "|u1", "|b1")
-"""Types of arrays that Keras puts into batches as they are, or casts to its float type."""
+"""The types of arrays that Keras puts into batches unchanged, or casts to its float type."""
 
 
 def _as_keras_stores(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array in the type in which Keras puts it into batches."""
+    """Return an array in the type that it has in Keras's batches."""
     return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
 
 
 def _is_usual() -> bool:
-    """Return whether a graph called here is neither recorded, nor distributed, nor in another."""
+    """Return whether a call here is not recorded, not distributed and not part of a graph."""
     if tf.config.functions_run_eagerly() or tf.distribute.has_strategy():
         return False
     return tf.executing_eagerly() and not recorded()
 
 
 def _direct(model: Any, function: Any, x: Any) -> Callable[[Any], Any] | None:
-    """Return a call of the graph of Keras's predict function for such batches, if it has one."""
+    """Return a function that calls the graph of Keras's predict function for such batches.
+
+    Return None if there is no such graph, or if it cannot be called directly.
+    """
     options = tf.config.optimizer
     if (
         not isinstance(function, tf.types.experimental.PolymorphicFunction)
         or model.jit_compile
         or model.distribute_strategy is not tf.distribute.get_strategy()
         or any(each.device_type != "CPU" for each in tf.config.list_logical_devices())
-        # The op below is optimized by TensorFlow's defaults.
+        # TensorFlow optimizes the op below with its default options.
         or options.get_jit()
         or options.get_experimental_options() != OPTIONS
     ):
@@ -188,7 +191,7 @@ def _direct(model: Any, function: Any, x: Any) -> Callable[[Any], Any] | None:
     structure, captured = graph.structured_outputs, graph.captured_inputs
     outputs = tf.nest.flatten(structure)
     if list(map(id, outputs)) != list(map(id, graph.outputs)):
-        return None  # ragged or sparse ones are of several tensors
+        return None  # Ragged or sparse outputs consist of several tensors.
     dtypes, alone = [each.dtype for each in outputs], list(map(_is_alone, outputs))
     lent = list(map(_can_be_lent, graph.inputs[: len(graph.inputs) - len(captured)]))
     numbers = tf.nest.pack_sequence_as(structure, range(len(outputs)))
@@ -204,16 +207,19 @@ def _direct(model: Any, function: Any, x: Any) -> Callable[[Any], Any] | None:
 
 
 def _placed(array: npt.NDArray[Any], lent: bool) -> Tensor:
-    """Return an array as a tensor, in the array's own memory if it can be lent."""
+    """Return an array as a tensor, which shares the memory of the array if that is allowed."""
     if lent and array.size and array.dtype.str in ("<f4", "<f8") and array.flags.carray:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.constant(array)
 
 
 def _can_be_lent(given: Tensor) -> bool:
-    """Return whether only fused ops read an input of a graph: they take any alignment, where
-    TensorFlow's may end the process."""
-    # Keras's slice of the first step, for a dropout mask, is unused in inference.
+    """Return whether only fused ops read an input of a graph.
+
+    Fused ops accept any alignment. Other ops of TensorFlow may end the process if the memory is not
+    aligned.
+    """
+    # Keras slices the first step for a dropout mask, which is not used in inference.
     used = (
         each
         for each in given.consumers()
@@ -223,7 +229,7 @@ def _can_be_lent(given: Tensor) -> bool:
 
 
 def _is_alone(output: Tensor) -> bool:
-    """Return whether an output's memory is its own: a fused op's, that nothing else reads."""
+    """Return whether nothing else reads the memory of an output, which a fused op made."""
     while output.op.type == "Identity":
         (output,) = output.op.inputs
         if len(output.consumers()) > 1:

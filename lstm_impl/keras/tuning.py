@@ -24,7 +24,7 @@ from lstm_impl.tuning.race import print_progress
 from lstm_impl.workload import Workload
 
 SEED = 0
-"""Seed of dropout in all layers that are compared, so that they drop the same units."""
+"""The seed of dropout in all compared layers, so that they drop the same units."""
 
 
 def tune(
@@ -39,38 +39,46 @@ def tune(
     again: bool = False,
     print_fn: Callable[[str], object] | None = print_progress,
 ) -> list[Decision]:
-    """Race backends for the layers of ``model`` with ``backend="auto"``; return the decisions.
+    """Race backends for the layers of a model that have ``backend="auto"``.
 
     Candidates whose outputs and gradients equal those of Keras's loop are timed in alternating
-    blocks. From then on ``auto`` takes the fastest that can serve a call: at once in this model,
-    which forgets its traced graphs, and in layers made later on this machine with these versions,
-    at sizes within ``NEAR`` of these.
+    blocks. From then on, ``auto`` uses the fastest one that can compute a call. This holds at once
+    in this model, which forgets its traced graphs. It also holds in layers that are made later on
+    this machine with the same versions, at sizes within ``NEAR`` of these.
 
     Parameters
     ----------
     model
-        A Keras model whose layers are built, or a layer.
+        A Keras model whose layers are built, or a single layer.
     batch_size, steps
-        Sizes of later batches; they count if a call's sizes are unknown, as in ``fit``.
+        The sizes of later batches. They are used if the sizes of a call are unknown, as in ``fit``.
     min_length
-        Valid steps of the shortest sequence if the layers get a mask, for which the decision is.
+        The valid timesteps of the shortest sequence. With it, the decisions hold for calls with a
+        mask.
     modes
-        ``training``, ``inference`` or both.
+        The modes to race: ``training``, ``inference`` or both.
     candidates
-        Backends' ids; None for those that were fastest for some shape.
-    seconds, again
-        Of a race, for each layer and mode; and whether to race if there is a decision.
+        The ids of backends. None takes those that were fastest for some shape.
+    seconds
+        The seconds of each race. There is one race for each layer and mode.
+    again
+        Whether to race even if there is a decision.
     print_fn
-        Gets one line for each candidate of a layer and mode: when it starts to race, or why it does
-        not; then one line for the decision. By default, the lines go to standard error if that is a
-        terminal. None prints nothing.
+        A function that is called with one line for each candidate of a layer and mode, when it
+        starts to race or with the reason why it does not, and with one line for the decision. By
+        default, the lines go to standard error if that is a terminal. None prints nothing.
+
+    Returns
+    -------
+    list of Decision
+        The decisions, one for each layer and mode.
 
     Raises
     ------
     ValueError
-        If the model has no such layer, or one that is not built, or for wrong sizes.
+        If the model has no such layer, if a layer is not built, or if a size is wrong.
     UnsupportedError
-        If there is no such candidate.
+        If there is no backend with the name of a candidate.
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
@@ -94,7 +102,7 @@ def tune(
 
 
 def _to_choose(model: Any) -> list[TensorFlowLayer]:
-    # Also those in wrappers and nested models.
+    # These include the layers in wrappers and nested models.
     inside = model._flatten_layers() if isinstance(model, keras.Layer) else ()
     layers = [each for each in inside if isinstance(each, TensorFlowLayer) and each.backend == AUTO]
     if not layers:
@@ -111,7 +119,7 @@ def _to_choose(model: Any) -> list[TensorFlowLayer]:
 def request(
     layer: TensorFlowLayer, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
 ) -> tuple[TuningRequest, str, list[str]]:
-    """Return the request for a layer in one mode, the rule's pick, and the backends to race."""
+    """Return the request for a layer in one mode, the rule's choice, and the backends to race."""
     arguments = layer._arguments()
     shape = sizes.batch, sizes.timesteps, features(layer)
     masked = sizes.min_length is not None
@@ -125,23 +133,27 @@ def request(
     rule = choice.choose(arguments, call, layer._fused()).backend
     names = list(candidates or CANDIDATES[question.workload.mode])
     if call.device == "gpu" and candidates is None:
-        names.remove(KERAS)  # from auto it is Keras's loop, which cannot compete with cuDNN
+        names.remove(KERAS)  # Here it is Keras's loop, which cannot compete with cuDNN.
     return question, rule, names if rule in names else [*names, rule]
 
 
 def enter(
     layer: TensorFlowLayer, question: TuningRequest, names: Sequence[str]
 ) -> tuple[dict[str, Step], dict[str, str]]:
-    """Return steps of clones that compute what Keras's layer does, and why others do not race."""
+    """Return the steps of the backends that race, and the reasons why the others do not.
+
+    A backend races if a clone of the layer that it computes has the results of Keras's layer.
+    """
     arguments, work = layer._arguments(), question.workload
     sizes = work.batch, work.timesteps
     x = sample(*sizes, question.spec.input_size, arguments.compute_dtype)
     mask = padding(work)
-    # A backend that ignores the mask is right for right-padded sequences only.
+    # This mask has padding on both sides. A backend that ignores masks may be right if all padding
+    # is on the right.
     around = padding(work, around=True)
 
     def results(backend: str) -> Mapping[str, FloatArray]:
-        # In inference nothing is dropped, but gradients are compared too.
+        # Gradients are compared in inference too, where nothing is dropped.
         made = clone(layer, backend, dropout=work.dropout, seed=SEED)
         return layer_results(made, x, around)
 
@@ -168,41 +180,44 @@ def enter(
 
 
 PARAMETERS = ("dlayer0.forward.kernel", "dlayer0.forward.recurrent", "dlayer0.forward.bias")
-"""The gradients of a Keras layer's variables, by the names that bounds are known under."""
+"""The names of the gradients of a layer's variables, under which their bounds are known."""
 
 
 def clone(layer: TensorFlowLayer, backend: str, **changed: Any) -> TensorFlowLayer:
-    """Return the same layer computed by ``backend``, with arguments ``changed``."""
+    """Return a copy of a layer that another backend computes, with some arguments changed."""
     alone = {"name": None, "stateful": False, "return_state": False}
-    # Also what an accelerated layer leaves out of a file.
+    # This configuration includes what an accelerated layer leaves out of a file.
     config = BackendLayer.get_config(layer) | alone | {"backend": backend} | changed
     made: TensorFlowLayer = type(layer).from_config(config)
     made.build((None, None, features(layer)))
     made.set_weights(layer.get_weights())
-    made.supports_masking = True  # or Keras 3.16 warns of each mask that it is given
+    made.supports_masking = True  # Without this, Keras 3.16 warns of each mask.
     return made
 
 
 def features(layer: TensorFlowLayer) -> int:
-    """Return the features that a built layer reads."""
+    """Return the number of input features of a built layer."""
     return int(layer.cell.kernel.shape[0])
 
 
 def layer_results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]:
-    """Return outputs and gradients of a loss of them by name, in float64, from a traced call."""
+    """Return the outputs and gradients of a traced call by name, in float64."""
     y, gradients = _traced(lambda: _trained(layer, x, mask, _target))()
     arrays = dict(zip(("y", "dx", *PARAMETERS), (y, *gradients), strict=False))
     return {name: np.asarray(tf.cast(array, tf.float64)) for name, array in arrays.items()}
 
 
 def _target(y: Any) -> Any:
-    """Return a gradient for an output, the same for the same shape."""
+    """Return a gradient for an output. It depends only on the shape."""
     shape = [size if size is not None else 1 for size in y.shape]
     return tf.ones_like(y) * tf.cast(np.random.default_rng(0).standard_normal(shape), y.dtype)
 
 
 def _trained(layer: Any, x: Any, mask: Any, flow: Callable[[Any], Any]) -> tuple[Any, list[Any]]:
-    """Return outputs, and gradients of the input and the variables from those of the outputs."""
+    """Return the outputs, and the gradients of the input and of the variables.
+
+    ``flow`` returns the gradient of given outputs.
+    """
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = layer(x, mask=mask, training=True)
@@ -211,7 +226,7 @@ def _trained(layer: Any, x: Any, mask: Any, flow: Callable[[Any], Any]) -> tuple
 
 
 def layer_step(layer: TensorFlowLayer, x: Any, mask: Any, training: bool) -> Step:
-    """Return the step to time: a traced call of the layer on ``x [B, T, in]``, sizes known."""
+    """Return the step to time, which is a traced call of the layer with an input ``[B, T, in]``."""
     given = (x,) if mask is None else (x, mask)
 
     def forward(x: Any, mask: Any = None) -> Any:
@@ -225,16 +240,16 @@ def layer_step(layer: TensorFlowLayer, x: Any, mask: Any, training: bool) -> Ste
 
 
 def _traced(function: Any, *arguments: Any) -> Any:
-    """Trace a graph for these arguments only, without a warning of retracing."""
+    """Trace a graph for the given arguments only, without a warning about retracing."""
     return tf.function(function, autograph=False).get_concrete_function(*arguments)
 
 
 def difference(
     ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], allowed: Mapping[str, float]
 ) -> str:
-    """Return where results differ from those of Keras's layer, or an empty string."""
+    """Return where results differ from those of Keras's layer, in words, or an empty string."""
     for name, error in comparison.compare(ours, theirs).items():
-        # Both sides are rounded, each by as much as the bound allows.
+        # Both sides are rounded, and each may differ by the bound.
         if not error <= 2 * allowed[name]:
             return (
                 f"{name} differs from Keras's by {error:.1e} of its largest value, "
@@ -244,7 +259,10 @@ def difference(
 
 
 def padding(workload: Workload, *, around: bool = False) -> Any:
-    """Return the mask ``[B, T]`` of sequences of the workload's lengths, or None."""
+    """Return the mask ``[B, T]`` for the lengths of a workload, or None if it has none.
+
+    With ``around``, padding is on both sides of a sequence, and otherwise on the right.
+    """
     lengths = workload.lengths()
     if lengths is None:
         return None
@@ -254,6 +272,6 @@ def padding(workload: Workload, *, around: bool = False) -> Any:
 
 
 def sample(batch: int, timesteps: int, width: int, dtype: str, seed: int = 0) -> Any:
-    """Draw an input ``[batch, timesteps, width]`` for a layer that computes in ``dtype``."""
+    """Draw an input ``[batch, timesteps, width]`` of the given dtype."""
     x = np.random.default_rng(seed).standard_normal((batch, timesteps, width))
     return tf.constant(x.astype(np.float32), dtype=dtype)

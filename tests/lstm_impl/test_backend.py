@@ -19,7 +19,9 @@ SPEC = LSTMSpec(3, 4)
 
 
 def test_options_that_exclude_each_other_raise_with_the_reason() -> None:
-    with pytest.raises(UnsupportedError, match=r"computes the input product.*drop \+preproject"):
+    with pytest.raises(
+        UnsupportedError, match=r"computes the input product.*leave \+preproject out"
+    ):
         get_backend("while_loop+preproject+hoisted")
 
 

@@ -1,11 +1,11 @@
-"""Run ``keras_model`` and ``lstm_impl_model``: a Keras model of one layer, by a user's call.
+"""Run ``keras_model`` and ``lstm_impl_model``: a Keras model of one layer, as users call it.
 
 ``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict(x)``, and so on
-(``PATHS``); ``lstm_impl_model`` is the same model after ``lstm_impl.keras.accelerate``. Arrays are
-batch-major, as in Keras; time-major ones are transposed once, before they are first used.
+(``PATHS``). ``lstm_impl_model`` is the same model after ``lstm_impl.keras.accelerate``. Arrays are
+batch-major, as in Keras. Time-major ones are transposed once, before they are first used.
 
-A training call returns its loss alone. The gate gets outputs and gradients from a separate call,
-and from the call itself the weights that it left.
+A training call returns only its loss. The gate gets the outputs and gradients from a separate call,
+and the updated weights from the call itself.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ from lstm_impl.cell import GRU, Cell
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import NO_RESETS, Model
 from lstm_impl.optimizer import LEARNING_RATE
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec, Refusal, RefusalReason, UnsupportedError
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload
 
 MOST_PLACED = 1_000
-"""Arrays that are kept in Keras's layout: two sets of inputs of some hundred windows."""
+"""The most arrays that are kept in Keras's layout. That is enough for two sets of inputs of some
+hundred windows."""
 
 
 def name_inputs(cell: Cell) -> tuple[str, ...]:
-    """Return the names of the model's input ``[B, T, in]`` and initial states ``[B, H]``."""
+    """Return the names of the inputs: ``[B, T, in]``, and the initial states ``[B, H]``."""
     return ("x", *cell.states)
 
 
@@ -56,16 +57,26 @@ Infer: TypeAlias = Callable[..., tuple[Tensor, ...]]
 """Compute y and the final states from x and the initial states."""
 
 Train: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
-"""Update the weights once, from the inputs and each output's gradient by name; return the loss."""
+"""Update the weights once, from the inputs and the gradient of each output by name, and return the
+loss."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """One of the calls.
+    """Describe one way to call a Keras model.
 
-    written: as a user would write it. host: whether inputs and outputs are NumPy arrays, else
-    TensorFlow's tensors. infers, trains: what it is for. exported: whether it runs a copy of the
-    model with the weights at that time. cpu_only: whether that copy runs on the CPU.
+    Attributes
+    ----------
+    written
+        The call, as a user would write it.
+    host
+        Whether inputs and outputs are NumPy arrays instead of TensorFlow's tensors.
+    infers, trains
+        Whether the call computes outputs, and whether it updates the weights.
+    exported
+        Whether the call runs a copy of the model, with the weights of the time of the copy.
+    cpu_only
+        Whether that copy runs only on the CPU.
     """
 
     written: str
@@ -87,7 +98,7 @@ PATHS: Mapping[str, Path] = {
     "fit": Path("model.fit on one batch", host=True, infers=False, trains=True),
     "train_on_batch": Path("model.train_on_batch", host=True, infers=False, trains=True),
 }
-"""By the option in the backend's name; without one it is the plain call."""
+"""The calls by the option in the backend's name. Without an option it is the plain call."""
 
 
 def make_layer(keras: Any, spec: LSTMSpec) -> Any:
@@ -113,7 +124,7 @@ def make_model(keras: Any, layer: Any, spec: LSTMSpec) -> Any:
 def flow(keras: Any) -> Any:
     """Return a loss whose gradient is the target: ``sum(output * target)``."""
 
-    class Flow(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    class Flow(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types.
         def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
             return y_true * y_pred
 
@@ -124,7 +135,7 @@ def flow(keras: Any) -> Any:
 
 
 def build_infer(path: str, model: Any, cell: Cell) -> Infer:
-    """Infer by one of the model's own calls in TensorFlow."""
+    """Return a function that infers with one of the model's own calls in TensorFlow."""
     import tensorflow as tf
 
     inputs, outputs = name_inputs(cell), name_outputs(cell)
@@ -152,7 +163,7 @@ def build_infer(path: str, model: Any, cell: Cell) -> Infer:
 
 
 def by_signature(model: Any, cell: Cell) -> Infer:
-    """Infer by the serving signature of the model after saving and loading it."""
+    """Save and load the model, and return a function that infers with its serving signature."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +176,7 @@ def by_signature(model: Any, cell: Cell) -> Infer:
         found = serve(**dict(zip(inputs, given, strict=True)))
         return tuple(found[name] for name in outputs)
 
-    # The loaded object has the variables and must live as long as its signature.
+    # The signature refers to the variables of the loaded object, which must therefore stay alive.
     infer.loaded = loaded  # type: ignore[attr-defined]
     return infer
 
@@ -174,7 +185,7 @@ def convert(model: Any, shape: tuple[int, ...], spec: LSTMSpec) -> bytes:
     """Convert the model to LiteRT for an input of one shape ``[B, T, in]``."""
     import tensorflow as tf
 
-    # As constants: the converter would keep variables, which its loops cannot read.
+    # The weights become constants. The converter would keep variables, which its loops cannot read.
     trained, other = (
         [tf.constant(each.numpy()) for each in variables]
         for variables in (model.trainable_variables, model.non_trainable_variables)
@@ -189,9 +200,9 @@ def convert(model: Any, shape: tuple[int, ...], spec: LSTMSpec) -> bytes:
 
 
 def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
-    """Infer by an ONNX graph of one operator with the model's weights, from arrays to arrays.
+    """Return a function that infers with an ONNX graph of one operator, on NumPy arrays.
 
-    threads: 0 leaves them to ONNX Runtime.
+    ``threads`` is the number of ONNX Runtime's threads. 0 lets it choose.
     """
     import onnxruntime
 
@@ -204,7 +215,7 @@ def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
     def infer(x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         given = {f"{name}0": each[None] for name, each in zip(names, states, strict=True)}
         y, *last = session.run(("y", *names), {"x": x, **given})
-        # The operator's axes are [B, direction, T, H] and [direction, B, H].
+        # The axes of the operator's outputs are [B, direction, T, H] and [direction, B, H].
         return y[:, 0], *(each[0] for each in last)
 
     return infer
@@ -214,7 +225,7 @@ def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
 
 
 def build_train(path: str, model: Any, cell: Cell) -> Train:
-    """Train by one of the calls; the model is compiled with ``flow``."""
+    """Return a function that trains with one of the calls. The model is compiled with ``flow``."""
     import tensorflow as tf
 
     if path == "fit":
@@ -243,7 +254,7 @@ def build_train(path: str, model: Any, cell: Cell) -> Train:
 
 
 def observe(model: Any, cell: Cell) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]:
-    """Return the model's outputs and weight gradients, which no training call returns."""
+    """Return a function that computes outputs and weight gradients."""
     import tensorflow as tf
 
     def look(inputs: Mapping[str, Tensor], upstream: Mapping[str, Tensor]) -> Any:
@@ -263,7 +274,7 @@ def observe(model: Any, cell: Cell) -> Callable[[Mapping[str, Tensor], Mapping[s
 
 
 class CalledModelModel(Model):
-    """The Keras model, and what its calls need."""
+    """Run a Keras model in the way that the backend's option names."""
 
     backend: CalledModel
     steps_return_loss = True
@@ -275,7 +286,7 @@ class CalledModelModel(Model):
         spec, backend, device = self.spec, self.backend, self.device
         self._tf = tf
         name = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
-        # Without a GPU calls need no placing, which takes time.
+        # Without a GPU, calls need no context for the device, which would take time.
         gpus = bool(tf.config.list_physical_devices("GPU"))
         self._placing: Callable[[], contextlib.AbstractContextManager[object]] = (
             functools.partial(tf.device, name) if gpus else contextlib.nullcontext
@@ -306,7 +317,7 @@ class CalledModelModel(Model):
             return self._tf.identity(self._tf.constant(array, self._tf.float32))
 
     def _turned(self, sequence: Tensor) -> Tensor:
-        """Return ``[B, T, F]`` of a sequence in the model's layout."""
+        """Convert a sequence in the model's layout to ``[B, T, F]``."""
         if self.batch_major:
             return sequence
         if self.backend.path.host:
@@ -316,12 +327,13 @@ class CalledModelModel(Model):
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         array = np.asarray(tensor).copy()
-        if array.ndim == 2:  # a state, which has no axis of layers in Keras
+        if array.ndim == 2:  # This is a state. In Keras it has no axis of layers.
             return array[None]
         return array if self.batch_major else np.swapaxes(array, 0, 1)
 
     def _given(self, call: Call) -> tuple[Tensor, ...]:
-        # The state of a previous call has Keras's layout already.
+        """Return x, h and c in Keras's layout."""
+        # The state that a previous call returned is in Keras's layout already.
         states = (each if each.ndim == 2 else self._state(each) for each in call.states)
         return self._sequence(call.x), *states
 
@@ -334,7 +346,7 @@ class CalledModelModel(Model):
             return Outputs.from_flat(run(*given))
 
     def _export(self, shape: tuple[int, ...]) -> Infer:
-        """Return the exported model for an input ``[B, T, in]``."""
+        """Return the function of the exported model for an input ``[B, T, in]``."""
         key = tuple(shape) if "litert" in self.backend.options else ()
         if key not in self._exported:
             threads = self.backend.threads
@@ -358,7 +370,7 @@ class CalledModelModel(Model):
         given = self._given(request.call)
         if self.backend.path.exported:
             self._export(given[0].shape)
-        elif "function" in self.backend.options:  # Keras's loops trace in their first call
+        elif "function" in self.backend.options:  # Keras traces its loops in their first call.
             step: tuple[Any, Any] = self._infer_call, given
             if request.upstream is not None:
                 step = self._train_call, self._step_arguments(request.call, request.upstream)
@@ -368,10 +380,13 @@ class CalledModelModel(Model):
     # -- training
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        raise UnsupportedError(f"{self.backend.name}: {self.backend.path.written} updates weights")
+        raise UnsupportedError(
+            f"{self.backend.name}: {self.backend.path.written} always updates the weights; name an "
+            "optimizer"
+        )
 
     def _start_optimizer(self, name: str) -> None:
-        """Do nothing: SGD keeps nothing between steps."""
+        """Do nothing, because SGD keeps nothing between steps."""
 
     def _step_arguments(
         self, call: Call, upstream: Upstream
@@ -389,8 +404,9 @@ class CalledModelModel(Model):
         with self._placing():
             loss = self._train_call(inputs, flowing)
         if self._before is None:
-            return RawGradients(loss, (), None, None, None)  # all that a timed call returns
-        # Its results are computed again with the weights that it began with.
+            # A timed call returns nothing but the loss.
+            return RawGradients(loss, (), None, None, None)
+        # The outputs and gradients are computed again, with the weights that the call began with.
         after = self.get_weights()
         self._assign(self._before)
         with self._placing():
@@ -436,7 +452,7 @@ class CalledModelModel(Model):
     # -- evidence
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return the ops of one call by TensorFlow's profiler, or the exported operators."""
+        """Return the ops of one call from TensorFlow's profiler, or the exported operators."""
         one = workload.first_window()
         by_name = {"call": self.backend.path.written, "device": self.device}
         if "onnx" in self.backend.options:
@@ -452,13 +468,13 @@ class CalledModelModel(Model):
         found = profile(step.run, step.synchronize)
         details = {**found.details, **by_name, **self.backend.explain(self._layer)}
         if self.backend.path.host:
-            # Keras decides whether XLA compiles its loops ("auto").
+            # With the setting "auto", Keras decides whether XLA compiles its loops.
             details["jit_compile"] = bool(self._model.jit_compile)
         return Evidence(found.source, found.ops, found.kernels, details)
 
 
 class CalledModel(KerasThree):
-    """A Keras model of one LSTM or GRU layer, run through one of ``PATHS``."""
+    """Run a Keras model of one LSTM or GRU layer through one of ``PATHS``."""
 
     framework = "tensorflow"
     model = CalledModelModel
@@ -470,34 +486,36 @@ class CalledModel(KerasThree):
 
     def conflict(self) -> str:
         if len(self.options) > 1:
-            return "a model is called in one way; name one of them"
+            return "a model is called in one way; leave all options but one out"
         return ""
 
     @property
     def path(self) -> Path:
-        """The call of the model."""
+        """The way in which the model is called."""
         return PATHS["".join(self.options)]
 
     @property
     def hides_nan(self) -> bool:
-        """Whether NaN becomes a number, as it does in ONNX Runtime."""
+        """Whether a NaN becomes a number, as it does in ONNX Runtime."""
         return "onnx" in self.options
 
     def finished(self, model: Any) -> Any:
-        """Return the Keras model as it is called."""
+        """Return the Keras model in the form in which it is called."""
         return model
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
-        """Return details for the evidence on what computed the calls of a layer.
+        """Return details for the evidence about what computed the calls of a layer.
 
-        Keras's own layer does not say, so there are none. A subclass whose layer says it returns
-        the backend of each kind of call, by names such as ``training``.
+        Keras's own layer does not report this, so there are none. A subclass whose layer reports it
+        returns the backend of each kind of call, by names such as ``training``.
         """
         return {}
 
     def availability(self, device: str = "cpu") -> Availability:
         if self.path.cpu_only and device != "cpu":
-            return Availability(False, f"{self.name}: the exported model is run on the CPU here")
+            return Availability(
+                False, f"{self.name}: the exported model runs only on the CPU; use --device cpu"
+            )
         return super().availability(device)
 
     def tools(self, device: str) -> Availability:
@@ -512,9 +530,11 @@ class CalledModel(KerasThree):
         if spec.num_layers > 1 or spec.bidirectional:
             return "its model has one layer in one direction"
         if spec.dtype not in ("float32", "mixed_bfloat16"):
-            return f"its model is of float32 or mixed_bfloat16, not {spec.dtype}"
+            text = f"its model is of float32 or mixed_bfloat16, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         if self.path.exported and spec.dtype != "float32":
-            return f"its model is exported in float32, not {spec.dtype}"
+            text = f"its model is exported in float32, not {spec.dtype}"
+            return RefusalReason(text, Refusal.NO_DTYPE)
         if workload is None:
             return ""
         if workload.min_length is not None:
@@ -524,25 +544,28 @@ class CalledModel(KerasThree):
         if not workload.training:
             return "" if self.path.infers else f"{self.path.written} trains, and returns no outputs"
         if not self.path.trains:
-            return f"{self.path.written} only infers; it computes no gradients"
+            text = f"{self.path.written} only infers; it computes no gradients"
+            return RefusalReason(text, Refusal.NO_GRADIENTS)
         if workload.optimizer is None:
-            return f"{self.path.written} updates the weights: name an optimizer, sgd"
+            text = f"{self.path.written} updates the weights: name an optimizer, sgd"
+            return RefusalReason(text, Refusal.NO_OPTIMIZER)
         if workload.gradients != "weights":
-            return f"{self.path.written} differentiates the weights alone"
+            text = f"{self.path.written} differentiates the weights alone"
+            return RefusalReason(text, Refusal.NO_GRADIENTS)
         if workload.window is not None:
             return f"{self.path.written} returns no state for the next window"
         return super().refusal(spec, workload)
 
 
 class KerasModel(CalledModel):
-    """A model of ``keras.layers.LSTM`` or ``keras.layers.GRU``."""
+    """Call a model of ``keras.layers.LSTM`` or ``keras.layers.GRU``."""
 
     strategy = "keras_model"
     summary = "a Keras model of one LSTM or GRU, by the call that a user makes"
 
 
 class LstmImplModel(CalledModel):
-    """The same model after ``lstm_impl.keras.accelerate``."""
+    """Call the same model after ``lstm_impl.keras.accelerate``."""
 
     strategy = "lstm_impl_model"
     summary = "the same Keras model after lstm_impl.keras.accelerate"
@@ -550,8 +573,8 @@ class LstmImplModel(CalledModel):
     def finished(self, model: Any) -> Any:
         import lstm_impl.keras
 
-        with contextlib.suppress(UnavailableError):  # the layer says why, and takes another
-            library.build()  # not in the background of the calls
+        with contextlib.suppress(UnavailableError):  # The layer reports it, and uses other code.
+            library.build()  # This compiles now, and not in the background of the timed calls.
         return lstm_impl.keras.accelerate(model, print_fn=None)
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
@@ -560,7 +583,7 @@ class LstmImplModel(CalledModel):
 
 
 class _Placed:
-    """Arrays in Keras's layout, each made once from the model's and not in every call."""
+    """Convert arrays to Keras's layout, each only once and not in every call."""
 
     def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
         self._make = make
@@ -568,7 +591,7 @@ class _Placed:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         known = self._kept.get(id(tensor))
-        # The original is kept too, so that no other array can get its id.
+        # The original is kept too, so that no other array can get the same id.
         if known is None:
             while len(self._kept) >= MOST_PLACED:
                 del self._kept[next(iter(self._kept))]

@@ -1,8 +1,8 @@
-"""Compute a layer of a GRU in a loop over time, with a gradient written by hand.
+"""Compute a GRU layer in a loop over time, with a gradient that is written by hand.
 
-The gradient of a loop that TensorFlow derives keeps every intermediate result of each timestep, and
-multiplies small matrices in each. This one keeps four arrays, and multiplies the gradients of all
-timesteps by their inputs after its loop. The equations are those of ``cell.GRU``.
+The gradient that TensorFlow derives for a loop keeps every intermediate result of each timestep,
+and multiplies small matrices in each timestep. This one keeps four arrays. It multiplies the
+gradients of all timesteps by their inputs after its loop. The equations are those of ``cell.GRU``.
 """
 
 from __future__ import annotations
@@ -44,23 +44,24 @@ def forward_gru(
     Parameters
     ----------
     scan
-        Runs a step over time.
+        A function that runs a step over time.
     x, h0
         The input ``[T, B, in]`` and the initial state ``[B, H]``.
     own
-        The parameters: those of a cell with one bias compute the form of the paper, those of a cell
-        with two have ``reset_after``.
+        The arrays of the layer. With one bias, it computes the form of the paper. With two biases,
+        it computes ``reset_after``.
     mask
-        Bool ``[T, B, 1]``, false on padding, or None.
+        Bool ``[T, B, 1]``, which is False in padding, or None.
     reverse
         Whether steps are read from the last to the first.
     first
-        Where sequences start over, if they do.
+        The steps at which sequences start over, or None.
 
     Returns
     -------
-    The outputs ``[T, B, H]``, the final state ``[B, H]``, and of each step r, z, n, the candidate's
-    part of the recurrence and the state.
+    tuple
+        The outputs ``[T, B, H]``, the final state ``[B, H]``, and for each step r, z, n, the
+        candidate's part of the recurrence, and the state.
     """
     import tensorflow as tf
 
@@ -105,10 +106,10 @@ def backward_gru(
     kept: Arrays,
     upstream: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of x, h0 and each parameter.
+    """Return the gradients of x, of h0, and of each parameter.
 
-    kept: what ``forward_gru`` kept. upstream: the gradients of the outputs and the final state. The
-    other arguments are those of ``forward_gru``.
+    ``kept`` is what ``forward_gru`` kept. ``upstream`` holds the gradients of the outputs and of
+    the final state. The other arguments are those of ``forward_gru``.
     """
     import tensorflow as tf
 
@@ -127,7 +128,7 @@ def backward_gru(
         dy, r, z, n, recurrent, h = slices[:6]
         flow = dh + dy
         if mask is not None:
-            # The output on padding is zero, whatever its gradient.
+            # The output in padding is zero, so its gradient has no effect.
             flow = tf.where(slices[6], flow, tf.zeros_like(flow))
         d_n = tanh_gradient(y=n, dy=flow * (1 - z))
         d_z = sigmoid_gradient(y=z, dy=flow * (h - n))
@@ -140,7 +141,7 @@ def backward_gru(
             d_r = sigmoid_gradient(y=r, dy=d_reset * h)
             d_both = tf.concat([d_r, d_z], axis=-1)
             back = d_reset * r + tf.matmul(d_both, of_gates, transpose_b=True)
-        # On padding the state stays, and the gradients of its gates are zero.
+        # In padding the state stays the same, and the gradients of the gates are zero.
         back += flow * z if mask is None else tf.where(slices[6], flow * z, dh)
         if first is None:
             return (back,), (d_r, d_z, d_n)

@@ -29,12 +29,13 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LayerWeights
 
 INSTALL_TF_KERAS = "pip install --no-deps 'tf-keras>=2.18'"
-"""Installs the package without the distribution ``tensorflow`` that it requires, which would
-overwrite ``tensorflow-cpu`` in the same folder. tf-keras needs nothing that the latter lacks."""
+"""The command that installs tf-keras. Without ``--no-deps`` it would also install the distribution
+``tensorflow``, which would overwrite ``tensorflow-cpu`` in the same folder. tf-keras needs nothing
+that ``tensorflow-cpu`` lacks."""
 
 
 class DynamicRNN(TensorFlowBackend):
-    """``tf.compat.v1.nn.dynamic_rnn`` over a ``BasicLSTMCell`` or a ``GRUCell``."""
+    """Compute with ``tf.compat.v1.nn.dynamic_rnn`` over a ``BasicLSTMCell`` or a ``GRUCell``."""
 
     strategy = "dynamic_rnn"
     summary = "the 2016 API: tf.nn.dynamic_rnn over a BasicLSTMCell or GRUCell"
@@ -87,7 +88,7 @@ class DynamicRNN(TensorFlowBackend):
                 made = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
                 state = rnn_cell.LSTMStateTuple(c=c, h=h)
                 names = ("_kernel", "_bias")
-            # Use our parameters in place of variables that the cell would make.
+            # Our parameters replace the variables that the cell would make.
             made.built = True
             for name, tensor in zip(names, parameters, strict=True):
                 setattr(made, name, tensor)
@@ -108,7 +109,7 @@ class DynamicRNN(TensorFlowBackend):
 
 
 class StaticRNN(DynamicRNN):
-    """``tf.compat.v1.nn.static_rnn`` over a ``BasicLSTMCell`` or a ``GRUCell``."""
+    """Compute with ``tf.compat.v1.nn.static_rnn`` over a ``BasicLSTMCell`` or a ``GRUCell``."""
 
     strategy = "static_rnn"
     summary = "the 2016 API: tf.nn.static_rnn over a BasicLSTMCell or GRUCell, unrolled"
@@ -125,7 +126,7 @@ class StaticRNN(DynamicRNN):
 
 @contextmanager
 def legacy_keras() -> Iterator[Any]:
-    """Yield ``tf.compat.v1.nn.rnn_cell``, whose first access reads an environment variable."""
+    """Yield ``tf.compat.v1.nn.rnn_cell``, which reads an environment variable on first access."""
     import tensorflow as tf
 
     before = os.environ.get("TF_USE_LEGACY_KERAS")
@@ -133,7 +134,7 @@ def legacy_keras() -> Iterator[Any]:
     logger = tf.get_logger()
     level = logger.level
     try:
-        # A user who names the 2016 API knows that it is deprecated.
+        # A user who names the API of 2016 knows that it is deprecated.
         logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=UserWarning)

@@ -1,4 +1,4 @@
-"""Loop over time in the graph, by some timesteps an iteration, by ``tf.scan``, or unrolled."""
+"""Run loops over time in a graph: one or more timesteps an iteration, ``tf.scan``, or unrolled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lstm_impl.backends.tensorflow.backend import FirstSteps, PaddingMask, Tenso
 from lstm_impl.backends.tensorflow.gru_gradient import backward_gru, forward_gru
 from lstm_impl.call import Call, Outputs, States, Tensor, Tensors, Upstream
 from lstm_impl.cell import DEFAULT, GRU, Cell, Operations, Recurrence
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason, UnsupportedError
 from lstm_impl.workload import Workload
 
 Carry = tuple[Tensor, ...]
@@ -23,9 +23,15 @@ StepFunction = Callable[[Carry, Slices], tuple[Carry, Slices]]
 class LayerInputs(NamedTuple):
     """Hold the inputs of a layer that have gradients, or these gradients.
 
-    x: ``[T, B, in]``. states: ``[B, H]`` each, in the order of ``Cell.states``. parameters: kernel
-    ``[in, G*H]``, recurrent kernel ``[H, G*H]`` and bias ``[G*H]``, and the second bias of a cell
-    that has two.
+    Attributes
+    ----------
+    x
+        ``[T, B, in]``.
+    states
+        The initial states, ``[B, H]`` each, in the order of ``Cell.states``.
+    parameters
+        The kernel ``[in, G*H]``, the recurrent kernel ``[H, G*H]``, the bias ``[G*H]``, and the
+        second bias of a cell that has two.
     """
 
     x: Tensor
@@ -45,11 +51,11 @@ class LayerInputs(NamedTuple):
 
 
 class LoopBackend(TensorFlowBackend, abc.ABC):
-    """A backend that loops over time with ``scan``.
+    """Loop over time with ``scan``.
 
-    Options: ``+preproject`` computes the input product of all timesteps in one matrix product
-    before the loop (more memory, fewer products); ``+hoisted`` is the hand-written gradient, which
-    preprojects too; ``+xla`` compiles the step.
+    The option ``+preproject`` computes the input product of all timesteps in one matrix product
+    before the loop, which needs more memory and makes fewer products. ``+hoisted`` uses the
+    hand-written gradient, which preprojects too. ``+xla`` compiles the step.
     """
 
     flags = ("preproject", "hoisted", "xla")
@@ -59,12 +65,16 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     def cell_refusal(self, spec: LSTMSpec) -> str:
         by_hand = spec.cell == DEFAULT or isinstance(spec.cell, GRU)
         if "hoisted" in self.options and not by_hand:
-            return f"its hand-written gradients are those of lstm and gru, not of {spec.cell.name}"
+            text = (
+                f"its hand-written gradients are those of lstm and gru, not of {spec.cell.name}; "
+                "leave +hoisted out"
+            )
+            return RefusalReason(text, Refusal.NO_CELL)
         return super().cell_refusal(spec)
 
     def conflict(self) -> str:
         if "preproject" in self.options and "hoisted" in self.options:
-            return "+hoisted computes the input product before the loop already; drop +preproject"
+            return "+hoisted computes the input product before the loop; leave +preproject out"
         return ""
 
     @abc.abstractmethod
@@ -73,10 +83,24 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     ) -> tuple[Carry, Slices]:
         """Run ``step(carry, slices) -> carry, outputs`` over time.
 
-        sequences: tensors ``[T, ...]``, of which each step gets a slice. outputs: for each output
-        of a step, a tensor of its shape and type. Returns the last carry and the outputs stacked
-        over time. With ``reverse`` it goes from the last step to the first; outputs keep their
-        place.
+        Parameters
+        ----------
+        step
+            A function of one timestep.
+        carry
+            What the first step gets. Each step passes its carry on to the next one.
+        sequences
+            Tensors ``[T, ...]``, of which each step gets a slice.
+        outputs
+            For each output of a step, a tensor with its shape and type.
+        reverse
+            Whether the loop goes from the last timestep to the first. Each output still stands at
+            its own timestep.
+
+        Returns
+        -------
+        tuple
+            The last carry, and the outputs stacked over time.
         """
 
     def layer(
@@ -87,7 +111,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         reverse: bool,
         cell: Cell = DEFAULT,
     ) -> Outputs:
-        # In reverse the state does not change before the first valid step: x is not copied.
+        # In reverse, the state stays unchanged up to the first valid step, so x need not be
+        # reversed.
         mask = None if padding is None else padding.mask
         first = FirstSteps.of(call, mask, reverse)
         if "hoisted" in self.options:
@@ -156,8 +181,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     ) -> tuple[Outputs, Slices]:
         """Compute the outputs, and what the backward pass needs of each step.
 
-        Of an LSTM these are the gates i, f, g and o, separate as they are used, and the hidden and
-        the cell state. Of a GRU see ``forward_gru``.
+        For an LSTM, that is the gates i, f, g and o, each in an array of its own because that is
+        how they are used, and the hidden and the cell state. For a GRU, see ``forward_gru``.
         """
         import tensorflow as tf
 
@@ -208,7 +233,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         if first is not None:
             hidden_before = first.before(hidden_before, h0)
             cells_before = first.before(cells_before, c0)
-        # one op each for y * (1 - y) * dy and (1 - y * y) * dy, in place of three
+        # Each of these is one op in place of three, for y * (1 - y) * dy and (1 - y * y) * dy.
         sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
@@ -236,7 +261,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
                 return before(tf.where(valid, dh_next, dh), tf.where(valid, dc_t * f, dc)), (dz,)
             return before(tf.matmul(dz, recurrent_kernel, transpose_b=True), dc_t * f), (dz,)
 
-        # The output on padding is zero, whatever its gradient.
+        # The output in padding is zero, so its gradient has no effect.
         sequences = _present(dy, *gates, cells, cells_before, mask, first and first.steps)
         carry: Carry = (dh, dc)
         if first is not None and first.to_initial:
@@ -269,14 +294,17 @@ def by_loop(
     reverse: bool,
     cell: Cell = DEFAULT,
 ) -> Outputs:
-    """Compute one layer by a loop, which takes any mask ``[T, B, 1]``."""
-    padding = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
+    """Compute one layer with a loop, which takes any mask ``[T, B, 1]``."""
+    # A loop needs only the mask, and no lengths.
+    padding = None if mask is None else PaddingMask(None, mask)
     call = Call(inputs.x, inputs.states)
     return backend.layer(call, inputs.parameters, padding, reverse, cell)
 
 
 def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
-    """Return the state before each step: ``states [T, B, H]`` shifted, the initial one first."""
+    """Return the state before each step: ``[T, B, H]`` shifted by one, with the initial state
+    first.
+    """
     import tensorflow as tf
 
     if reverse:
@@ -285,7 +313,9 @@ def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
 
 
 def project(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """Multiply ``x [T, B, in]`` by the kernel and add the bias, in one product: ``[T, B, 4H]``."""
+    """Multiply an input ``[T, B, in]`` by the kernel in one product, and add the bias: ``[T, B,
+    4H]``.
+    """
     import tensorflow as tf
 
     shape = tf.shape(x)
@@ -302,7 +332,7 @@ def operations() -> Operations:
 
 
 def split_gates(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gates i, f, g, o of pre-activations ``[B, 4H]``."""
+    """Return the gates i, f, g, o from the sums before them, ``[B, 4H]``."""
     import tensorflow as tf
 
     i, f, g, o = tf.split(z, 4, axis=-1)
@@ -322,7 +352,7 @@ def lstm_states(gates: tuple[Tensor, Tensor, Tensor, Tensor], c: Tensor) -> tupl
 
 
 class WhileLoop(LoopBackend):
-    """``while_loop``: ``tf.while_loop``, one timestep an iteration, as in ``tf.nn.dynamic_rnn``."""
+    """Loop with ``tf.while_loop``, one timestep an iteration, as ``tf.nn.dynamic_rnn`` does."""
 
     strategy = "while_loop"
     summary = "tf.while_loop over tensor arrays, one timestep an iteration"
@@ -336,7 +366,7 @@ class WhileLoop(LoopBackend):
 
 
 class TimeLoop:
-    """``tf.while_loop`` over the time axis of sequences, in one or more parts."""
+    """Run ``tf.while_loop`` over the time axis of sequences, in one or more parts."""
 
     def __init__(self, sequences: Slices, outputs: Slices, reverse: bool) -> None:
         import tensorflow as tf
@@ -345,7 +375,8 @@ class TimeLoop:
         self._outputs = outputs
         self._reverse = reverse
         first = sequences[0]
-        # A static number lets XLA bound the loop, which its gradient needs.
+        # XLA can bound the loop only if its length is a static number, and the gradient needs a
+        # bound.
         self.timesteps = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
         self._inputs = [
             tf.TensorArray(
@@ -355,7 +386,7 @@ class TimeLoop:
         ]
 
     def empty(self) -> Slices:
-        """Return tensor arrays for the outputs of the steps."""
+        """Return empty tensor arrays for the outputs of the steps."""
         return tuple(
             self._tf.TensorArray(
                 like.dtype, self.timesteps, element_shape=like.shape, clear_after_read=False
@@ -372,7 +403,7 @@ class TimeLoop:
         iterations: Tensor | int,
         steps_per_iteration: int = 1,
     ) -> tuple[Carry, Slices]:
-        """Run ``iterations`` of the loop from step ``start``, each of some timesteps."""
+        """Run iterations of the loop from step ``start`` on, each of some timesteps."""
         tf = self._tf
         width = len(carry)
 
@@ -392,8 +423,8 @@ class TimeLoop:
             lambda turn, *_: turn < iterations,
             body,
             (tf.constant(0), *carry, *arrays),
-            # XLA bounds the gradient's stacks by this, and takes no empty one, as it would be
-            # without a full iteration or without a remainder.
+            # XLA bounds the gradient's stacks by this number. It does not accept an empty stack,
+            # which 0 iterations would need.
             maximum_iterations=tf.maximum(iterations, 1),
         )
         return tuple(state[:width]), tuple(state[width:])
@@ -404,7 +435,7 @@ class TimeLoop:
 
 
 class PartialUnroll(LoopBackend):
-    """``tf.while_loop``, k timesteps an iteration."""
+    """Loop with ``tf.while_loop``, k timesteps an iteration."""
 
     strategy = "partial_unroll"
     summary = "tf.while_loop, k timesteps an iteration"
@@ -419,12 +450,13 @@ class PartialUnroll(LoopBackend):
         iterations = loop.timesteps // self.number
         done = iterations * self.number
         carry, arrays = loop.run(step, carry, loop.empty(), 0, iterations, self.number)
-        # Both loops write into the same arrays, so that none is empty, which XLA does not take.
+        # Both loops write into the same arrays, so that no array is empty, which XLA would not
+        # accept.
         return loop.stack(*loop.run(step, carry, arrays, done, loop.timesteps - done))
 
 
 class Scan(LoopBackend):
-    """``tf.scan`` over the timesteps."""
+    """Loop with ``tf.scan`` over the timesteps."""
 
     strategy = "scan"
     summary = "tf.scan over the timesteps"
@@ -448,7 +480,7 @@ class Scan(LoopBackend):
 
 
 class StaticUnroll(LoopBackend):
-    """A Python loop while the graph is traced."""
+    """Loop in Python while the graph is traced."""
 
     strategy = "static_unroll"
     summary = "the loop over time unrolled into the graph"
@@ -457,11 +489,11 @@ class StaticUnroll(LoopBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if self.xla and spec.bidirectional and spec.dtype == "float64":
-            # With TensorFlow 2.21 on a CPU outputs are wrong by 119% at hidden size 5, and right
-            # with 2.18 and 2.22.0rc0.
+            # With TensorFlow 2.21 on a CPU, outputs are wrong by 119% at hidden size 5. They are
+            # right with 2.18 and 2.22.0rc0.
             return (
-                "XLA compiles unrolled bidirectional float64 wrongly at some sizes; "
-                "use while_loop+xla, or drop +xla"
+                "XLA compiles unrolled bidirectional float64 networks wrongly at some sizes; "
+                "use while_loop+xla, or leave +xla out"
             )
         return super().refusal(spec, workload)
 
@@ -476,7 +508,8 @@ class StaticUnroll(LoopBackend):
                 f"{self.name} needs to know the number of timesteps when it is traced; "
                 "give the input a static first axis, or use while_loop"
             )
-        # Unstacked once: slicing T times would add T strided slices and their gradients.
+        # The sequence is unstacked once. Slicing it T times would add T strided slices and their
+        # gradients.
         slices = list(zip(*(tf.unstack(sequence) for sequence in sequences), strict=True))
         results = []
         for now in reversed(slices) if reverse else slices:

@@ -43,7 +43,7 @@ def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.Monke
 def test_few_rows_of_whole_registers_equal_the_reference(
     batch_and_timesteps: tuple[int, int], masked: bool, cell: str
 ) -> None:
-    """The kernels have special code for the gradients of few rows and whole registers of units."""
+    """The kernels have special code for gradients with few rows and whole registers of units."""
     spec = LSTMSpec(48, 32, num_layers=2, bidirectional=True, cell=get_cell(cell))
     model = built("numpy_fused", spec)
     workload = Workload(*batch_and_timesteps, "training", min_length=1 if masked else None)

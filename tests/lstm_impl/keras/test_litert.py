@@ -174,7 +174,7 @@ def sequential(*more: Any, **options: Any) -> Any:
 @pytest.mark.parametrize(
     ("make", "given", "error", "words"),
     [
-        (lambda: 3, {}, TypeError, "expected a Keras 3 model, and got int"),
+        (lambda: 3, {}, TypeError, "the model is of type int; expected a Keras 3 model"),
         (sequential, {"precision": "int4"}, ValueError, "'int4'; expected one of float32, int8"),
         (sequential, {"precision": "int8"}, ValueError, "needs samples"),
         (sequential, {"precision": "int8", "samples": []}, ValueError, "samples is empty"),
@@ -202,7 +202,7 @@ def sequential(*more: Any, **options: Any) -> Any:
             lambda: keras.Sequential([keras.Input(batch_shape=(3, 4, 2)), layers.LSTM(5)]),
             {"batch_size": 2},
             ValueError,
-            "has a batch of 3; expected batch_size=3, and got 2",
+            "batch_size is 2; expected 3, the batch size of the input",
         ),
     ],
 )
