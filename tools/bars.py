@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -74,11 +74,11 @@ class Times:
     @classmethod
     def of(cls, ours: Any, peer: Any) -> Self:
         """Return the times of two rows of a table of results, of which each may be None."""
-        ends = [
-            getattr(row, f"time_{end}_s", None) for row in (ours, peer) for end in ("low", "high")
-        ]
-        interval = (None, None) if None in ends else (ends[2] / ends[1], ends[3] / ends[0])
-        return cls(*(None if row is None else row.time_s for row in (ours, peer)), *interval)
+        found = cls(getattr(ours, "time_s", None), getattr(peer, "time_s", None))
+        if getattr(ours, "time_low_s", None) is None or getattr(peer, "time_low_s", None) is None:
+            return found
+        low, high = peer.time_low_s / ours.time_high_s, peer.time_high_s / ours.time_low_s
+        return replace(found, low=low, high=high)
 
     def describe_interval(self) -> str:
         """Return the interval of the speedup, or an empty string."""
