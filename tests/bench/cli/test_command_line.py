@@ -167,8 +167,8 @@ EMPTY = Results((ResultFile(Path("a.json"), KERAS.run, (), (), ()),), (), ())
         (
             [],
             "report {folder}",
-            "the files hold no case: nothing was measured or left out. Measure first, as with "
-            "`python -m bench.run quick`, or name other files",
+            "the files hold no case: nothing was measured or left out. Measure first, for example "
+            "with `python -m bench.run quick`, or name other files",
         ),
         (
             [KERAS],
@@ -178,8 +178,8 @@ EMPTY = Results((ResultFile(Path("a.json"), KERAS.run, (), (), ()),), (), ())
         (
             [KERAS],
             "history {folder} --since 2099-01-31",
-            "--since 2099-01-31 00:00 (UTC): no session began then or later, the last began at "
-            f"{KERAS.run.started:%Y-%m-%d %H:%M}; name that time or an earlier one",
+            "--since 2099-01-31 00:00 (UTC): no session began then or later; the last one began at "
+            f"{KERAS.run.started:%Y-%m-%d %H:%M}; give that time or an earlier one",
         ),
     ],
 )
