@@ -566,7 +566,7 @@ struct DotsByTiles {
 // Calls work(products) with the instructions that multiply a layer's numbers; not where those are
 // widened.
 template <class Work>
-void with_instructions(const Layer& layer, const Work& work) {
+void with_instructions([[maybe_unused]] const Layer& layer, [[maybe_unused]] const Work& work) {
 #if defined(LSTM_IMPL_TILES)
   if (layer_products(layer) == Bfloat16Products::kTiles) return work(DotsByTiles{});
 #endif
