@@ -19,13 +19,14 @@
 #include "part_rows.h"
 #include "plan.h"
 #include "product.h"
+#include "steps.h"
 #include "thread_team.h"
 #include "unpacked.h"
 #include "vector.h"
 
 namespace lstm_impl {
 
-// h of every step, which is the output where there is no mask.
+// h of every step as the next one read it, which is the output where there is no mask.
 template <class Value, class Weight>
 Rows<const Value> hidden_rows(const Backward<Value, Weight>& call) {
   const Layer& layer = call.layer;
@@ -58,6 +59,10 @@ class BackwardPass {
       parts_.emplace(2 * layer_.batch, registers<0>() * kLanes);
     } else if constexpr (kRoundsFactors<Products>) {
       rounded_.emplace(blocks_of(rounded_size(), 2));
+    }
+    if (call.dh0 != nullptr && any_from_initial(layer_, call.mask)) {
+      of_initial_.emplace(2 * states_size());
+      std::fill_n(of_initial_->get(), 2 * states_size(), 0.0f);
     }
   }
 
@@ -96,6 +101,10 @@ class BackwardPass {
 
   void finish() {
     if (call_.dh0 == nullptr) return;
+    for (Index k = 0; of_initial_ && k < states_size(); ++k) {
+      dh_.get()[k] += of_initial_->get()[k];
+      if constexpr (Cell::kHasCellState) dc_.get()[k] += of_initial_->get()[states_size() + k];
+    }
     const Index stride = layer_.batch * kLanes;
     unpack_state(dh_.get(), stride, layer_.batch, layer_.units, call_.dh0);
     if constexpr (Cell::kHasCellState) {
@@ -191,6 +200,33 @@ class BackwardPass {
     return (block * layer_.timesteps + t) * layer_.batch + row;
   }
 
+  // Numbers of a state, [block][batch][lane].
+  Index states_size() const { return blocks_ * layer_.batch * kLanes; }
+
+  // What a mask says of step `s` of the backward pass.
+  StepBits step_bits(Index s, Index row) const {
+    return call_.mask != nullptr ? call_.mask[time(s) * layer_.batch + row] : kThere;
+  }
+
+  // Returns what flows past a step that may start over. flow: what flows into the state with which
+  // it began. state: 0 for h, 1 for c.
+  LSTM_IMPL_INLINE Vector cut(StepBits step, Vector flow, Index block, Index row, Index state) const {
+    if (!starts_over(step)) return flow;
+    if ((step & kFromInitial) != 0 && of_initial_) {
+      float* const total =
+          of_initial_->get() + state * states_size() + (block * layer_.batch + row) * kLanes;
+      store(total, load(total) + flow);
+    }
+    return Vector{};
+  }
+
+  // c with which step `s` of the backward pass began.
+  LSTM_IMPL_INLINE Vector cells_before(Index s, Index block, Index row) const {
+    const StepBits step = step_bits(s, row);
+    if ((step & kFromZeros) != 0) return Vector{};
+    return cells((step & kFromInitial) != 0 ? layer_.timesteps : s + 1, block, row);
+  }
+
   // c before the step after step `s` of the backward pass.
   Vector cells(Index s, Index block, Index row) const {
     if (s == layer_.timesteps) {
@@ -202,7 +238,10 @@ class BackwardPass {
   // h before the step after step `s` of the backward pass.
   Vector hidden(Index s, Index block, Index row) const {
     const Index unit = block * kLanes, count = layer_.units - unit;
-    if (s == layer_.timesteps) return load_part(call_.h0 + row * layer_.units + unit, count);
+    if (s == layer_.timesteps) {
+      if (forgets_initial(layer_, call_.mask, row)) return Vector{};
+      return load_part(call_.h0 + row * layer_.units + unit, count);
+    }
     return load_part(hidden_.at(time(s), row) + unit, count);
   }
 
@@ -299,13 +338,17 @@ class BackwardPass {
                                         Index first_block, Index width) {
     for (Index r = 0; r < rows; ++r) {
       for (Index v = 0; v < width; ++v) {
-        const Vector sum = load(dh + (r * width + v) * kLanes);
+        const Index block = first_block + v;
+        Vector sum = load(dh + (r * width + v) * kLanes);
         if constexpr (Stage > 0) {
-          finish_reset(sum, s, row + r, first_block + v);
-        } else if (s == layer_.timesteps) {
-          store(dh_at(first_block + v, row + r), sum);
+          finish_reset(sum, s, row + r, block);
         } else {
-          finish_row(sum, s, row + r, first_block + v);
+          if (s > 0) sum = cut(step_bits(s - 1, row + r), sum, block, row + r, 0);
+          if (s == layer_.timesteps) {
+            store(dh_at(block, row + r), sum);
+          } else {
+            finish_row(sum, s, row + r, block);
+          }
         }
       }
     }
@@ -340,20 +383,25 @@ class BackwardPass {
   LSTM_IMPL_INLINE void finish_row(Vector dh, Index s, Index row, Index block) {
     const Index t = time(s), unit = block * kLanes;
     float* dz = call_.dz + place(block, t, row) * kPanel;
-    const bool is_valid = valid(t, row);
+    const StepBits step = step_bits(s, row);
+    const bool is_valid = is_there(step);
     if (call_.mask != nullptr) store(dh_at(block, row), is_valid ? Vector{} : dh);
+    [[maybe_unused]] float* const carried =
+        Cell::kHasCellState ? dc_.get() + (block * layer_.batch + row) * kLanes : nullptr;
     if (!is_valid) {
       keep_dz(dz, s, row, block, {});
+      if constexpr (Cell::kHasCellState) {
+        if (starts_over(step)) store(carried, cut(step, load(carried), block, row, 1));
+      }
       return;
     }
     const Value* gates = call_.gates + place(block, t, row) * kPanel;
     if constexpr (Cell::kHasCellState) {
-      const Vector c = cells(s, block, row), c_before = cells(s + 1, block, row);
-      float* carried = dc_.get() + (block * layer_.batch + row) * kLanes;
+      const Vector c = cells(s, block, row), c_before = cells_before(s, block, row);
       dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
       Vector dc = load(carried);
       keep_dz(dz, s, row, block, Cell::gradients(gates, dh, c, c_before, dc));
-      store(carried, dc);
+      store(carried, cut(step, dc, block, row, 1));
     } else {
       dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
       keep_dz(dz, s, row, block, Cell::gradients(gates, dh, hidden(s + 1, block, row)));
@@ -364,15 +412,11 @@ class BackwardPass {
   // dh: what flows into h as the second stage multiplied it.
   LSTM_IMPL_INLINE void finish_reset(Vector dh, Index s, Index row, Index block) {
     const Index t = time(s);
-    if (!valid(t, row)) return;
+    if (!is_there(step_bits(s, row))) return;
     float* const past = dh_at(block, row);
     float* const dz = call_.dz + place(block, t, row) * kPanel;
     store(past, load(past) + Cell::finish_reset(dz, dh, hidden(s + 1, block, row)));
     keep_rounded<0>(s, row, block, [dz](Index sum) { return load(dz + sum * kLanes); });
-  }
-
-  bool valid(Index t, Index row) const {
-    return call_.mask == nullptr || call_.mask[t * layer_.batch + row] != 0;
   }
 
   LSTM_IMPL_INLINE void keep_dz(float* to, Index s, Index row, Index block,
@@ -415,6 +459,8 @@ class BackwardPass {
   std::optional<Floats> rounded_;  // dz of two steps, [stage][2][batch]
   std::optional<PartRows<Products>> parts_;  // or split, [2][batch]
   SharedMagnitude of_recurrent_;             // the largest in the recurrent kernel, if that is split
+  // What flowed into the initial h and c where sequences started over from them.
+  std::optional<Floats> of_initial_;
 };
 
 }  // namespace lstm_impl

@@ -15,6 +15,7 @@
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "steps.h"
 #include "steps_ahead.h"
 #include "vector.h"
 
@@ -57,9 +58,10 @@ class Bfloat16Hidden {
   void begin() const {
     for (Index b = 0; b < layer_.batch; ++b) {
       const Value* h = call_.h0 + b * layer_.units;
+      const bool zeros = forgets_initial(layer_, call_.mask, b);
       for (Index unit = 0; unit < lefts_.width(); unit += kLanes) {
         const Index count = layer_.units - unit;
-        at(-1).carry(b, unit, count > 0 ? load_part(h + unit, count) : Vector{});
+        at(-1).carry(b, unit, count > 0 && !zeros ? load_part(h + unit, count) : Vector{});
         if (count <= 0) at(0).carry(b, unit, Vector{});  // padding, which no step writes
       }
     }

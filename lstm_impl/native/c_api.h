@@ -10,8 +10,8 @@
 #include <cstdint>
 
 // Of this interface: a library with another number has other functions or structures, and another
-// name (liblstm.so.4).
-#define LSTM_VERSION 4
+// name (liblstm.so.5).
+#define LSTM_VERSION 5
 
 extern "C" {
 
@@ -51,6 +51,19 @@ enum LstmCell : std::int32_t {
   LSTM_LSTM = 0,
   LSTM_GRU = 1,
   LSTM_GRU_RESET_BEFORE = 2,
+};
+
+// The bits of a mask's bytes, [time, batch], one byte for each step of each sequence. A null mask
+// stands for LSTM_STEP at every step.
+//   LSTM_STEP: the step is there. Where it is left out, the state stays and the output is zero.
+//   LSTM_FROM_ZEROS: the state becomes zero before the step, in the order in which the layer reads.
+//   LSTM_FROM_INITIAL: it becomes h0 and c0. A byte has at most one of these two bits.
+// No gradient flows past a step that starts over; LSTM_FROM_INITIAL adds it to those of h0 and c0. A
+// backward pass needs the mask of its forward pass.
+enum LstmStep : std::uint8_t {
+  LSTM_STEP = 1,
+  LSTM_FROM_ZEROS = 2,
+  LSTM_FROM_INITIAL = 4,
 };
 
 struct LstmLayer {

@@ -9,6 +9,7 @@
 #include "numbers.h"
 #include "panels.h"
 #include "plan.h"
+#include "steps.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -42,7 +43,8 @@ class CellStep {
   LSTM_IMPL_INLINE void finish_rows(float* z, Index across, Index rows, Index s, Index row,
                                     Index block, const float* more = nullptr) const {
     const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
-    const unsigned char* const mask = mask_at(t, row);
+    const StepBits* const mask = steps_at(layer_, call_.mask, s, row);
+    const StepBits* const next = steps_at(layer_, call_.mask, s + 1, row);
     Value* const gates = kept(t, row, block);
     const bool clears = reads_padding(gates, count);
     const float* c_before = nullptr;
@@ -54,7 +56,7 @@ class CellStep {
     for (Index r = 0; r < rows; ++r) {
       if (more != nullptr) add_row(z + r * across, more + r * kPanel);
       if (clears) clear_padding(z + r * across, count);
-      finish_gates(z + r * across, mask == nullptr || mask[r] != 0, r, c_before, c,
+      finish_gates(z + r * across, mask != nullptr ? mask[r] : kThere, row, r, unit, c_before, c,
                    gates != nullptr ? gates + r * kPanel : nullptr);
     }
     if constexpr (Cell::kHasCellState && kRounds<Value>) {
@@ -75,9 +77,13 @@ class CellStep {
       // What the next step reads is what is written.
       Vector h = rounded<Value>(Cell::template output<Products>(z + r * across, state));
       if (hidden_.differs_from_y()) {
-        const bool valid = mask == nullptr || mask[r] != 0;
+        const bool valid = mask == nullptr || is_there(mask[r]);
         store_part(y + r * y_.batch, valid ? h : Vector{}, count);
         if (!valid) h = before.read(row + r, unit, count);
+      }
+      // What the next step reads, and not the output, is where the sequence starts over.
+      if (next != nullptr && starts_over(next[r])) {
+        h = starting_state(next[r], call_.h0 + (row + r) * layer_.units + unit, count);
       }
       now.keep(row + r, unit, count, h);
     }
@@ -156,19 +162,18 @@ class CellStep {
     return cells_.get() + block * batch * kLanes;
   }
 
-  LSTM_IMPL_INLINE void finish_gates(float* z, bool valid, Index r, const float* c_before, float* c,
-                                     Value* gates) const {
+  // r: of the rows that begin with `row`, the one that is finished.
+  LSTM_IMPL_INLINE void finish_gates(float* z, StepBits step, Index row, Index r, Index unit,
+                                     const float* c_before, float* c, Value* gates) const {
     if constexpr (Cell::kHasCellState) {
-      const Vector before = load(c_before + r * kLanes);
-      store(c + r * kLanes, Cell::template finish_gates<Products>(z, before, valid, gates));
+      Vector before = load(c_before + r * kLanes);
+      if (starts_over(step)) {
+        before = starting_state(step, call_.c0 + (row + r) * layer_.units + unit, layer_.units - unit);
+      }
+      store(c + r * kLanes, Cell::template finish_gates<Products>(z, before, is_there(step), gates));
     } else {
       Cell::template finish_gates<Products>(z, gates);
     }
-  }
-
-  // Of a row and those after it, whether each is there; null if all are.
-  const unsigned char* mask_at(Index t, Index row) const {
-    return call_.mask != nullptr ? call_.mask + t * layer_.batch + row : nullptr;
   }
 
   const Call& call_;

@@ -2,12 +2,14 @@
 #ifndef LSTM_IMPL_NATIVE_FLOAT_HIDDEN_H_
 #define LSTM_IMPL_NATIVE_FLOAT_HIDDEN_H_
 
+#include <algorithm>
 #include <optional>
 
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
 #include "plan.h"
+#include "steps.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -27,17 +29,24 @@ class FloatHidden {
     if (kRounds<Value> || (call.mask != nullptr && call.hidden == nullptr)) {
       states_.emplace(2 * layer_.batch * layer_.units);
     }
+    if (!kRounds<Value> && any_forgets_initial(layer_, call.mask)) {
+      first_.emplace(layer_.batch * layer_.units);
+    }
   }
 
   void begin() const {
-    if constexpr (kRounds<Value>) copy_row(call_.h0, layer_.batch * layer_.units, rows(-1).data);
+    if (!kRounds<Value> && !first_) return;
+    copy_row(call_.h0, layer_.batch * layer_.units, rows(-1).data);
+    for (Index b = 0; b < layer_.batch; ++b) {
+      if (forgets_initial(layer_, call_.mask, b)) std::fill_n(rows(-1).at(0, b), layer_.units, 0.0f);
+    }
   }
 
   // h after step `s`, as floats; before the first it is the initial state.
   Rows<float> rows(Index s) const {
     const Index size = layer_.batch * layer_.units;
     if constexpr (!kRounds<Value>) {
-      if (s < 0) return {const_cast<float*>(call_.h0), 0, layer_.units};
+      if (s < 0) return {first_ ? first_->get() : const_cast<float*>(call_.h0), 0, layer_.units};
       const Index t = time_of(layer_, s);
       if (call_.mask == nullptr) return {y_.at(t), 0, y_.batch};
       if (call_.hidden != nullptr) return {call_.hidden + t * size, 0, layer_.units};
@@ -81,6 +90,7 @@ class FloatHidden {
   const Layer& layer_;
   const Rows<Value> y_;
   std::optional<Floats> states_;  // h of two steps, where it is not kept as floats
+  std::optional<Floats> first_;   // h before the first step, where that is not the initial state
 };
 
 }  // namespace lstm_impl

@@ -21,6 +21,7 @@
 #include "part_rows.h"
 #include "plan.h"
 #include "product.h"
+#include "steps.h"
 #include "thread_team.h"
 #include "unpacked.h"
 #include "vector.h"
@@ -266,15 +267,19 @@ class WeightGradients {
   // The left operand of one step of one sequence, without the 1; zeros where it is padding, which may
   // hold NaN.
   void gather(Index t, Index b, float* row) const {
-    if (call_.mask != nullptr && call_.mask[t * layer_.batch + b] == 0) {
+    if (call_.mask != nullptr && !is_there(call_.mask[t * layer_.batch + b])) {
       std::fill_n(row, columns_ - 1, 0.0f);
       return;
     }
     const Index before = layer_.reverse ? t + 1 : t - 1;
     const bool first = before < 0 || before == layer_.timesteps;
     copy_row(x_.at(t, b), layer_.inputs, row);
-    copy_row(first ? call_.h0 + b * layer_.units : hidden_.at(before, b), layer_.units,
-             row + layer_.inputs);
+    if (first && forgets_initial(layer_, call_.mask, b)) {
+      std::fill_n(row + layer_.inputs, layer_.units, 0.0f);
+    } else {
+      copy_row(first ? call_.h0 + b * layer_.units : hidden_.at(before, b), layer_.units,
+               row + layer_.inputs);
+    }
     if constexpr (Cell::kStages > 1) {
       float* const to = row + layer_.inputs + layer_.units;
       for (Index block = 0; block < blocks_; ++block) {

@@ -16,6 +16,7 @@
 #include "numbers.h"
 #include "plan.h"
 #include "product.h"
+#include "steps.h"
 #include "steps_ahead.h"
 #include "vector.h"
 
@@ -61,7 +62,11 @@ class Int8Hidden {
 
   void begin() const {
     for (Index b = 0; b < layer_.batch; ++b) {
-      copy_row(call_.h0 + b * layer_.units, layer_.units, row(-1, b));
+      if (forgets_initial(layer_, call_.mask, b)) {
+        std::fill_n(row(-1, b), layer_.units, 0.0f);
+      } else {
+        copy_row(call_.h0 + b * layer_.units, layer_.units, row(-1, b));
+      }
     }
   }
 

@@ -56,7 +56,8 @@ struct Layer {
 
   // Numbers that a forward pass keeps for the backward one. gates: after their nonlinearities,
   // [block of units][time][batch][sum][lane], see kept_sigmoid and cell.h; cells: c_t,
-  // [block][time][batch][lane], none of a GRU; hidden: h_t [time][batch][units], where there is a mask, else y is
+  // [block][time][batch][lane], none of a GRU; hidden: h_t as the next step reads it,
+  // [time][batch][units], where there is a mask, else y is
   // that.
   std::int64_t gates_size() const;
   std::int64_t cells_size() const;
@@ -83,7 +84,10 @@ struct Forward {
   const Value* x;
   const Value* h0;  // [batch, units], as are all states
   const Value* c0;
-  const unsigned char* mask;  // [time, batch]: 0 keeps the state, and the output is zero; or null
+  // [time, batch], in bits, or null. 1: the step is there; else the state stays and the output is
+  // zero. 2: before the step, in the order of reading, the state becomes zero. 4: it becomes the
+  // initial one. A step has at most one of the last two.
+  const unsigned char* mask;
   Value* y;
   Value* h_last;
   Value* c_last;

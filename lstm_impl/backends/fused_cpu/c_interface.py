@@ -33,6 +33,10 @@ CELLS: Mapping[str, int] = {"lstm": 0, "gru": 1, "gru_reset_before": 2}
 """The number of a layer's cell in the C interface, by the name of the cell."""
 
 
+STEP, FROM_ZEROS, FROM_INITIAL = 1, 2, 4
+"""Bits of a mask's bytes: the step is there, and the state from which the sequence starts over."""
+
+
 class KernelLayer(ctypes.Structure):
     """Hold the sizes, the type and the cell of one direction of one layer.
 
@@ -112,7 +116,8 @@ class Kernels:
 
         The addresses are those of the inputs kernel, recurrent_kernel, bias, x, h0, c0 and mask,
         and of the results y, h, c, gates, cells and hidden. The mask is a byte array ``[T, B]``
-        that is 0 where a step is left out. For a GRU, c0, c and cells are 0. A GRU that resets
+        with the bits ``STEP``, ``FROM_ZEROS`` and ``FROM_INITIAL``. It is 0 where a step is left
+        out. For a GRU, c0, c and cells are 0. A GRU that resets
         after the product has one address more at the end, the recurrent bias.
         """
         packed = _THIRTEEN if len(addresses) == 13 else _FOURTEEN

@@ -47,7 +47,7 @@ COMPILER = "CXX"
 CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
-VERSION = 4
+VERSION = 5
 """The version of liblstm's C interface."""
 
 COMPUTES = ("float32", "bfloat16")

@@ -54,7 +54,7 @@ class NumPyFusedModel(NumPyModel):
         self._addresses = list(zip(*self._parameters * [addresses], strict=True))
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        return np.ascontiguousarray(array, None if array.dtype.kind in "iu" else np.float32)
+        return np.ascontiguousarray(array, None if array.dtype.kind in "biu" else np.float32)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         return np.asarray(tensor)  # Nothing else uses this memory, so it need not be copied.
@@ -64,8 +64,8 @@ class NumPyFusedModel(NumPyModel):
 
     def _forward(self, call: Call, kept: list[_Kept] | None) -> Outputs:
         """Compute the outputs, and append what the backward pass needs to ``kept``, row by row."""
-        mask = self._mask(call)
         x, spec = call.x, self.spec
+        masks = self._masks(call)
         final = tuple(map(np.empty_like, call.states))
         before, after = list(map(_address, call.states)), list(map(_address, final))
         stride = final[0].strides[0]
@@ -77,7 +77,7 @@ class NumPyFusedModel(NumPyModel):
             x, outputs = np.ascontiguousarray(x), []
             for direction in range(spec.num_directions):
                 row = number * spec.num_directions + direction
-                layer = self._sizes(row, x)
+                layer, mask = self._sizes(row, x), masks[direction]
                 y = np.empty((*x.shape[:2], spec.hidden_size), np.float32)
                 keep = (0, 0, 0)
                 if kept is not None:
@@ -102,7 +102,7 @@ class NumPyFusedModel(NumPyModel):
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         kept: list[_Kept] = []
         outputs = self._forward(call, kept)
-        mask, spec, units = self._mask(call), self.spec, self.spec.hidden_size
+        masks, spec, units = self._masks(call), self.spec, self.spec.hidden_size
         arrays = iter(map(np.empty_like, self._arrays))
         grouped = zip(*self._parameters * [arrays], strict=True)
         dweights = [LayerWeights(*each) for each in grouped]
@@ -115,7 +115,7 @@ class NumPyFusedModel(NumPyModel):
                 part = dy[:, :, direction * units : (direction + 1) * units]
                 layer, x, states, hidden, gates, cells = kept[row]
                 kernel, recurrent_kernel = self._arrays[self._parameters * row :][:2]
-                read = (recurrent_kernel, x, *states, mask, hidden, gates, cells)
+                read = (recurrent_kernel, x, *states, masks[direction], hidden, gates, cells)
                 flows = np.ascontiguousarray(part), *self._rows(upstream.dstates, row)
                 written = gates, *self._rows(dstates, row), *dweights[row]  # dz over gates
                 self._kernels.backward(layer, *map(_address, (*read, *flows, *written)))
@@ -142,17 +142,39 @@ class NumPyFusedModel(NumPyModel):
         """Return the h and c of a row. A GRU has no c."""
         return states[0][row], states[1][row] if len(states) > 1 else None
 
-    def _mask(self, call: Call) -> npt.NDArray[np.uint8] | None:
-        """Return a byte array ``[T, B]`` that is 0 in padding, or None without padding."""
-        if call.lengths is None:
-            return None
-        timesteps = call.x.shape[1 if self.batch_major else 0]
-        mask: npt.NDArray[np.uint8] = np.arange(timesteps)[:, None] < call.lengths
-        return mask.astype(np.uint8)
+    def _masks(self, call: Call) -> list[npt.NDArray[np.uint8] | None]:
+        """Return the mask of each direction, None where all steps are there."""
+        valid = None
+        if call.lengths is not None:
+            timesteps = call.x.shape[1 if self.batch_major else 0]
+            valid = np.arange(timesteps)[:, None] < call.lengths
+        directions = (False, True)[: self.spec.num_directions]
+        return [make_mask(call, valid, reverse) for reverse in directions]
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
         products = c_interface.products(self.spec, workload, self.kernel_type)
         return {"kernels": ["lstm_forward"], "device": "cpu", "products": products}
+
+
+def make_mask(
+    call: Call, valid: npt.NDArray[np.bool_] | None, reverse: bool
+) -> npt.NDArray[np.uint8] | None:
+    """Return the bytes ``[T, B]`` that the kernels take as a mask, or None if they need none.
+
+    valid: bool ``[T, B]``, None if all steps are there. A reset at a step that is not changes
+    nothing. In reverse the first step after a reset is the one before it in time.
+    """
+    first = call.resets if call.restarts is None else call.restarts
+    there: Any = c_interface.STEP if valid is None else valid.astype(np.uint8)
+    if first is None:
+        return None if valid is None else there
+    if valid is not None:
+        first = first & valid
+    if reverse:
+        first = np.concatenate([first[1:], np.zeros_like(first[:1])])
+    bit = c_interface.FROM_ZEROS if call.restarts is None else c_interface.FROM_INITIAL
+    mask: npt.NDArray[np.uint8] = first.astype(np.uint8) * np.uint8(bit) | np.uint8(there)
+    return mask
 
 
 def _aligned(array: npt.NDArray[np.generic]) -> Array:
@@ -187,6 +209,7 @@ class NumPyFused(library.KernelBackend):
     binding = library.C
     optimizers = OPTIMIZERS
     cells: ClassVar[tuple[str, ...] | None] = tuple(c_interface.CELLS)
+    takes_resets = True
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype != "float32":
