@@ -100,11 +100,16 @@ VARIANTS: dict[str, str] = {
     "buckets": "lstm_impl.backends.variants:buckets",
     "forward": "lstm_impl.backends.variants:forward",
     "replicas": "lstm_impl.backends.tensorflow.replicas:replicated",
+    "split": "lstm_impl.backends.torch.resets:split",
+    "steps": "lstm_impl.backends.torch.resets:steps",
 }
 """The ways to change a backend. They are written after a colon, as in ``torch:int8``."""
 
 INT8 = ("torch", "onnxruntime", "numpy_fused")
 """The backends that have the variant ``int8``."""
+
+RESET = ("torch",)
+"""The backends that have the variants ``split`` and ``steps``: what users write for resets."""
 
 REPLICATED = (
     *("keras", "tf_keras", "while_loop", "static_unroll", "partial_unroll", "scan", "block_lstm"),
@@ -253,6 +258,11 @@ def check_variant(backend: str, variant: str) -> None:
     if variant == "int8" and backend not in INT8:
         raise UnsupportedError(
             f"{backend} has no variant int8; only {', '.join(INT8)} have it", Refusal.UNKNOWN_NAME
+        )
+    if variant in ("split", "steps") and backend not in RESET:
+        raise UnsupportedError(
+            f"{backend} has no variant {variant}; only {', '.join(RESET)} has it",
+            Refusal.UNKNOWN_NAME,
         )
     if variant == "replicas" and parse(backend)[0] not in REPLICATED:
         raise UnsupportedError(

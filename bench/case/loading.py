@@ -268,6 +268,8 @@ class Grid:
                 min_length=given.min_length,
                 window=window,
                 dropout=given.dropout,
+                reset_rate=given.reset_rate,
+                reset_to=given.reset_to,
                 batch_major=given.batch_major,
                 optimizer=given.optimizer,
                 gradients=gradients,

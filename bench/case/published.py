@@ -83,6 +83,7 @@ class PublishedShape:
             or work.window
             or work.min_length
             or work.dropout
+            or work.reset_rate
             or work.optimizer
         ):
             return None

@@ -23,7 +23,7 @@ from bench.schema.types import (
 from lstm_impl.cell import list_cells
 from lstm_impl.names import VARIANTS
 from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS
-from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
+from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS, RESET_TO
 
 SCHEMA = 1
 ALL = "all"
@@ -69,6 +69,8 @@ class SuiteShape(Struct, forbid_unknown_fields=True, kw_only=True):
     bidirectional: bool = False
     min_length: Size | None = None
     dropout: Annotated[float, number(0.0, 1.0)] = 0.0
+    reset_rate: Annotated[float, number(0.0, 1.0)] = 0.0
+    reset_to: Annotated[str, choices(RESET_TO)] = "zeros"
     batch_major: bool = False
     optimizer: Annotated[str, choices(OPTIMIZERS)] | None = None
 

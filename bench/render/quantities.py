@@ -136,6 +136,8 @@ def unusual(case: Case) -> list[str]:
         "bidirectional": case.spec.bidirectional,
         f"lengths from {work.min_length}": work.min_length is not None,
         f"dropout {work.dropout:g}": work.dropout,
+        f"resets at {100 * work.reset_rate:.3g}% of the steps": work.reset_rate,
+        "resets to the initial state": work.reset_to != "zeros",
         "batch-major": work.batch_major,
     }
     return [words for words, is_so in by_name.items() if is_so]

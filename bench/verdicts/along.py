@@ -415,7 +415,8 @@ def series(
     def fits(row: RankedRow) -> bool:
         if axis == "window":
             return row.case.kind == KINDS[1]
-        return row.case.kind == KINDS[0] and row.case.workload.min_length is None
+        work = row.case.workload
+        return row.case.kind == KINDS[0] and work.min_length is None and not work.reset_rate
 
     def same_work(row: RankedRow) -> str:
         anywhere = replace(row.case.workload, **{axis: 1})  # type: ignore[arg-type]

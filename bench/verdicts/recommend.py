@@ -241,7 +241,8 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[M
             for rows in table.groups:
                 case = rows[0].case
                 work = case.workload
-                if work.min_length is not None or work.dropout or case.spec.bidirectional:
+                is_plain = work.min_length is None and not (work.dropout or work.reset_rate)
+                if case.spec.bidirectional or not is_plain:
                     continue
                 # The length of complete sequences counts as their window.
                 if table.kind == KINDS[0]:

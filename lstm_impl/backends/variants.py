@@ -42,6 +42,7 @@ from lstm_impl.call import (
 from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Profile
 from lstm_impl.model import (
+    NO_RESETS,
     Model,
     TrainingArguments,
     batch_and_timesteps,
@@ -617,6 +618,8 @@ class Int8Backend(Backend):
         if workload.training or workload.dropout:
             text = "a quantised network only infers, without dropout; it computes no gradients"
             return RefusalReason(text, Refusal.NO_GRADIENTS)
+        if workload.reset_rate and not self.takes_resets:
+            return NO_RESETS
         if workload.window is not None or workload.streaming:
             return "the error of a quantised network is known for complete sequences only"
         return ""

@@ -127,7 +127,7 @@ class Torch(TorchBackend):
     strategy = "torch"
     summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
     model = TorchLSTMModel
-    flags = ("frozen",)
+    flags: ClassVar[tuple[str, ...]] = ("frozen",)
     bf32 = True
     cells: ClassVar[tuple[str, ...] | None] = ("lstm", "gru")
 

@@ -95,8 +95,9 @@ def test_case_is_restored_from_plain_data_and_id(case: Case) -> None:
 @pytest.mark.parametrize("name", available())
 def test_case_of_each_suite_is_restored_from_its_id(name: str) -> None:
     named = ["torch", "keras_model+predict", "partial_unroll@10+xla"]
-    # Few backends have the other two.
-    variants = [each for each in VARIANTS if each not in ("int8", "replicas")]
+    # Few backends have the others.
+    rare = ("int8", "replicas", "split", "steps")
+    variants = [each for each in VARIANTS if each not in rare]
     choice = SuiteChoice(backends=named, variants=[NO_VARIANT, *variants])
     for suite in (load(name), load(name, choice)):
         for case in suite.cases:
