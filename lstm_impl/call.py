@@ -49,9 +49,9 @@ class Call(NamedTuple):
     restarts: Tensor | None = None
 
     @property
-    def starts_over(self) -> bool:
-        """Whether sequences may start over, from zeros or from their initial states."""
-        return self.resets is not None or self.restarts is not None
+    def reset_to(self) -> str:
+        """The state from which sequences start over, one of ``lstm_impl.workload.RESET_TO``."""
+        return "zeros" if self.restarts is None else "initial_state"
 
     def by_name(self, states: Sequence[str]) -> dict[str, Tensor]:
         """Return the tensors that are not None by name: x, each state, and the other fields.

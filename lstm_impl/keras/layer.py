@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
@@ -23,7 +24,7 @@ from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.fused_cpu.backend import FusedCpu, FusedLayer, compiled_by_xla, loaded
-from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.loops import (
     Carry,
@@ -56,10 +57,12 @@ from lstm_impl.keras.base import (
     outside_autocast,
 )
 from lstm_impl.keras.choice import AUTO, FUSED_CPU, KERAS, Arguments, Choice, LayerCall, Sizes
+from lstm_impl.model import NO_RESETS, named_resets
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import LSTMSpec, UnsupportedError, find_refusal_code
+from lstm_impl.spec import LSTMSpec, UnsupportedError, find_refusal_code, require_choice
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
 from lstm_impl.tuning.models import find_gpu_name
+from lstm_impl.workload import RESET_TO
 
 GRU_RESET_BEFORE = get_cell("gru_reset_before")
 
@@ -198,12 +201,28 @@ class TensorFlowLayer(BackendLayer):
     # -- the computation
 
     def call(
-        self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool = False
+        self,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool = False,
+        resets: Tensor | None = None,
+        reset_to: str = "zeros",
     ) -> Any:
         """Compute the layer. This overrides Keras's method.
 
         Outside a graph, a call that one fused op can compute is that op and nothing else.
+
+        resets: bool ``[B, T]``. A sequence starts over before a step that is True, which is where
+        an episode begins. No gradient flows past it. A reset at a masked step changes nothing.
+        reset_to: the state from which it starts over, ``zeros``, or ``initial_state``.
+
+        Raises UnsupportedError for resets if a backend was named that takes none.
         """
+        require_choice("reset_to", reset_to, RESET_TO)
+        if resets is not None:
+            mask = MaskWithResets.of(sequences, one_mask(mask), resets, reset_to)
+            return self.keras_layer.call(self, sequences, initial_state, mask, training)
         more = self.stateful or (training and self.dropout) or one_mask(mask) is not None
         usual = sequences.dtype == self.cell.compute_dtype and 0 not in sequences.shape
         usual = usual and isinstance(initial_state, list | tuple | None)
@@ -247,6 +266,10 @@ class TensorFlowLayer(BackendLayer):
             The last output ``[B, H]``, the outputs ``[B, T, H]`` (``[B, 1, H]`` without
             return_sequences), and the final states ``[B, H]``.
         """
+        if isinstance(mask, MaskWithResets):
+            picked = self._choose_for_resets(self._chosen(sequences, mask.mask, training))
+            last, outputs, *states = self._by(picked, sequences, initial_state, mask, training)
+            return last, outputs, states
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
         # On TensorFlow, Keras's loop raises an error for a batch that is known to be empty.
@@ -273,10 +296,24 @@ class TensorFlowLayer(BackendLayer):
         self._remember(call, picked)
         return picked
 
+    def _choose_for_resets(self, picked: Choice) -> Choice:
+        """Return what computes a call with resets. Raises UnsupportedError for a named backend."""
+        if self.backend == KERAS or not (
+            self.backend == AUTO or get_backend(self.backend).takes_resets
+        ):
+            raise UnsupportedError(
+                f"backend={self.backend!r} cannot compute this call: {NO_RESETS}"
+            )
+        if self.backend != AUTO or (picked.backend == FUSED_CPU and not picked.portable):
+            return picked
+        return Choice(LOOP, "it takes resets")
+
     def _by(
-        self, picked: Choice, sequences: Tensor, state: list[Tensor], mask: Tensor, training: bool
+        self, picked: Choice, sequences: Tensor, state: list[Tensor], mask: Any, training: bool
     ) -> tuple[Tensor, ...]:
         """Compute the last output, the outputs and the final states with the chosen backend."""
+        resets = mask if isinstance(mask, MaskWithResets) else None
+        mask = mask if resets is None else resets.mask
         sequences = self._dropped(tf.cast(sequences, self.cell.compute_dtype), training)
         # The state of a stateful layer is a variable, which changes before the gradient is
         # computed.
@@ -284,7 +321,7 @@ class TensorFlowLayer(BackendLayer):
         core = self._core(picked.backend)
         is_fused = isinstance(core.backend, FusedCpu)
         # The fused op takes both layouts. With a mask, outputs are filled in the time-major one.
-        batch_major = is_fused and mask is None
+        batch_major = is_fused and mask is None and resets is None
         x = sequences if batch_major else tf.transpose(sequences, [1, 0, 2])
         valid = steps = None
         if mask is not None:  # [B, T] or [B, T, 1] of any type
@@ -296,7 +333,11 @@ class TensorFlowLayer(BackendLayer):
         weights = _weights(self.cell, as_they_are=is_fused)
         inputs = LayerInputs(x, states, weights if is_fused else weights.parameters)
         how = training, batch_major, picked.portable
-        y, states = core(inputs, steps, self.go_backwards, *how)
+        if resets is None:
+            y, states = core(inputs, steps, self.go_backwards, *how)
+        else:
+            direction = self.go_backwards, self._recurrent_cell()
+            y, states = resets.compute(core.backend, inputs, valid, *direction, training)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
         last = states[0]
@@ -361,6 +402,63 @@ class GRU(TensorFlowLayer, keras.layers.GRU):  # type: ignore[misc]
     """
 
     keras_layer = keras.layers.GRU
+
+
+LOOP = "while_loop"
+"""What computes a call with resets where the fused op does not: TensorFlow can differentiate it any
+number of times, and save it."""
+
+
+@dataclass(frozen=True)
+class MaskWithResets:
+    """Carry resets in the place of a mask through the method ``call`` of Keras's layer.
+
+    Attributes
+    ----------
+    mask
+        The mask ``[B, T]`` or ``[B, T, 1]``, or None.
+    resets
+        Bool ``[B, T]``.
+    reset_to
+        The state from which a sequence starts over, one of ``RESET_TO``.
+    """
+
+    mask: Tensor | None
+    resets: Tensor
+    reset_to: str
+
+    @classmethod
+    def of(cls, x: Tensor, mask: Tensor | None, resets: Any, reset_to: str) -> MaskWithResets:
+        """Check resets and return them with a mask. Raises ValueError if they do not fit x."""
+        given = tf.convert_to_tensor(resets)
+        if given.dtype != tf.bool or not given.shape.is_compatible_with(x.shape[:2]):
+            raise ValueError(
+                f"resets is {given.dtype.name} {given.shape}; expected bool {x.shape[:2]}"
+            )
+        return cls(mask, given, reset_to)
+
+    def compute(
+        self,
+        backend: TensorFlowBackend,
+        inputs: LayerInputs,
+        valid: Tensor | None,
+        reverse: bool,
+        cell: Cell,
+        training: bool,
+    ) -> Outputs:
+        """Compute one layer. inputs: time-major. valid: the mask as bool ``[T, B]``, or None."""
+        x, states, parameters = inputs
+        resets = named_resets(tf.transpose(self.resets), self.reset_to)
+        if isinstance(backend, FusedCpu):
+            call = Call(x, tuple(each[None] for each in states), valid, None, *resets)
+            layer = FusedLayer(reverse=reverse, cell=cell)
+            keep = training or recorded()
+            made = layer.train(call, parameters)[0] if keep else layer.infer(call, parameters)
+            y, *last = made
+            return Outputs(y, tuple(each[0] for each in last[: len(states)]))
+        padding = None if valid is None else PaddingMask(None, valid[:, :, None])
+        call = Call(x, states, None, None, *resets)
+        return backend.layer(call, parameters, padding, reverse, cell)
 
 
 @functools.lru_cache(maxsize=16)

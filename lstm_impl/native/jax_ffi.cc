@@ -1,5 +1,6 @@
 // liblstm as custom calls of XLA, for JAX: types, shapes, checks, and XLA's own threads. Arrays
-// are time-major; `padding` is bool [time, batch], false where a step is left out, or empty.
+// are time-major; `padding` is bool [time, batch], false where a step is left out, or uint8 with the
+// bits of LstmStep, or empty.
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
@@ -43,6 +44,7 @@ std::string name_of(ffi::DataType type) {
   if (type == ffi::F32) return "float32";
   if (type == ffi::BF16) return "bfloat16";
   if (type == ffi::PRED) return "bool";
+  if (type == ffi::U8) return "uint8";
   return "the type number " + std::to_string(static_cast<int>(type)) + " of XLA";
 }
 
@@ -142,7 +144,8 @@ class Checks {
     if (padding.element_type() == ffi::PRED && found.size() == 2 && found[0] == 0 && found[1] == 0) {
       return nullptr;
     }
-    expect("padding", padding, {layer_.timesteps, layer_.batch}, ffi::PRED);
+    const bool has_bits = padding.element_type() == ffi::U8;
+    expect("padding", padding, {layer_.timesteps, layer_.batch}, has_bits ? ffi::U8 : ffi::PRED);
     return layer_.timesteps == 0 || layer_.batch == 0 ? nullptr : padding.untyped_data();
   }
 

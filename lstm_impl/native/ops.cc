@@ -106,7 +106,7 @@ absl::Status input_gradient_shapes(InferenceContext* c) {
       .Output("y: T")                                    \
       .Output("h_last: T")                               \
       .Output("c_last: T")                               \
-      .Attr("P: {int32, bool} = DT_INT32")               \
+      .Attr("P: {int32, bool, uint8} = DT_INT32")        \
       .Attr("T: {float, bfloat16} = DT_FLOAT")           \
       .Attr("W: {float, bfloat16, resource} = DT_FLOAT") \
       .Attr("row: int = 0")                              \
@@ -132,8 +132,9 @@ cell: 0 for an LSTM, 1 for a GRU that resets h after its product with the recurr
   that resets it before. The kernels of a GRU are [inputs, 3 * units] and [units, 3 * units], gates
   r, z, n. Cell 1 has two biases, [2, 3 * units], the second one of the recurrent product. A GRU has
   no cell state: c is not read, and c_last is [0, batch, units].
-padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
-  an empty vector.
+padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out,
+  uint8 [time, batch], or an empty vector. The bits of uint8 are those of LstmStep in c_api.h: 1 for
+  a step that is there, 2 where the state becomes zero before it, 4 where it becomes the initial one.
 y: [time, batch, units], or batch-major as x.
 h_last, c_last: [1, batch, units].
 )doc");
@@ -169,7 +170,7 @@ REGISTER_OP("LstmImplFusedLstmGrad")
     .Output("dkernel: G")
     .Output("drecurrent_kernel: G")
     .Output("dbias: G")
-    .Attr("P: {int32, bool} = DT_INT32")
+    .Attr("P: {int32, bool, uint8} = DT_INT32")
     .Attr("T: {float, bfloat16} = DT_FLOAT")
     .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
     .Attr("G: {float, bfloat16} = DT_FLOAT")
@@ -280,7 +281,7 @@ class Mask {
  public:
   absl::Status read(const Tensor& padding, const LstmLayer& layer) {
     if (padding.NumElements() == 0) return absl::OkStatus();
-    if (padding.dtype() == DT_BOOL) {
+    if (padding.dtype() == DT_BOOL || padding.dtype() == tensorflow::DT_UINT8) {
       TF_RETURN_IF_ERROR(check("padding", padding, TensorShape({layer.timesteps, layer.batch})));
       static_assert(sizeof(bool) == 1);
       data_ = padding.data();

@@ -22,6 +22,9 @@ from lstm_impl.backends.torch.fused_layer import (
     is_transformed,
 )
 from lstm_impl.call import Call, States, Tensor
+from lstm_impl.model import named_resets
+from lstm_impl.spec import UnsupportedError, require_choice
+from lstm_impl.workload import RESET_TO
 
 _is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
 """Return whether ``torch.export`` is running. PyTorch before version 2.7 cannot tell."""
@@ -137,7 +140,12 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         return ""
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: Any = None
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        resets: Tensor | None = None,
+        reset_to: str = "zeros",
     ) -> tuple[Tensor | PackedSequence, Any]:
         """Compute the outputs and the final state in the same form as PyTorch's module.
 
@@ -149,6 +157,12 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         hx : tuple, torch.Tensor or None
             The initial state ``[L*D, B, H]``, or ``[L*D, H]`` without a batch. An LSTM takes
             ``(h, c)``, and a GRU takes ``h``. None means zeros.
+        resets : torch.Tensor or None
+            Bool ``[T, B]``, ``[B, T]`` if ``batch_first``, or ``[T]``. A sequence starts over
+            before a step that is True, which is where an episode begins. No gradient flows past it.
+            A packed sequence takes none.
+        reset_to : str
+            The state from which it starts over: ``zeros``, or ``initial_state`` for ``hx``.
 
         Returns
         -------
@@ -159,12 +173,20 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         ------
         ValueError
             If a shape is wrong, or if the state belongs to another kind of cell.
+        UnsupportedError
+            For resets where the kernels cannot compute, because PyTorch's own code takes none.
         """
         if isinstance(input, torch.fx.Proxy):
-            leaf: tuple[Tensor, Any] = _call_as_leaf(self, input, hx)
+            more = {} if resets is None else {"resets": resets, "reset_to": reset_to}
+            leaf: tuple[Tensor, Any] = _call_as_leaf(self, input, hx, more)
             return leaf
         why_not = self._obstacle(input)
         if why_not or _is_written_to_file():
+            if resets is not None:
+                why_not = why_not or "a file can hold PyTorch's own operators alone"
+                raise UnsupportedError(
+                    f"{self.operators.module}: PyTorch's own code takes no resets, and {why_not}"
+                )
             if why_not:
                 warn_once(why_not, self.operators.module)
             by_torch: tuple[Tensor, Any] = self.torch_module.forward(self, input, hx)
@@ -175,12 +197,14 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
             data, sizes, order, back = input
             valid, batch_axis = torch.arange(int(sizes[0])) < sizes[:, None], 1
             x = data.new_zeros(*valid.shape, data.shape[1]).index_put((valid,), data)
+        require_choice("reset_to", reset_to, RESET_TO)
         if x.dim() not in (2, 3):
             raise ValueError(
                 f"{self.operators.module}: input has shape {tuple(x.shape)}; expected 2 or 3 axes"
             )
         if single := x.dim() == 2:
             x = x.unsqueeze(batch_axis)
+        resets = self._time_major_resets(resets, x, batch_axis, packed, single)
         rows = self.num_layers * (1 + self.bidirectional)
         shape = rows, x.shape[batch_axis], self.hidden_size
         if hx is None:
@@ -192,7 +216,7 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         self._check_states(states, shape)
         if order is not None:
             states = tuple(each[:, order] for each in states)
-        y, states = self._layers(x, states, valid, batch_axis == 0)
+        y, states = self._layers(x, states, valid, batch_axis == 0, resets, reset_to)
         if back is not None:
             states = tuple(each[:, back] for each in states)
         if single:
@@ -237,6 +261,23 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
             f"expected {shape}{' for both' if many else ''}"
         )
 
+    @staticmethod
+    def _time_major_resets(
+        resets: Tensor | None, x: Tensor, batch_axis: int, packed: bool, single: bool
+    ) -> Tensor | None:
+        """Return resets ``[T, B]``. Raises ValueError if they do not fit the input."""
+        if resets is None:
+            return None
+        if packed:
+            raise ValueError("LSTM: a packed sequence takes no resets; pass a padded tensor")
+        resets = resets.unsqueeze(batch_axis) if single else resets
+        if resets.shape != x.shape[:2] or resets.dtype != torch.bool:
+            raise ValueError(
+                f"LSTM: resets is {resets.dtype} {tuple(resets.shape)}; "
+                f"expected torch.bool {tuple(x.shape[:2])}"
+            )
+        return resets.t() if batch_axis == 0 else resets
+
     def _obstacle(self, input: Tensor | PackedSequence) -> str:
         """Return why the kernels cannot compute a call, or an empty string."""
         x = input.data if isinstance(input, PackedSequence) else input
@@ -244,11 +285,18 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         return obstacle(dtype, x.device, self.proj_size, self.operators.module)
 
     def _layers(
-        self, x: Tensor, states: States, valid: Tensor | None, batch_major: bool
+        self,
+        x: Tensor,
+        states: States,
+        valid: Tensor | None,
+        batch_major: bool,
+        resets: Tensor | None,
+        reset_to: str,
     ) -> tuple[Tensor, States]:
         directions = 1 + self.bidirectional
         if batch_major and self._is_dropping():  # PyTorch draws time-major masks.
-            y, states = self._layers(x.transpose(0, 1), states, valid, batch_major=False)
+            time_major = False, resets, reset_to
+            y, states = self._layers(x.transpose(0, 1), states, valid, *time_major)
             return y.transpose(0, 1), states
         # Outside a graph, each operator takes microseconds, and twice as many in training.
         before: list[States] = [states]
@@ -267,7 +315,7 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
                 "transposed": transposed,
                 "inference": inference,
             }
-            call = Call(x, before[row])
+            call = Call(x, before[row], None, None, *named_resets(resets, reset_to))
             y, *final = compute_layer(self.operators, call, parameters, valid, **how)
             after.append(tuple(final))
             outputs.append(y)
@@ -315,14 +363,16 @@ def _is_written_to_file() -> bool:
     return bool(torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
 
 
-def _call_as_leaf(layer: RecurrentLayer, input: Any, hx: Any) -> Any:
+def _call_as_leaf(layer: RecurrentLayer, input: Any, hx: Any, more: dict[str, Any]) -> Any:
     """Return one call of the complete layer in a graph of ``torch.fx``, as for PyTorch's modules.
+
+    more: the arguments that are given by name.
 
     Tracers trace the inside of a module unless it belongs to ``torch.nn``.
     """
     tracer = input.tracer
     given = (input,) if hx is None else (input, hx)
-    return tracer.create_proxy("call_module", tracer.path_of_module(layer), given, {})
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), given, more)
 
 
 class LSTM(RecurrentLayer):

@@ -249,6 +249,50 @@ def test_plain_loop_passes_the_gate_with_resets(reset_to: str) -> None:
     passes(model, Workload(3, 4, "training", 2, reset_rate=0.2, reset_to=reset_to))
 
 
+KERNELS = ("numpy_fused", "fused_cpu", "torch_fused_cpu", "jax_fused_cpu")
+
+
+@pytest.mark.parametrize("reset_to", RESET_TO)
+@pytest.mark.parametrize("cell", [None, *CELLS])
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_with_resets_pass_the_gate(name: str, cell: str | None, reset_to: str) -> None:
+    """Both directions, lengths, and a layer whose units do not fill a register."""
+    backend = ready(name)
+    spec = LSTMSpec(3, 20, bidirectional=True, cell=CELLS[cell or "lstm"])
+    if cell is None:  # with weights in float32
+        spec = replace(spec, dtype="mixed_bfloat16")
+    if reason := backend.refusal(spec):
+        pytest.skip(reason)
+    workload = Workload(9, 7, "training", 3, reset_rate=0.1, reset_to=reset_to)
+    passes(backend.build(spec, LSTMWeights.random(spec, 1)), workload)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "bf32"])
+def test_kernels_in_bfloat16_with_resets_pass_the_gate(dtype: str) -> None:
+    model = built("fused_cpu", LSTMSpec(20, 40, dtype=dtype))
+    passes(model, Workload(24, 6, "training", reset_rate=0.1, gradients="weights"))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_kernels_that_read_weights_in_place_take_resets(batch: int) -> None:
+    model = built("numpy_fused", LSTMSpec(16, 32))
+    for timesteps in (1, 3):
+        passes(model, Workload(batch, timesteps, "training", reset_rate=0.5))
+
+
+def test_kernels_in_int8_take_resets() -> None:
+    model = built("numpy_fused:int8", LSTMSpec(16, 32))
+    passes(model, Workload(8, 6, reset_rate=0.2))
+
+
+@pytest.mark.parametrize("reset_to", RESET_TO)
+@pytest.mark.parametrize("variant", ["split", "steps"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_loops_and_splits_of_users_pass_the_gate(cell: str, variant: str, reset_to: str) -> None:
+    model = built(f"torch:{variant}", LSTMSpec(3, 4, 2, cell=CELLS[cell]))
+    passes(model, Workload(3, 5, "training", reset_rate=0.2, reset_to=reset_to))
+
+
 @pytest.mark.slow  # compiles by Inductor and XLA
 @pytest.mark.parametrize("name", ["torch_compile", "torch_compile+cell", "while_loop+hoisted+xla"])
 def test_compiled_loops_with_resets_equal_the_reference(name: str) -> None:

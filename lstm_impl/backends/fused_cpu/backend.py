@@ -22,8 +22,14 @@ import numpy.typing as npt
 
 import lstm_impl.backends.fused_cpu.library as fused_cpu_library
 from lstm_impl.availability import Availability
-from lstm_impl.backends.fused_cpu.c_interface import CELLS, KernelModel
-from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
+from lstm_impl.backends.fused_cpu.c_interface import (
+    CELLS,
+    FROM_INITIAL,
+    FROM_ZEROS,
+    STEP,
+    KernelModel,
+)
+from lstm_impl.backends.tensorflow.backend import FirstSteps, PaddingMask, TensorFlowBackend
 from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
@@ -118,6 +124,7 @@ class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
     bf32 = True
     bf16x3 = True
     cells = tuple(CELLS)
+    takes_resets = True
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if any(op.startswith("LstmImplFusedLstm") for op in evidence.get("ops", {})):
@@ -258,6 +265,12 @@ NO_SECOND_GRADIENT = (
 """The reason why a second gradient cannot be computed inside ``tf.vectorized_map``."""
 
 
+NO_SECOND_GRADIENT_OF_RESETS = (
+    "fused_cpu has no second gradient and no forward mode for sequences that start over; "
+    "use while_loop+hoisted for them"
+)
+
+
 class Kept(NamedTuple):
     """Hold what a layer keeps for its gradient: its call and the outputs of its op."""
 
@@ -312,6 +325,7 @@ class FusedLayer:
         self._gradient = module.lstm_impl_fused_lstm_grad
         self._input_gradient = module.lstm_impl_fused_lstm_input_grad
         self._states = len(cell.states)
+        self._reverse, self._batch_major = reverse, batch_major
         self._layout: dict[str, Any] = {"batch_major": True} if batch_major else {}
         if number := CELLS[cell.name]:
             self._layout["cell"] = number
@@ -328,15 +342,24 @@ class FusedLayer:
         A GRU has no c. Its op returns an empty tensor ``[0, B, H]`` in that place.
         """
         check_not_compiled()
-        read = (call.x, *_fill_second_state(call.states), *parameters, as_padding(call.lengths))
+        read = (call.x, *_fill_second_state(call.states), *parameters, self._padding(call))
         return LSTMOutputs(*self._inference(*read, **self._forward))
 
     def train(self, call: Call, parameters: Tensors) -> tuple[LSTMOutputs, Kept]:
         """Compute what ``infer`` computes, and keep what ``backward`` needs."""
         check_not_compiled()
-        read = (call.x, *_fill_second_state(call.states), *parameters, as_padding(call.lengths))
+        padding = self._padding(call)
+        read = (call.x, *_fill_second_state(call.states), *parameters, padding)
         y, h, c, *kept = self._training(*read, **self._forward)
+        if call.resets is not None or call.restarts is not None:
+            call = call._replace(lengths=padding, resets=None, restarts=None)
         return LSTMOutputs(y, h, c), Kept(call, y, *kept)
+
+    def _padding(self, call: Call) -> Tensor:
+        """Return the padding as the ops take it, with the bits of resets if the call has some."""
+        if call.resets is None and call.restarts is None:
+            return as_padding(call.lengths)
+        return step_bits(call, self._reverse, self._batch_major)
 
     def backward(
         self,
@@ -374,8 +397,29 @@ def _fill_second_state(states: States) -> States:
     return states if len(states) == 2 else (states[0], states[0])
 
 
+def step_bits(call: Call, reverse: bool, batch_major: bool) -> Tensor:
+    """Return a call's lengths and resets as the bits ``[T, B]`` that the kernels read, uint8.
+
+    batch_major: whether x is. The resets are time-major.
+    """
+    import tensorflow as tf
+
+    valid = None
+    if call.lengths is not None:
+        given = tf.convert_to_tensor(call.lengths)
+        valid = given[:, :, None] if given.dtype == tf.bool else None
+        if valid is None:
+            x = tf.transpose(call.x, [1, 0, 2]) if batch_major else call.x
+            valid = PaddingMask.of(x, given).mask
+    first = FirstSteps.of(call, valid, reverse)
+    assert first is not None  # a caller asks only for a call with resets
+    bit = FROM_INITIAL if first.to_initial else FROM_ZEROS
+    there = STEP if valid is None else tf.cast(valid, tf.uint8)
+    return (tf.cast(first.steps, tf.uint8) * bit + there)[:, :, 0]
+
+
 def as_padding(padding: Tensor | None) -> Tensor:
-    """Convert padding to the type that the ops take: int32 or bool."""
+    """Convert padding to the type that the ops take: int32, bool, or uint8 with bits."""
     import tensorflow as tf
 
     if padding is None:
@@ -383,7 +427,8 @@ def as_padding(padding: Tensor | None) -> Tensor:
         # cannot capture tensors from outside.
         return _no_padding() if tf.executing_eagerly() else tf.zeros([0], tf.int32)
     padding = tf.convert_to_tensor(padding)
-    return padding if padding.dtype == tf.bool else tf.cast(padding, tf.int32)
+    has_steps = padding.dtype in (tf.bool, tf.uint8)
+    return padding if has_steps else tf.cast(padding, tf.int32)
 
 
 @functools.cache
@@ -494,4 +539,6 @@ def _steps(x: Tensor, padding: Tensor) -> Tensor | None:
 
     if padding.shape == [0]:
         return None
+    if padding.dtype == tf.uint8:
+        raise UnsupportedError(NO_SECOND_GRADIENT_OF_RESETS)
     return padding[:, :, None] if padding.dtype == tf.bool else PaddingMask.of(x, padding).mask

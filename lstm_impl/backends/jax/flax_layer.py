@@ -80,6 +80,8 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
         initial_carry: Any = None,
         seq_lengths: Tensor | None = None,
         rngs: Any = None,
+        resets: Tensor | None = None,
+        reset_to: str = "zeros",
         **how: bool | None,
     ) -> Any:
         """Compute the outputs ``[.., T, H]``, or the carry and the outputs.
@@ -92,9 +94,20 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
             ``(c, h)`` for an LSTM, ``h`` for a GRU, or None.
         seq_lengths, rngs
             As in ``nnx.RNN``.
+        resets
+            Bool ``[.., T]``, or ``[T, ..]`` if time-major, or None. A sequence starts over before a
+            step that is True, which is where an episode begins. No gradient flows past it.
+        reset_to
+            The state from which it starts over: ``zeros``, or ``initial_state`` for the initial
+            carry.
         **how
             ``return_carry``, ``time_major``, ``reverse`` and ``keep_order``. The module's own
             values are used for those that are None or absent.
+
+        Raises
+        ------
+        UnsupportedError
+            For resets where the kernels cannot compute, because ``nnx.RNN`` takes none.
         """
         if unknown := how.keys() - {*HOW}:
             raise TypeError(
@@ -108,6 +121,8 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
         carried = () if initial_carry is None else self._split_carry(initial_carry)
         dtype = jnp.dtype(self.cell.dtype or jnp.result_type(inputs, *carried, *weights))
         if why_not := _obstacle(dtype.name, inputs):
+            if resets is not None:
+                raise UnsupportedError(f"LSTM: flax.nnx.RNN takes no resets, and {why_not}")
             carry, y = super().__call__(
                 inputs,
                 initial_carry=initial_carry,
@@ -135,7 +150,12 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
         batch = math.prod(examples)
         before = tuple(each.reshape(batch, -1) for each in states)
         flat = self.kernel_cell, x.reshape(steps, batch, features), before, parameters, valid
-        y, *after = compute_layer(*flat, reverse=bool(reverse))
+        if resets is not None:
+            if resets.shape != inputs.shape[:-1]:
+                raise ValueError(f"resets has shape {resets.shape}; expected {inputs.shape[:-1]}")
+            resets = (resets if time_major else jnp.moveaxis(resets, -1, 0)).reshape(steps, batch)
+        starts: Any = {} if resets is None else {"resets": resets, "reset_to": reset_to}
+        y, *after = compute_layer(*flat, reverse=bool(reverse), **starts)
         y = y.reshape(steps, *examples, y.shape[-1])
         if reverse and not keep_order:
             y = flip_sequences(y, seq_lengths, len(examples), time_major=True)

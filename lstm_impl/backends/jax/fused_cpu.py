@@ -24,6 +24,7 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
     binding = library.JAX
     model = JaxFusedCpuModel
     cells: ClassVar[tuple[str, ...] | None] = tuple(CELLS)
+    takes_resets = True
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if not {"lstm_impl_forward", "lstm_impl_gru_forward"}.isdisjoint(
@@ -50,5 +51,8 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
     ) -> Outputs:
         from lstm_impl.backends.jax.fused_layer import compute_layer
 
-        made = compute_layer(cell, call.x, call.states, parameters, valid, reverse=reverse)
+        how: dict[str, Any] = {"reverse": reverse}
+        if (resets := call.resets if call.restarts is None else call.restarts) is not None:
+            how |= {"resets": resets, "reset_to": call.reset_to}
+        made = compute_layer(cell, call.x, call.states, parameters, valid, **how)
         return Outputs.from_flat(made)

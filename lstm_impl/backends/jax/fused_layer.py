@@ -18,12 +18,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_impl.backends.fused_cpu import library
+from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.fused_cpu.library import COMPUTES
+from lstm_impl.backends.jax.model import first_steps
 from lstm_impl.backends.jax.scan import scan_cell
-from lstm_impl.call import GRUOutputs, LSTMOutputs, States, Tensor, Tensors
+from lstm_impl.call import Call, GRUOutputs, LSTMOutputs, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, GRU, Cell
-from lstm_impl.spec import UnsupportedError
+from lstm_impl.model import named_resets
+from lstm_impl.spec import UnsupportedError, require_choice
+from lstm_impl.workload import RESET_TO
 
 FORWARD, BACKWARD, INPUT_GRADIENT = (
     f"lstm_impl_{name}" for name in ("forward", "backward", "input_gradient")
@@ -70,6 +73,8 @@ def fused_layer(
     valid: Tensor | None = None,
     *,
     reverse: bool = False,
+    resets: Tensor | None = None,
+    reset_to: str = "zeros",
 ) -> LSTMOutputs:
     """Compute one direction of one LSTM layer on a CPU. ``jit``, ``grad`` and ``vmap`` work.
 
@@ -95,6 +100,11 @@ def fused_layer(
     reverse : bool
         Whether steps are read from the last to the first. Each output stands at the step to which
         it belongs.
+    resets : jax.Array, optional
+        Bool ``[T, B]``, time-major. A sequence starts over before a step that is True. A layer that
+        reads in reverse starts over behind it. A reset where ``valid`` is False changes nothing.
+    reset_to : str
+        The state from which it starts over: ``zeros``, or ``initial_state`` for h and c.
 
     Returns
     -------
@@ -108,10 +118,12 @@ def fused_layer(
     UnsupportedError
         If the arrays are neither float32 nor bfloat16.
     ValueError
-        If x does not have three axes, or if the weights are those of a GRU.
+        If x does not have three axes, if the weights are those of a GRU, or if the resets do not
+        fit x.
     """
     weights = kernel, recurrent_kernel, bias
-    return LSTMOutputs(*compute_layer(DEFAULT, x, (h, c), weights, valid, reverse=reverse))
+    how: Any = {"reverse": reverse, "resets": resets, "reset_to": reset_to}
+    return LSTMOutputs(*compute_layer(DEFAULT, x, (h, c), weights, valid, **how))
 
 
 def fused_gru_layer(
@@ -124,6 +136,8 @@ def fused_gru_layer(
     valid: Tensor | None = None,
     *,
     reverse: bool = False,
+    resets: Tensor | None = None,
+    reset_to: str = "zeros",
 ) -> GRUOutputs:
     """Compute one direction of one GRU layer on a CPU. ``jit``, ``grad`` and ``vmap`` work.
 
@@ -144,7 +158,7 @@ def fused_gru_layer(
         ``[in, 3H]``, ``[H, 3H]`` and ``[3H]``, with the gates in the order r, z, n.
     recurrent_bias : jax.Array, optional
         ``[3H]``, which is added to the product with the recurrent kernel.
-    valid, reverse
+    valid, reverse, resets, reset_to
         As in ``fused_layer``.
 
     Returns
@@ -160,7 +174,8 @@ def fused_gru_layer(
     second = () if recurrent_bias is None else (recurrent_bias,)
     weights = kernel, recurrent_kernel, bias, *second
     cell = GRU(reset_after=recurrent_bias is not None)
-    return GRUOutputs(*compute_layer(cell, x, (h,), weights, valid, reverse=reverse))
+    how: Any = {"reverse": reverse, "resets": resets, "reset_to": reset_to}
+    return GRUOutputs(*compute_layer(cell, x, (h,), weights, valid, **how))
 
 
 def compute_layer(
@@ -171,19 +186,39 @@ def compute_layer(
     valid: Tensor | None,
     *,
     reverse: bool = False,
+    resets: Tensor | None = None,
+    reset_to: str = "zeros",
 ) -> tuple[Tensor, ...]:
     """Compute what ``fused_layer`` and ``fused_gru_layer`` compute: y and the final states.
 
     ``weights`` holds the arrays of the layer, in the order of ``Cell.parameters``.
     """
+    require_choice("reset_to", reset_to, RESET_TO)
     function = "fused_gru_layer" if isinstance(cell, GRU) else "fused_layer"
     if str(x.dtype) not in COMPUTES:
         raise UnsupportedError(f"{function}: x is {x.dtype}; expected {' or '.join(COMPUTES)}")
     if x.ndim != 3:
         raise ValueError(f"{function}: x has shape {x.shape}; expected [T, B, in]")
+    if resets is not None:
+        if resets.shape != x.shape[:2] or resets.dtype != bool:
+            raise ValueError(
+                f"{function}: resets is {resets.dtype} {resets.shape}; expected bool {x.shape[:2]}"
+            )
+        call = Call(x, tuple(states), None, None, *named_resets(resets, reset_to))
+        valid = step_bits(call, valid, reverse)
     given = x, tuple(states), tuple(weights), valid
     made: tuple[Tensor, ...] = _traced_once(_Layer(cell, reverse), *given)
     return made
+
+
+def step_bits(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | None:
+    """Return what ``fused_layer`` passes on as ``valid``: the bits that the kernels read."""
+    first = first_steps(call, valid, reverse)
+    if first is None:
+        return valid
+    bit = c_interface.FROM_ZEROS if call.restarts is None else c_interface.FROM_INITIAL
+    there = c_interface.STEP if valid is None else valid.astype(jnp.uint8)
+    return first.astype(jnp.uint8) * jnp.uint8(bit) + jnp.uint8(there)
 
 
 @functools.cache
@@ -302,11 +337,16 @@ def _second(layer: _Layer, saved: Any, cotangents: Tensors) -> tuple[Any, ...]:
     *floats, valid = given
     steps = valid[:, :, None] if valid.size else None
     count = len(layer.cell.parameters)
+    starts: dict[str, Tensor] = {}
+    if steps is not None and steps.dtype == jnp.uint8:
+        starts["from_zeros"] = (steps & c_interface.FROM_ZEROS) != 0
+        starts["from_initial"] = (steps & c_interface.FROM_INITIAL) != 0
+        steps = (steps & c_interface.STEP) != 0
 
     def by_scan(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         states, weights = others[: layer.states], others[layer.states :][:count]
         weights = tuple(each.astype(x.dtype) for each in weights)
-        found = scan_cell(layer.cell, x, states, weights, steps, reverse=layer.reverse)
+        found = scan_cell(layer.cell, x, states, weights, steps, reverse=layer.reverse, **starts)
         return tuple(found.flat)
 
     def gradients(floats: Tensors, upstream: Tensors) -> Tensors:

@@ -9,6 +9,7 @@ from lstm_impl.backends.jax.model import JaxBackend, first_steps
 from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.call import Call, LSTMOutputs, Outputs, State, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell, Operations
+from lstm_impl.model import named_resets
 
 
 class JaxScan(JaxBackend):
@@ -35,10 +36,10 @@ class JaxScan(JaxBackend):
         cell: Cell = DEFAULT,
     ) -> Outputs:
         steps = None if valid is None else valid[:, :, None]
-        how = {"preproject": "preproject" in self.options, "reverse": reverse}
+        how: Any = {"preproject": "preproject" in self.options, "reverse": reverse}
         first = _column(first_steps(call, valid, reverse))
-        how |= {"to_initial": call.restarts is not None}
-        return scan_cell(cell, call.x, call.states, parameters, steps, first, **how)
+        how["from_zeros"], how["from_initial"] = named_resets(first, call.reset_to)
+        return scan_cell(cell, call.x, call.states, parameters, steps, **how)
 
 
 def _column(steps: Tensor | None) -> Tensor | None:
@@ -56,7 +57,7 @@ def scanned(
     reverse: bool = False,
 ) -> LSTMOutputs:
     """Compute the outputs ``[T, B, H]`` and the final state of an LSTM, as ``scan_cell`` does."""
-    how = {"preproject": preproject, "reverse": reverse}
+    how: Any = {"preproject": preproject, "reverse": reverse}
     return LSTMOutputs(*scan_cell(DEFAULT, x, state, parameters, valid, **how).flat)
 
 
@@ -66,11 +67,11 @@ def scan_cell(
     states: States,
     parameters: Tensors,
     valid: Tensor | None,
-    first: Tensor | None = None,
     *,
     preproject: bool = False,
     reverse: bool = False,
-    to_initial: bool = False,
+    from_zeros: Tensor | None = None,
+    from_initial: Tensor | None = None,
 ) -> Outputs:
     """Compute the outputs ``[T, B, H]`` and the final states of one direction of a layer.
 
@@ -84,17 +85,17 @@ def scan_cell(
         The initial states ``[B, H]``, and the arrays of the layer.
     valid
         Bool ``[T, B, 1]``, or None. A step that is False keeps the state, and its output is zero.
-    first
-        Bool ``[T, B, 1]``, or None. A sequence starts over at a step that is True.
     preproject
         Whether the input product of all timesteps is computed before the loop.
     reverse
         Whether steps are read from the last to the first.
-    to_initial
-        Whether a sequence starts over from its initial states, and not from zeros.
+    from_zeros, from_initial
+        Bool ``[T, B, 1]``, or None. Before a step that is True the states become zero, or the
+        initial ones.
     """
-    how = cell, preproject, reverse, to_initial
-    return Outputs(*_traced_once()(*how, x, tuple(states), tuple(parameters), valid, first))
+    how = cell, preproject, reverse
+    given = x, tuple(states), tuple(parameters), valid, from_zeros, from_initial
+    return Outputs(*_traced_once()(*how, *given))
 
 
 @functools.cache
@@ -105,7 +106,7 @@ def _traced_once() -> Any:
     """
     import jax
 
-    return jax.jit(_scan, static_argnums=(0, 1, 2, 3), inline=True)
+    return jax.jit(_scan, static_argnums=(0, 1, 2), inline=True)
 
 
 @functools.cache
@@ -121,12 +122,12 @@ def _scan(
     cell: Cell,
     preproject: bool,
     reverse: bool,
-    to_initial: bool,
     x: Tensor,
     initial: States,
     parameters: Tensors,
     valid: Tensor | None,
-    first: Tensor | None = None,
+    from_zeros: Tensor | None,
+    from_initial: Tensor | None,
 ) -> tuple[Tensor, States]:
     """Compute the outputs and final states of one direction of a layer."""
     import jax
@@ -139,11 +140,11 @@ def _scan(
         return jnp.matmul(x, kernel) + bias
 
     def step(before: States, slices: tuple[Tensor | None, ...]) -> tuple[States, Tensor]:
-        x_t, valid, starts_over = slices
-        if starts_over is not None:
-            fresh = initial if to_initial else tuple(map(jnp.zeros_like, before))
-            pairs = zip(fresh, before, strict=True)
-            before = tuple(jnp.where(starts_over, new, old) for new, old in pairs)
+        x_t, valid, *starts = slices
+        for now, fresh in zip(starts, (tuple(map(jnp.zeros_like, before)), initial), strict=True):
+            if now is not None:
+                pairs = zip(fresh, before, strict=True)
+                before = tuple(jnp.where(now, new, old) for new, old in pairs)
         after = cell.equations(
             operations(), x_t if preproject else project(x_t), recurrence, before
         )
@@ -155,6 +156,6 @@ def _scan(
             y = jnp.where(valid, y, jnp.zeros_like(y))
         return after, y
 
-    given = (project(x) if preproject else x, valid, first)
+    given = (project(x) if preproject else x, valid, from_zeros, from_initial)
     states, y = jax.lax.scan(step, initial, given, reverse=reverse)
     return y, states

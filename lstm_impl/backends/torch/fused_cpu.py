@@ -61,6 +61,7 @@ class TorchFusedCpu(library.KernelBackend, TorchBackend):
     model = TorchFusedCpuModel
     binding = library.C
     cells: ClassVar[tuple[str, ...] | None] = tuple(c_interface.CELLS)
+    takes_resets = True
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         return "" if ran(evidence.get("ops", {})) else "no operator of the kernels ran"

@@ -33,10 +33,12 @@ from torch._C._functorch import (
 
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.fused_cpu.library import COMPUTES
-from lstm_impl.backends.torch.loop import loop_layer
+from lstm_impl.backends.torch.loop import first_steps, loop_layer
 from lstm_impl.call import Call, GRUOutputs, LSTMOutputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, GRU, Cell
-from lstm_impl.spec import UnsupportedError
+from lstm_impl.model import named_resets
+from lstm_impl.spec import UnsupportedError, require_choice
+from lstm_impl.workload import RESET_TO
 
 COMPUTE_DTYPES = tuple(getattr(torch, name) for name in COMPUTES)
 """The types of inputs that the kernels take, as types of PyTorch."""
@@ -158,6 +160,8 @@ def fused_layer(
     batch_major: bool = False,
     reverse: bool = False,
     transposed: bool = False,
+    resets: Tensor | None = None,
+    reset_to: str = "zeros",
 ) -> LSTMOutputs:
     """Compute one direction of one LSTM layer on a CPU, with gradients.
 
@@ -186,6 +190,11 @@ def fused_layer(
         Whether steps are read from the last to the first.
     transposed : bool
         Whether kernel and recurrent_kernel are transposed. If they are, most calls copy them.
+    resets : torch.Tensor, optional
+        Bool ``[T, B]``, time-major. A sequence starts over before a step that is True. A layer that
+        reads in reverse starts over behind it. A reset where ``valid`` is False changes nothing.
+    reset_to : str
+        The state from which it starts over: ``zeros``, or ``initial_state`` for h and c.
 
     Returns
     -------
@@ -202,6 +211,7 @@ def fused_layer(
         If a tensor's shape, type or device does not fit x and h.
     """
     given = (x, h, c, kernel, recurrent_kernel, bias)
+    valid = _add_resets(LSTM_OPERATORS, x, valid, (resets, reset_to), (batch_major, reverse))
     how = (valid, batch_major, reverse, transposed)
     return LSTMOutputs(*_compute(LSTM_OPERATORS, given, how))
 
@@ -218,6 +228,8 @@ def fused_gru_layer(
     batch_major: bool = False,
     reverse: bool = False,
     transposed: bool = False,
+    resets: Tensor | None = None,
+    reset_to: str = "zeros",
 ) -> GRUOutputs:
     """Compute one direction of one GRU layer on a CPU, with gradients.
 
@@ -238,7 +250,7 @@ def fused_gru_layer(
         them.
     recurrent_bias : torch.Tensor, optional
         ``[3H]``, which is added to the product with the recurrent kernel.
-    valid, batch_major, reverse, transposed
+    valid, batch_major, reverse, transposed, resets, reset_to
         As in ``fused_layer``.
 
     Returns
@@ -252,6 +264,7 @@ def fused_gru_layer(
         As in ``fused_layer``.
     """
     given = (x, h, kernel, recurrent_kernel, bias, recurrent_bias)
+    valid = _add_resets(GRU_OPERATORS, x, valid, (resets, reset_to), (batch_major, reverse))
     how = (valid, batch_major, reverse, transposed)
     return GRUOutputs(*_compute(GRU_OPERATORS, given, how))
 
@@ -274,7 +287,7 @@ def compute_layer(
     operators
         The operators of the cell.
     call
-        x and the initial states.
+        x, the initial states and resets.
     weights
         The arrays of the layer, in the order of ``Cell.parameters``.
     valid, batch_major, reverse, transposed
@@ -287,6 +300,7 @@ def compute_layer(
     tuple
         y and the final states.
     """
+    valid = step_bits(call, valid, reverse)
     given = (call.x, *call.states, *weights)
     given += (None,) * (_TENSORS - len(given))
     return _compute(operators, given, (valid, batch_major, reverse, transposed), inference)
@@ -315,6 +329,36 @@ def _compute(
     compute = _select(operators.training if trained else operators.name)
     made: tuple[Tensor, ...] = compute(*given, *how)[: operators.first_weight]
     return made
+
+
+def step_bits(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | None:
+    """Return what the operators take as ``valid``: the bits that the kernels read, with resets."""
+    first = first_steps(call, valid, reverse)
+    if first is None:
+        return valid
+    bit = c_interface.FROM_ZEROS if call.restarts is None else c_interface.FROM_INITIAL
+    return first.to(torch.uint8) * bit + (c_interface.STEP if valid is None else valid)
+
+
+def _add_resets(
+    operators: CellOperators,
+    x: Tensor,
+    valid: Tensor | None,
+    given: tuple[Tensor | None, str],
+    how: tuple[bool, bool],
+) -> Tensor | None:
+    """Return ``step_bits`` of a user's resets. Raises ValueError if they do not fit x.
+
+    given: resets and reset_to. how: batch_major and reverse.
+    """
+    (resets, reset_to), (batch_major, reverse) = given, how
+    require_choice("reset_to", reset_to, RESET_TO)
+    if resets is None:
+        return valid
+    steps = tuple(x.shape[1::-1] if batch_major else x.shape[:2])
+    _check(operators.function, "resets", resets, torch.bool, steps, x.device)
+    call = Call(x, (), None, None, *named_resets(resets, reset_to))
+    return step_bits(call, valid, reverse)
 
 
 def _cast(dtype: Any, operators: CellOperators, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -470,7 +514,9 @@ def _check_layer(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
         dtype = x.dtype if place < operators.first_weight else weight_dtype
         _check(operators.function, operators.tensors[place], tensor, dtype, shape, x.device)
     if valid is not None:
-        _check(operators.function, "valid", valid, torch.bool, (timesteps, batch), x.device)
+        # With the bits of the kernels' masks it is uint8.
+        dtype = valid.dtype if valid.dtype == torch.uint8 else torch.bool
+        _check(operators.function, "valid", valid, dtype, (timesteps, batch), x.device)
     return timesteps, batch, units
 
 

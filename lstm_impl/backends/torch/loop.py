@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.call import Call, LSTMOutputs, Outputs, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell, Operations
@@ -51,8 +52,17 @@ def first_steps(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | Non
     return torch.cat([first[1:], torch.zeros_like(first[:1])]) if reverse else first
 
 
+Starts = Sequence[tuple[Tensor, States]]
+"""At which steps sequences start over ``[T, B]``, and from which states ``[B, H]``."""
+
+
 def looped(
-    step: Step, call: Call, parameters: Tensors, valid: Tensor | None, reverse: bool
+    step: Step,
+    call: Call,
+    parameters: Tensors,
+    valid: Tensor | None,
+    reverse: bool,
+    starts: Starts | None = None,
 ) -> Outputs:
     """Compute the outputs ``[T, B, H]`` and the final states.
 
@@ -68,18 +78,22 @@ def looped(
         Bool ``[T, B, 1]``, or None. A step that is False keeps the states, and its output is zero.
     reverse
         Whether steps are read from the last to the first.
+    starts
+        Where sequences start over in this direction. By default it follows from the call's resets.
     """
     import torch
 
     kernel, recurrent_kernel, bias, *second = parameters
     projected, recurrent = call.x @ kernel + bias, [recurrent_kernel, *second]
     states = call.states
-    fresh = tuple(map(torch.zeros_like, states)) if call.restarts is None else states
-    first = first_steps(call, None if valid is None else valid[:, :, 0], reverse)
+    if starts is None:
+        fresh = tuple(map(torch.zeros_like, states)) if call.restarts is None else states
+        first = first_steps(call, None if valid is None else valid[:, :, 0], reverse)
+        starts = [] if first is None else [(first, fresh)]
     hidden = []
     order = range(call.x.shape[0])
     for t in reversed(order) if reverse else order:
-        if first is not None:
+        for first, fresh in starts:
             now, pairs = first[t][:, None], zip(fresh, states, strict=True)
             states = tuple(torch.where(now, new, old) for new, old in pairs)
         states = step(projected[t], states, recurrent, None if valid is None else valid[t])
@@ -104,12 +118,21 @@ def loop_layer(
     PyTorch can differentiate the loop any number of times, in reverse and in forward mode.
 
     call: x ``[T, B, in]``, or ``[B, T, in]`` if batch_major, and the states ``[B, H]`` or
-    ``[1, B, H]``. parameters: the arrays of a layer. valid: bool ``[T, B]``, or None.
+    ``[1, B, H]``. parameters: the arrays of a layer. valid: bool ``[T, B]``, or uint8 with the bits
+    that the kernels read, or None.
     """
-    steps = None if valid is None else valid[:, :, None]
+    import torch
+
     x = call.x.transpose(0, 1) if batch_major else call.x
     states = tuple(each.reshape(each.shape[-2:]) for each in call.states)
-    y, last = looped(make_step(cell), Call(x, states), parameters, steps, reverse)
+    starts: list[tuple[Tensor, States]] = []
+    if valid is not None and valid.dtype == torch.uint8:
+        zeros = tuple(map(torch.zeros_like, states))
+        kinds = (c_interface.FROM_ZEROS, zeros), (c_interface.FROM_INITIAL, states)
+        starts = [((valid & bit) != 0, fresh) for bit, fresh in kinds]
+        valid = (valid & c_interface.STEP) != 0
+    steps = None if valid is None else valid[:, :, None]
+    y, last = looped(make_step(cell), Call(x, states), parameters, steps, reverse, starts)
     pairs = zip(last, call.states, strict=True)
     final = tuple(each.reshape(before.shape) for each, before in pairs)
     return Outputs(y.transpose(0, 1) if batch_major else y, final)
