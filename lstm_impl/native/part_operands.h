@@ -35,14 +35,13 @@ class PartHidden {
 
   explicit PartHidden(const Forward<float>& call)
       : layer_(call.layer),
-        initial_(call.h0),
         floats_(call),
         lefts_(2 * layer_.batch, layer_.units) {}
 
   void begin() const {
     floats_.begin();
     for (Index b = 0; b < layer_.batch; ++b) {
-      const float* h = initial_ + b * layer_.units;
+      const float* h = row(-1, b);  // zeros where the sequence starts over at once
       for (Index unit = 0; unit < lefts_.width(); unit += kLanes) {
         const Index count = layer_.units - unit;
         lefts_.store(place(-1, b), unit, count > 0 ? load_part(h + unit, count) : Vector{});
@@ -83,7 +82,6 @@ class PartHidden {
 
  private:
   const Layer& layer_;
-  const float* const initial_;
   const FloatHidden<float, float> floats_;
   const PartRows<PartProducts> lefts_;  // of two steps
 };
