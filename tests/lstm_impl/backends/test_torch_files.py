@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-class Tagger(torch.nn.Module):  # type: ignore[misc]
+class Tagger(torch.nn.Module):  # type: ignore[misc, name-defined]
     """A model of the user's own with a recurrent layer."""
 
     def __init__(self, kind: str) -> None:
@@ -31,7 +31,7 @@ class Tagger(torch.nn.Module):  # type: ignore[misc]
         self.recurrent = getattr(torch.nn, kind)(3, 4, batch_first=True, bidirectional=True)
         self.head = torch.nn.Linear(8, 2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[name-defined]
         y, _ = self.recurrent(x)
         return self.head(y)
 
@@ -40,7 +40,7 @@ X = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1))
 KINDS = ("LSTM", "GRU")
 
 
-def make(kind: str) -> tuple[Any, torch.Tensor]:
+def make(kind: str) -> tuple[Any, Any]:
     """Return an accelerated model in eval mode, and its outputs by PyTorch's code."""
     model = Tagger(kind).eval()
     with torch.no_grad():
