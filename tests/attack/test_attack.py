@@ -119,7 +119,7 @@ def test_attack_undocumented_ending_is_reported(ended: Ended, message: str) -> N
     [
         ("terminal", b"a\x1b[31mb", "it holds"),
         ("terminal", "a\u202eb".encode(), "it holds"),
-        ("terminal", b"a\xffb", "not UTF-8"),
+        ("terminal", b"a\xffb", "no UTF-8"),
         ("markdown", b"[x](https://pwned.example)", "a link to"),
         ("markdown", b"| a |\n|---|\n| <img src=//pwned.example> |", "a live html_inline"),
         ("markdown", b"![](x)", "a live image"),
@@ -128,7 +128,7 @@ def test_attack_undocumented_ending_is_reported(ended: Ended, message: str) -> N
         ("csv", b"a\r\n =1+1\r\n", "a formula"),
         ("csv", "a\r\n＝1+1\r\n".encode(), "a formula"),
         ("json", b"[NaN]", "no JSON"),
-        ("json", b'["\x80"]', "not UTF-8"),
+        ("json", b'["\x80"]', "no UTF-8"),
         ("svg", b"<svg><text>a</svg>", "no XML"),
         ("svg", b"<svg><script>1</script></svg>", "a live <script>"),
         ("svg", b"<svg onload='1'/>", "a live onload"),

@@ -86,12 +86,15 @@ def test_wrong_function_is_not_measured(
 ) -> None:
     monkeypatch.setattr("bench.session.timing.measure_target", None)
     assert main([f"{kernels}:wrong", "--time", *SIZES]) == 1
-    assert "It is not measured, because its results are wrong." in capsys.readouterr().out
+    assert "It was not measured, because its results are wrong." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--json"], "--time does not go with --format json"), (["--device", "gpu:7"], "gpu:7")],
+    [
+        (["--json"], "--time cannot be combined with --format json"),
+        (["--device", "gpu:7"], "gpu:7"),
+    ],
 )
 def test_measurement_that_is_impossible_is_refused_before_the_check(
     kernels: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]

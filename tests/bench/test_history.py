@@ -180,7 +180,7 @@ def test_history_bad_input_is_one_line_and_code_2(
         ([], "there are no results in results/; measure some with"),
         (
             [str(folder), "--case", "nothing"],
-            "--case nothing: no measured case matches the filters",
+            "--case nothing: no measured case matches;",
         ),
         ([str(folder), "--output", f"{next(folder.iterdir())}/x"], "cannot be"),
     ):

@@ -85,7 +85,9 @@ def test_results_are_read_without_unix(tmp_path: Path) -> None:
 def test_nothing_is_measured_without_unix(tmp_path: Path) -> None:
     shape = "ask|--batch|2|--steps|3|--hidden|4|--again"
     said = without_unix(tmp_path, "run|smoke", shape, "run|--list")
-    refused = "error: measuring needs Linux or macOS (on Windows: WSL2); results need neither"
+    refused = (
+        "error: measuring needs Linux or macOS (on Windows, use WSL2); reading results does not"
+    )
     assert said.splitlines().count(refused) == 2
     codes = [line for line in said.splitlines() if line.startswith("exit code")]
     assert codes == ["exit code 2 of run", "exit code 2 of ask", "exit code 0 of run"]

@@ -139,7 +139,7 @@ def test_write_prints_bound_operators_and_timeline(
     write_profile(found(*EVENTS), file, "terminal")
     out = capsys.readouterr().out
     assert "900 ms per step without a profiler" in out
-    assert "bound by copies: 60% of the step" in out
+    assert "bound by copies: the profile shows 60% of the step" in out
     assert out.index("MatMul") < out.index("While") < out.index("Tanh")
     assert "and 0 more" not in out
     data = json.loads(file.read_text())

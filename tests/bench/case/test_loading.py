@@ -142,7 +142,7 @@ def test_load_variants_are_added_to_each_backend(
     ("line", "variants", "message"),
     [
         ('variants = ["int9"]', None, r'variants\[0\] is "int9"; expected one of none, i'),
-        ('variants = ["int8"]', None, r"groups\[0\]: numpy has no variant int8; torch"),
+        ('variants = ["int8"]', None, r"groups\[0\]: numpy has no variant int8; only torch"),
         ("", ["int9"], r'no variant "int9" \(did you mean int8\?\); expected'),
         ("", ["int8"], "numpy has no variant int8"),
     ],

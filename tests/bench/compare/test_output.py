@@ -118,7 +118,10 @@ def test_summary_lines_rule_counts_an_invalid_case() -> None:
     assert invalid.startswith("INVALID: 1 case, marked in the table")
     assert "FAILED, 1 SLOWER (1 of them INVALID): keras/" in gate
     reason = "the cores were busy (close what runs) [in 2 of 6 runs]"
-    assert ("INVALID, and where", [f"{reason}: {a_case().id} (NEW)"]) in compare.details(report)
+    assert (
+        "Why ratios are INVALID, and where",
+        [f"{reason}: {a_case().id} (NEW)"],
+    ) in compare.details(report)
 
 
 def test_by_reason_different_texts_of_a_code_are_marked_as_one_of_them() -> None:

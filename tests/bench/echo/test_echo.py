@@ -73,7 +73,7 @@ def test_options_none_given_are_the_tutorial() -> None:
         (["--device", "tpu"], "--device 'tpu' is not a device"),
         (["--output", "echo.bmp"], "--output echo.bmp: expected a file name that ends in .png"),
         (["--output", "file/echo.png"], "--output file/echo.png: "),
-        (["--output", "folder.png"], "--output folder.png: is a folder"),
+        (["--output", "folder.png"], "--output folder.png is a folder"),
         (["--backend", "while_lop"], "there is no backend 'while_lop'; did you mean while_loop"),
         (["--device", "gpu:0"], "--backend numpy on gpu:0: NumPy computes on the CPU only"),
     ],

@@ -188,8 +188,8 @@ def test_windows_ctrl_c_keeps_the_finished_cells() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--distances", "one"], "--distances: 'one'; expected integers"),
-        (["--distances", "0"], "--distances must be different positive integers"),
+        (["--distances", "one"], "--distances: 'one' is not a list of integers"),
+        (["--distances", "0"], "--distances expected one or more different positive integers"),
         (["--windows", "31"], "--timesteps is 60; expected at least 62"),
         (["--seeds", "0"], "--seeds: '0' is not a whole number of at least 1"),
         (["--backend", "nosuch"], "nosuch"),

@@ -319,7 +319,7 @@ def test_page_without_a_proven_winner_names_all_that_may_be(new: Any, tmp_path: 
     found = new(path)
     decision = found.page.locator("#decision .main").inner_text()
     assert re.fullmatch(
-        r"Use (keras or scan|scan or keras): the difference is not proven\.", decision
+        r"Use (keras or scan|scan or keras): the results do not show which is faster\.", decision
     )
 
 

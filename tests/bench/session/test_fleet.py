@@ -215,7 +215,7 @@ def test_fleet_with_a_machine_that_measures_nothing_leaves_it_out() -> None:
     world = Cluster(cases=cases(), mute_nodes={"node0", "node1"})
     fleet = world.run()
     check(world, fleet)
-    left_out = [text for text in world.messages if "is left out" in text]
+    left_out = [text for text in world.messages if "is no longer used" in text]
     assert len(left_out) == 2
     assert all("and measured nothing: it printed nothing" in text for text in left_out)
 

@@ -392,7 +392,7 @@ def test_least_window_without_a_map_is_twice_the_dependency() -> None:
     found = need(20, None)
     assert (found.window, found.assumed) == (41, True)
     assert window_reason(found).startswith(
-        "no map says which window learns a dependency of 20; assumed is tw"
+        "no map says which window learns a dependency of 20; twice the dependency"
     )
     windows = list_windows(None)
     assert windows == sorted(windows)

@@ -89,7 +89,7 @@ def test_energy_counter_that_does_not_move_gives_the_reason() -> None:
     gpu = Gpu(tick=1e9)
     gpu.used = gpu.watts * gpu.time * 1e3
     found = gpu.energy(gpu.step(0.01), 0.01)
-    assert reason(found) == "not known: the GPU's energy counter did not move"
+    assert reason(found) == "not known: the GPU's energy counter did not advance"
 
 
 def test_energy_failing_step_gives_the_reason() -> None:

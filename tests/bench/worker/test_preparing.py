@@ -143,7 +143,7 @@ def test_prepare_case_too_large_is_not_built(world: World) -> None:
 def test_prepare_missing_evidence_fails(world: World) -> None:
     found = refused(world, world.add("a", kernel="cudnn"))
     assert (found.outcome, found.reason.code) == ("failed", "no_evidence")
-    assert reason_line(found.reason).startswith("no cudnn ran on cpu; it was not timed: ")
+    assert reason_line(found.reason).startswith("no cudnn ran on cpu; it was not timed, ")
     assert world.log[-1] == "a evidence"
 
 
@@ -173,7 +173,7 @@ def test_prepare_backend_with_environment_advises_both_ways(
     assert reason_texts(found.reason) == (
         "particular needs a process of its own, with LSTM_TEST_SIDE=east",
         "python -m bench.run measures it in a process of its own; "
-        "pytest does with LSTM_TEST_SIDE=east before it",
+        "for pytest, put LSTM_TEST_SIDE=east before the command",
     )
     monkeypatch.setenv("LSTM_TEST_SIDE", "east")
     world.add("particular")

@@ -58,7 +58,7 @@ def test_header_names_cases_devices_and_time(
         "lstm: suite mine: 2 cases on cpu and 2 cases on gpu:7 (numpy, keras)",
         "lstm: no gpu:7: it was sold",
         # Two cases of 20.5 s; those of a missing device take no time.
-        "lstm: at most 41 s of measuring, and what building and checking takes; "
+        "lstm: measuring takes at most 41 s, plus the time for building and checking; "
         "results go to results",
     ]
 
@@ -68,7 +68,7 @@ def test_header_budget_replaces_the_seconds_of_the_suite(
     seconds: float, words: str, tmp_path: Path
 ) -> None:
     *_, last = header(SUITE, MeasurementOptions(budget=seconds), tmp_path)
-    assert f"at most {words} of measuring" in last
+    assert f"measuring takes at most {words}" in last
     assert last.endswith(f"results go to {tmp_path}")
 
 

@@ -148,7 +148,7 @@ def test_measure_streams_step_not_waited_for_is_broken() -> None:
     )
     found = timing.measure_streams({"a": step}, timing.TimingPlan(0.5), machine.clock)["a"]
     assert isinstance(found, timing.Broken)
-    assert "not waited for" in str(found.error)
+    assert "the wait does not wait for the work" in str(found.error)
 
 
 @pytest.mark.parametrize("period", [None, 0.01])

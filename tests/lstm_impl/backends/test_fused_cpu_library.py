@@ -328,7 +328,7 @@ def test_build_command_prints_the_library_or_the_reason(
 ) -> None:
     monkeypatch.setenv(library.COMPILER, "no-such-compiler")
     assert build_command() == 1
-    assert "no compiler no-such-compiler" in capsys.readouterr().err
+    assert "the compiler no-such-compiler is not installed" in capsys.readouterr().err
     only_c = {library.C: AVAILABLE}
     missing = Availability(False, "of a test")
     monkeypatch.setattr(library, "available_to", lambda binding: only_c.get(binding, missing))
