@@ -190,6 +190,7 @@ def test_jax_program_casts_no_weight_and_gives_its_gradient_in_float32() -> None
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.05 * np.abs(theirs).max())
 
 
+@pytest.mark.slow  # it compiles second gradients
 def test_jax_second_gradient_of_mixed_layer_equals_that_of_bfloat16() -> None:
     ready("jax_fused_cpu")
     jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")

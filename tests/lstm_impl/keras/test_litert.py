@@ -61,6 +61,7 @@ def test_accelerated_model_is_converted_like_the_original() -> None:
     close(run(content, x)[0], model.predict_on_batch(x))
 
 
+@pytest.mark.slow  # it converts a model of four layers twice
 def test_each_gru_becomes_a_loop_with_the_reason_and_outputs_stay() -> None:
     x = keras.Input((4, 3))
     y = layers.LSTM(3, return_sequences=True, name="lstm")(x)

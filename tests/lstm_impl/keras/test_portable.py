@@ -487,6 +487,7 @@ def test_layer_without_steps_is_computed_as_tensorflow_does(masked: bool) -> Non
     close(outcomes[0], outcomes[1])
 
 
+@pytest.mark.slow  # it traces each function of each cell twice
 def test_digests_are_those_of_the_installed_tensorflow() -> None:
     known = set(portable.read_known_bodies())
     assert set(portable.trace_bodies()) <= known
