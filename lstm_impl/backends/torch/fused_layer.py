@@ -347,15 +347,18 @@ def _add_resets(
     given: tuple[Tensor | None, str],
     how: tuple[bool, bool],
 ) -> Tensor | None:
-    """Return ``step_bits`` of a user's resets. Raises ValueError if they do not fit x.
+    """Return ``step_bits`` of a user's mask and resets. Raises ValueError if they do not fit x.
 
     given: resets and reset_to. how: batch_major and reverse.
     """
     (resets, reset_to), (batch_major, reverse) = given, how
     require_choice("reset_to", reset_to, RESET_TO)
+    steps = tuple(x.shape[1::-1] if batch_major else x.shape[:2])
+    if valid is not None and valid.dtype != torch.bool:
+        # The operators take bytes, too: the bits of the kernels' masks, which no user writes.
+        _check(operators.function, "valid", valid, torch.bool, steps, x.device)
     if resets is None:
         return valid
-    steps = tuple(x.shape[1::-1] if batch_major else x.shape[:2])
     _check(operators.function, "resets", resets, torch.bool, steps, x.device)
     call = Call(x, (), None, None, *named_resets(resets, reset_to))
     return step_bits(call, valid, reverse)

@@ -197,7 +197,17 @@ def only_what_a_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "_compare_all_gradients", lambda model, workload: ({}, {}))
 
 
+MISCOMPILED = {"name": "jax_scan", "dtype": "float64", "cell": "gru_reset_before"}
+"""Gradients that are wrong by up to 27% for some sizes, such as 4 sequences and 5 units.
+
+They are right with ``XLA_FLAGS=--xla_cpu_use_fusion_emitters=false`` or ``--xla_cpu_max_isa=AVX2``
+and without ``jax.jit``, so the fault is in the code that XLA generates. The gate finds it, and such
+a case gets no time."""
+
+
 def check_row(row: Row) -> None:
+    if all(row.get(name) == value for name, value in MISCOMPILED.items()):
+        pytest.skip("XLA in JAX 0.10.2 miscompiles these gradients for CPUs with AVX-512")
     spec, workload = case(row)
     ready(row["name"])
     with calling(row):

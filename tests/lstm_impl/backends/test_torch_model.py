@@ -265,7 +265,7 @@ def test_availability_without_a_compiler_names_it(
     monkeypatch.setenv("CXX", "no-such-compiler")
     message = str(get_backend(name).availability("cpu"))
     assert message.startswith(
-        "torch.compile needs a C++ compiler, and no-such-compiler is not found"
+        "torch.compile needs a C++ compiler, and no-such-compiler is not installed"
     )
     assert message.endswith("apt-get install g++")
 
@@ -277,5 +277,5 @@ def test_availability_without_python_headers_names_them(
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     message = str(get_backend("torch_compile").availability("cpu"))
     assert message.startswith(
-        f"torch.compile needs Python's headers, and {tmp_path / 'Python.h'} is"
+        f"torch.compile needs Python's headers, and {tmp_path / 'Python.h'} does not"
     )
