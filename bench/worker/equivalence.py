@@ -608,8 +608,8 @@ def _size(answers: Mapping[str, Mapping[str, FloatArray]]) -> int:
 LARGEST_FOLDER = 2**32
 """The most bytes that the processes of a session share in temporary files.
 
-Twelve groups of the suite ``precision-cpu`` have 431 MB, and the suite has three times as many
-groups. What does not fit, each process computes again.
+A part of the suite ``precision-cpu``, three of its seven shapes, filled 431 MB. What does not fit,
+each process computes again.
 """
 
 LARGEST_SHARE = 0.25
