@@ -707,7 +707,8 @@ def test_page_text_found_in_another_tab_opens_it(opened: Opened) -> None:
 def test_page_printed_has_all_tabs_and_their_plots(new: Any, written: Path) -> None:
     found = new(written)
     # Printing cannot wait for the plots' script, so it is unpacked before.
-    found.page.wait_for_function("performance.getEntriesByName('printable').length > 0")
+    # It is a function, since the page's policy forbids the evaluation of text.
+    found.page.wait_for_function("() => performance.getEntriesByName('printable').length > 0")
     found.page.emulate_media(media="print")
     found.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     for panel in ("answer", "compare", "scaling", "processes", "all-cases", "about"):
