@@ -412,7 +412,7 @@ def test_tensorboard_reads_a_run_per_backend(
     assert tensor_util.make_ndarray(event.tensor_proto) == pytest.approx(0.02, rel=0.1)
     assert event.step == 0
     assert report.main(words) == 2  # a second one would be drawn over the first
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
