@@ -1,4 +1,5 @@
-// The backward pass through the recurrence: dz of every step, from the last to the first.
+// The backward pass through the recurrence. It computes dz of every step, from the last step to the
+// first.
 #ifndef LSTM_IMPL_NATIVE_BACKWARD_H_
 #define LSTM_IMPL_NATIVE_BACKWARD_H_
 
@@ -26,7 +27,7 @@
 
 namespace lstm_impl {
 
-// h of every step as the next one read it, which is the output where there is no mask.
+// h of every step as the next step reads it. Without a mask, this is the output.
 template <class Value, class Weight>
 Rows<const Value> hidden_rows(const Backward<Value, Weight>& call) {
   const Layer& layer = call.layer;
@@ -34,8 +35,8 @@ Rows<const Value> hidden_rows(const Backward<Value, Weight>& call) {
   return {call.hidden, layer.batch * layer.units, layer.units};
 }
 
-// Products: how those of dz and the recurrent kernel's transpose are made, of floats or of numbers
-// rounded to bfloat16.
+// Products says how the products of dz and the transpose of the recurrent kernel are computed: from
+// floats, or from numbers that are rounded to bfloat16.
 template <class Cell, class Value, class Weight, class Products = OfFloats>
 class BackwardPass {
  public:
@@ -77,13 +78,13 @@ class BackwardPass {
     }
     const int groups = static_cast<int>(groups_);
     if (!few_) phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
-    // Of padding, which no step writes.
+    // Clears the padding, because no step writes it.
     if constexpr (kSplitsFactors<Products>) {
       parts_->clear();
     } else if constexpr (kRoundsFactors<Products>) {
       std::fill_n(rounded<0>(0, 0), rounded_size(), BFloat16{0});
     }
-    // One stage more is for the state before the first step.
+    // The initial state needs one more stage, for what flows into the state before the first step.
     const Index stages = Cell::kStages * layer_.timesteps + (call_.dh0 != nullptr ? 1 : 0);
     if (plan_.by_rows) {
       phases.push_back(plan_.chains(layer_, stages, [this](Index stage, Index first, Index last) {
@@ -116,7 +117,7 @@ class BackwardPass {
   template <int Stage>
   using State = typename Cell::template OfState<Stage>;
 
-  // Numbers of a factor in a lane, and arrays for each that has a number for each cell state.
+  // How many numbers of a factor are in a lane, and whether there are arrays for the cell state.
   static constexpr Index kNumbers = Products::kNumbers;
   static constexpr Index kOfCells = Cell::kHasCellState ? 1 : 0;
 
@@ -127,19 +128,20 @@ class BackwardPass {
     if constexpr (Cell::kStages > 1) work(std::integral_constant<int, 1>{});
   }
 
-  // Blocks of units of one register tile: four, or fewer where every thread is to have some.
+  // The number of blocks of units in a register tile: four, or fewer if there would not be a tile
+  // for every thread.
   static Index width(Index blocks, const Plan& plan) {
     const Index shares = plan.by_rows ? 1 : plan.workers;
     return std::clamp<Index>(blocks / shares, 1, kMostWidth);
   }
 
-  // Registers of dz that a stage multiplies.
+  // The number of registers of dz that a stage multiplies.
   template <int Stage>
   Index registers() const {
     return padded_registers<Products, State<Stage>>(blocks_);
   }
 
-  // Floats of a stage's panel, and of the panels of all stages.
+  // The number of floats in a stage's panel, and in the panels of all stages.
   template <int Stage>
   Index panel_size() const {
     return registers<Stage>() * kLanes / kNumbers * width_ * kLanes * Products::kParts;
@@ -166,8 +168,8 @@ class BackwardPass {
     });
   }
 
-  // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.
-  // stage: counted over all steps.
+  // Step 0 of the backward pass is the last step of the forward pass. The step after the first one
+  // of the forward pass stands for the initial state. stage: counted over all steps.
   template <int Stage>
   void advance(Index stage, Index first_row, Index last_row, Index group) {
     if constexpr (Stage + 1 < Cell::kStages) {
@@ -185,7 +187,7 @@ class BackwardPass {
                                          group);
         }
       } else {
-        // Three registers have no halves.
+        // A tile that is three registers wide cannot be cut into halves.
         constexpr int kMost = kWidth == 3 ? kRows : kTallRows;
         for_each_tile<kMost>(first_row, last_row, [&](auto rows, Index row) {
           step<Stage, decltype(rows)::value, kWidth>(s, row, group);
@@ -200,16 +202,16 @@ class BackwardPass {
     return (block * layer_.timesteps + t) * layer_.batch + row;
   }
 
-  // Numbers of a state, [block][batch][lane].
+  // The number of floats of a state, [block][batch][lane].
   Index states_size() const { return blocks_ * layer_.batch * kLanes; }
 
-  // What a mask says of step `s` of the backward pass.
+  // Returns what the mask says about step `s` of the backward pass.
   StepBits step_bits(Index s, Index row) const {
     return call_.mask != nullptr ? call_.mask[time(s) * layer_.batch + row] : kThere;
   }
 
-  // Returns what flows past a step that may start over. flow: what flows into the state with which
-  // it began. state: 0 for h, 1 for c.
+  // Returns the part of `flow` that goes on past a step, which may start over. flow: what flows
+  // into the state with which the step began. state: 0 for h, 1 for c.
   LSTM_IMPL_INLINE Vector cut(StepBits step, Vector flow, Index block, Index row, Index state) const {
     if (!starts_over(step)) return flow;
     if ((step & kFromInitial) != 0 && of_initial_) {
@@ -220,14 +222,14 @@ class BackwardPass {
     return Vector{};
   }
 
-  // c with which step `s` of the backward pass began.
+  // Returns the c with which step `s` of the backward pass began.
   LSTM_IMPL_INLINE Vector cells_before(Index s, Index block, Index row) const {
     const StepBits step = step_bits(s, row);
     if ((step & kFromZeros) != 0) return Vector{};
     return cells((step & kFromInitial) != 0 ? layer_.timesteps : s + 1, block, row);
   }
 
-  // c before the step after step `s` of the backward pass.
+  // Returns c before the step that follows step `s` of the backward pass.
   Vector cells(Index s, Index block, Index row) const {
     if (s == layer_.timesteps) {
       return load(initial_cells_.get() + (block * layer_.batch + row) * kLanes);
@@ -235,7 +237,7 @@ class BackwardPass {
     return load(call_.cells + place(block, time(s), row) * kLanes);
   }
 
-  // h before the step after step `s` of the backward pass.
+  // Returns h before the step that follows step `s` of the backward pass.
   Vector hidden(Index s, Index block, Index row) const {
     const Index unit = block * kLanes, count = layer_.units - unit;
     if (s == layer_.timesteps) {
@@ -245,8 +247,8 @@ class BackwardPass {
     return load_part(hidden_.at(time(s), row) + unit, count);
   }
 
-  // The first stage sums up what flows into h, from the step that the last one was. The second one
-  // sums up what flows into h as it was reset, from its own step.
+  // Sums up what flows into h. The first stage does this with the step that was computed last. The
+  // second stage does it for the h that a gate has reset, with its own step.
   template <int Stage, int kTile, int kWidth>
   void step(Index s, Index row, Index group) {
     constexpr Index kOfState = State<Stage>::kCount * kLanes;
@@ -263,7 +265,7 @@ class BackwardPass {
     finish<Stage>(sums, s, row, kTile, first_block, kWidth);
   }
 
-  // Adds the product with the kernel in place.
+  // Adds the product with the kernel, which is read in place.
   template <class Sums>
   LSTM_IMPL_ONCE void add_few(float* sums, Index from, Index row, Index rows,
                                          Index first_block, Index width) const {
@@ -278,7 +280,7 @@ class BackwardPass {
     }
   }
 
-  // The same of up to kMostRows rows, by dz as it was rounded.
+  // The same for up to kMostRows rows, with the rounded dz.
   template <int Stage, int kWidth>
   void step_of_rounded(Index s, Index row, Index rows, Index group) {
     const Index first_block = group * width_, from = Stage == 0 ? s - 1 : s;
@@ -301,8 +303,8 @@ class BackwardPass {
     finish<Stage>(sums, s, row, rows, first_block, kWidth);
   }
 
-  // sums += products of split dz, or sets them if nothing is `carried`. The rows that parts are not
-  // right for are multiplied as floats.
+  // Computes sums += products of split dz, or sums = products if nothing is `carried`. Rows whose
+  // numbers cannot be multiplied in parts are multiplied as floats.
   template <int kWidth>
   void multiply_parts(float* sums, bool carried, Index from, Index row, Index rows, Index group) {
     constexpr Index kRow = kWidth * kLanes;
@@ -326,13 +328,15 @@ class BackwardPass {
     }
   }
 
-  // Whether something flows into h besides through dz: at the last step from outside, where a mask
-  // kept the state past the step, and of some cells in every step.
+  // Returns whether something flows into h on another way than through dz. This happens at the last
+  // step, where the caller may pass a gradient, where a mask kept the state past the step, and in
+  // every step of cells without a cell state.
   bool flows_past(Index s) const {
     return !Cell::kHasCellState || s == 0 || call_.mask != nullptr;
   }
 
-  // Of rows of dh, [row][block][lane]. Never inlined: it would be compiled for each size of a tile.
+  // Completes rows of dh, [row][block][lane]. The function is never inlined, because it would be
+  // compiled again for each size of a tile.
   template <int Stage>
   LSTM_IMPL_ONCE void finish(const float* dh, Index s, Index row, Index rows,
                                         Index first_block, Index width) {
@@ -354,10 +358,11 @@ class BackwardPass {
     }
   }
 
-  // The row of parts_ that has dz of a row of step `s`.
+  // Returns the row of parts_ that holds dz of a row of step `s`.
   Index parts_row(Index s, Index row) const { return s % 2 * layer_.batch + row; }
 
-  // dz of a row of step `s` as a stage's product reads it, [block][sum][lane].
+  // Returns dz of a row of step `s` in the form that the product of a stage reads,
+  // [block][sum][lane].
   template <int Stage>
   BFloat16* rounded(Index s, Index row) const {
     const Index before = Stage == 0 ? 0 : 2 * layer_.batch * rounded_width<0>();
@@ -365,7 +370,7 @@ class BackwardPass {
            (s % 2 * layer_.batch + row) * rounded_width<Stage>();
   }
 
-  // Numbers of a row of a stage, and of two steps of all stages.
+  // The number of numbers in a row of a stage, and in two steps of all stages.
   template <int Stage>
   Index rounded_width() const {
     return Products::row_width(registers<Stage>() * kLanes);
@@ -409,7 +414,7 @@ class BackwardPass {
     }
   }
 
-  // dh: what flows into h as the second stage multiplied it.
+  // dh: what flows into h, as the product of the second stage gives it.
   LSTM_IMPL_INLINE void finish_reset(Vector dh, Index s, Index row, Index block) {
     const Index t = time(s);
     if (!is_there(step_bits(s, row))) return;
@@ -429,8 +434,8 @@ class BackwardPass {
     for_each_stage([&](auto stage) { keep_rounded<decltype(stage)::value>(s, row, block, given); });
   }
 
-  // Rounds what a stage's product will read of a row of dz. In a cell with two stages the sums of the
-  // first are complete after the second.
+  // Rounds what the product of a stage will read of a row of dz. In a cell with two stages, the
+  // sums of the first stage are complete only after the second.
   template <int Stage, class Sum>
   LSTM_IMPL_INLINE void keep_rounded(Index s, Index row, Index block, const Sum& dz) {
     if constexpr (kSplitsFactors<Products>) {
@@ -459,7 +464,8 @@ class BackwardPass {
   std::optional<Floats> rounded_;  // dz of two steps, [stage][2][batch]
   std::optional<PartRows<Products>> parts_;  // or split, [2][batch]
   SharedMagnitude of_recurrent_;             // the largest in the recurrent kernel, if that is split
-  // What flowed into the initial h and c where sequences started over from them.
+  // What flowed into the initial h and c at steps where sequences started over from the initial
+  // state.
   std::optional<Floats> of_initial_;
 };
 

@@ -1,5 +1,6 @@
-// Sigmoid and tanh for results that are rounded to bfloat16: relative errors up to 2^-13, a sixteenth
-// of what the rounding makes, at half the cost of the functions for float. NaN is kept.
+// Sigmoid and tanh for results that are rounded to bfloat16 afterwards. Their relative error is up
+// to 2^-13, which is a sixteenth of the rounding error, and they cost half as much as the functions
+// for float. They keep NaN.
 #ifndef LSTM_IMPL_NATIVE_BFLOAT16_ACTIVATIONS_H_
 #define LSTM_IMPL_NATIVE_BFLOAT16_ACTIVATIONS_H_
 
@@ -9,11 +10,11 @@
 
 namespace lstm_impl {
 
-// 1 / (1 + e^-x), and what is missing to one, whose relative error is as small.
+// Returns 1 / (1 + e^-x) and its difference to one, which has the same relative error.
 LSTM_IMPL_INLINE Sigmoid coarse_sigmoid(Vector x) {
   constexpr float kLog2e = 1.44269504f;
   const auto [r, n] = Instructions::split(clamp(x, -87.0f, 87.0f), -kLog2e);
-  // 2^r for |r| <= 1/2, exact at zero.
+  // A polynomial for 2^r with |r| <= 1/2. It is exact at zero.
   Vector p = r * 0.05500875f + 0.24221114f;
   p = p * r + 0.69328297f;
   p = p * r + 1.0f;
@@ -22,7 +23,8 @@ LSTM_IMPL_INLINE Sigmoid coarse_sigmoid(Vector x) {
   return {value, p * value};
 }
 
-// x times a ratio of polynomials in x^2, fitted up to 5, where tanh is one within 2^-13.
+// Returns x times a ratio of polynomials in x^2. The ratio is fitted up to 5, where tanh equals one
+// within 2^-13.
 LSTM_IMPL_INLINE Vector coarse_tanh(Vector x) {
   x = clamp(x, -5.0f, 5.0f);
   const Vector t = x * x;
@@ -31,7 +33,7 @@ LSTM_IMPL_INLINE Vector coarse_tanh(Vector x) {
   return x * over * Instructions::reciprocal(under);
 }
 
-// The gates of a layer whose numbers are of Value.
+// The gates of a layer whose numbers have the type Value.
 template <class Value>
 LSTM_IMPL_INLINE Sigmoid gate_sigmoid(Vector x) {
   if constexpr (kRounds<Value>) return coarse_sigmoid(x);

@@ -1,5 +1,6 @@
-// What the products of a forward pass read and how they are made, in bfloat16: of layers that are
-// kept in it, and of layers of float whose products may be. Sums are of floats.
+// What the products of a forward pass read, and how they are computed, in bfloat16. This serves
+// layers that are stored in bfloat16, and layers of float that allow products in bfloat16. Sums are
+// floats.
 #ifndef LSTM_IMPL_NATIVE_BFLOAT16_OPERANDS_H_
 #define LSTM_IMPL_NATIVE_BFLOAT16_OPERANDS_H_
 
@@ -21,7 +22,7 @@
 
 namespace lstm_impl {
 
-// Rows of left operands, [row][number], each padded with zeros to `width` numbers.
+// Rows of left operands, [row][number]. Each row is padded with zeros to `width` numbers.
 template <class Left>
 class LeftRows {
  public:
@@ -38,8 +39,8 @@ class LeftRows {
   const Floats memory_;
 };
 
-// Where h is between the steps: as the left operand of the next step's product and, where that is
-// rounded, as it is carried on.
+// Holds h between the steps: as the left operand of the next step's product and, where this operand
+// is rounded, also as the state that is carried on.
 template <class ValueType, class WeightType, class Dots>
 class Bfloat16Hidden {
  public:
@@ -72,7 +73,7 @@ class Bfloat16Hidden {
 
   LSTM_IMPL_INLINE bool differs_from_y() const { return true; }
 
-  // h after one step, in registers of which `count` lanes are units.
+  // Stores h after one step. `count` lanes of its registers are units.
   struct Step {
     Left* lefts;
     float* floats;  // null where the left operands are h itself
@@ -126,7 +127,7 @@ class Bfloat16Hidden {
   const Floats floats_;
 };
 
-// Dots: how the numbers are multiplied, see bfloat16_products.h.
+// Dots says how the numbers are multiplied; see bfloat16_products.h.
 template <class Cell, class Value, class Weight, class Dots>
 class Bfloat16Operands {
  public:
@@ -209,7 +210,7 @@ class Bfloat16Operands {
     }
   }
 
-  // h, reset by a gate, that the next stage multiplies.
+  // Keeps the h that a gate has reset, for the next stage to multiply.
   LSTM_IMPL_INLINE void keep_reset(Index row, Index unit, Index, Vector h) const {
     Dots::store_left(reset_->row(row) + unit, rounded<BFloat16>(h));
   }
@@ -219,12 +220,13 @@ class Bfloat16Operands {
   using Input = typename Cell::OfInput;
   using Recurrent = typename Cell::OfRecurrentKernel;
 
-  // Floats of a row of a kernel's panel, in which a float is a pair of numbers.
+  // The number of floats in a row of a kernel's panel. Each float is a pair of numbers.
   static constexpr Index kInputRow = Input::kCount * kLanes;
   static constexpr Index kRecurrentRow = Recurrent::kCount * kLanes;
 
-  // Computes the sums of a stage of a step. Returns what is yet to be added to them, or null: the
-  // sums of the input, if they were made ahead, are added where sums are read anyway.
+  // Computes the sums of a stage of a step. Returns what the caller must still add to them, or
+  // null. If the sums of the input were computed ahead, they are added where the sums are read
+  // anyway.
   template <int Stage>
   LSTM_IMPL_INLINE const float* multiply_rows(float* sums, Index s, Index row, Index rows,
                                               Index block) const {
@@ -259,7 +261,8 @@ class Bfloat16Operands {
     return nullptr;
   }
 
-  // Bias and input product of `rows` rows, from a row of the time `t` on.
+  // Sets the sums of `rows` rows to the bias plus the input's product, from a row of the time `t`
+  // on.
   void project(float* sums, Index t, Index row, Index rows, Index block) const {
     static_assert(Input::kFirst == 0);
     using Part = PanelPart<Input::kCount, 0, Input::kCount, kPanel>;

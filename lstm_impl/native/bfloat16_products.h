@@ -1,11 +1,13 @@
-// Products of numbers in bfloat16 with sums in float32: a matrix lies as pairs of rows, two numbers
-// of a column in 32 bits, as AVX512-BF16 and aarch64's BF16 read them, and AMX tiles would.
+// Products of bfloat16 numbers with sums in float32. A matrix is stored as pairs of rows: two
+// numbers of a column in 32 bits. This is the order in which AVX512-BF16, the BF16 instructions of
+// aarch64, and AMX tiles read it.
 //
-// Widened makes floats of them on the way to the product, which halves the memory traffic of the
-// weights on any CPU. Dots multiplies pairs by vdpbf16ps or bfdot. Which is faster depends on the
-// CPU: AMD's start that instruction in each cycle, Intel's (Sapphire Rapids and later) in every
-// other one, half the multiplications of two float units. DotsByTiles multiplies by AMX, at 16
-// times the speed of those. See cpu_products().
+// There are three ways to multiply. Widened converts the numbers to floats on the way to the
+// product, which halves the memory traffic of the weights on any CPU. Dots multiplies pairs by
+// vdpbf16ps or bfdot. Which of the two is faster depends on the CPU: CPUs of AMD start this
+// instruction in every cycle, CPUs of Intel (Sapphire Rapids and later) only in every other cycle,
+// which is half as many multiplications as their two float units do. DotsByTiles multiplies by AMX,
+// which is 16 times as fast. cpu_products() chooses.
 #ifndef LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 #define LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 
@@ -26,7 +28,7 @@
 
 namespace lstm_impl {
 
-// Two numbers of bfloat16 in a lane, the lower half first.
+// Each lane of the register holds two bfloat16 numbers, the lower half first.
 LSTM_IMPL_INLINE Words words_of(Vector value) {
   Words words;
   std::memcpy(&words, &value, sizeof words);
@@ -50,12 +52,13 @@ LSTM_IMPL_INLINE Vector paired(Vector lower, Vector upper) {
                    __builtin_convertvector(rounded_halves(upper), Words) << 16);
 }
 
-// What packing notes of the numbers that it rounds: nothing.
+// The packing of numbers that are only rounded records nothing about them.
 struct NothingSeen {};
 
-// Columns (see cell.h) of a kernel [rows, Gates * units] into `pairs` pairs of rows,
-// [block][pair][column][lane], of blocks [first_block, last_block). Products::place() orders the
-// registers of a block. Rows past the last are zeros. Returns what Products notes of the numbers.
+// Packs columns (see cell.h) of a kernel [rows, Gates * units] into `pairs` pairs of rows,
+// [block][pair][column][lane], for the blocks [first_block, last_block). Products::place() decides
+// the order of the registers of a block. Rows past the last one are zeros. Returns what Products
+// records about the numbers.
 template <class Products, class Columns, Index Gates, class Value>
 typename Products::Seen pack_pairs(const Value* kernel, Index rows, Index units, Index first_block,
                                    Index last_block, Index pairs, float* panels) {
@@ -79,8 +82,8 @@ typename Products::Seen pack_pairs(const Value* kernel, Index rows, Index units,
   return seen;
 }
 
-// A left operand, whose rows of numbers are `across` numbers apart, and a right one, a panel of
-// pairs of rows.
+// The two operands of a product. Consecutive rows of the left operand are `across` numbers apart.
+// The right operand is a panel of pairs of rows.
 template <class Left>
 struct Factors {
   const Left* left;
@@ -88,14 +91,15 @@ struct Factors {
   const float* panel;
   Index pairs;
 
-  // `count` of the pairs from `first` on. width: registers of a row of the panel.
+  // Returns the product of `count` pairs from `first` on. width: the number of registers in a row
+  // of the panel.
   Factors part(Index first, Index count, Index width) const {
     return {left + 2 * first, across, panel + first * width * kLanes, count};
   }
 };
 
-// The registers of a panel's row that a product reads: `Count` of `Width`, from `First` on. Across:
-// floats from a row of sums to the next.
+// The registers of a panel's row that a product reads: `Count` of `Width` registers, from `First`
+// on. Across: the number of floats from one row of sums to the next.
 template <int Width, int First = 0, int Count = Width, Index Across = Count * kLanes>
 struct PanelPart {
   static constexpr int kWidth = Width, kFirst = First, kCount = Count;
@@ -103,14 +107,14 @@ struct PanelPart {
   static_assert(First + Count <= Width && Count * kLanes <= Across);
 };
 
-// What products of floats have in common with those below, see backward.h.
+// The interface that products of floats share with the products below; backward.h uses it.
 struct OfFloats {
   static constexpr Index kNumbers = 1;  // in a lane of a panel
   static constexpr int kParts = 1;
   using Seen = NothingSeen;
   static constexpr Index kPairs = 1;
 
-  // Where in a panel that is `width` registers wide a register of a row stands.
+  // Returns the place of a register of a row in a panel that is `width` registers wide.
   static constexpr Index place(Index row, Index at, Index width) {
     return (row * width + at) * kLanes;
   }
@@ -121,17 +125,18 @@ struct OfFloats {
   static constexpr void (*release)() = nullptr;
 };
 
-// Whether factors are split into parts, see part_products.h.
+// Whether Products splits factors into parts; see part_products.h.
 template <class Products>
 constexpr bool kSplitsFactors = Products::kParts > 1;
 
 template <class Products>
 constexpr bool kRoundsFactors = !std::is_same_v<Products, OfFloats>;
 
-// Sums that stay in registers, of products as Products makes them.
+// Products whose sums stay in registers. Products says how they are computed.
 template <class Products>
 struct InRegisters {
-  // Rows whose sums are kept side by side: 12 kB of sums, in the first cache.
+  // The number of rows whose sums are kept side by side. They take 12 kB, which fit into the first
+  // cache.
   static constexpr Index kMostRows = 48;
 
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {
@@ -146,15 +151,16 @@ struct InRegisters {
   static constexpr int kParts = 1;  // of a number
   using Seen = NothingSeen;
 
-  // What numbers of pairs, and of a row of a left operand, are multiples of.
+  // The number of pairs, and the number of numbers in a row of a left operand, are multiples of
+  // these.
   static constexpr Index kPairs = 1;
 
-  // Where in a panel that is `width` registers wide a register of a pair stands.
+  // Returns the place of a register of a pair in a panel that is `width` registers wide.
   static constexpr Index place(Index pair, Index at, Index width) {
     return (pair * width + at) * kLanes;
   }
 
-  // Rounds a register of pairs of two rows of a right operand, and stores it.
+  // Rounds two rows of a right operand to a register of pairs, and stores it.
   static LSTM_IMPL_INLINE void store_pair(float* panel, Index pair, Index at, Index width,
                                           Vector lower, Vector upper, Seen&) {
     store(panel + place(pair, at, width), paired(lower, upper));
@@ -162,7 +168,8 @@ struct InRegisters {
 
   static constexpr Index row_width(Index numbers) { return blocks_of(numbers, kLanes) * kLanes; }
 
-  // sums = start + products, of registers that Part names. Rows of sums are Part::kAcross apart.
+  // Computes sums = start + products for the registers that Part names. Rows of sums are
+  // Part::kAcross floats apart.
   template <class Part, class Left>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {
@@ -199,8 +206,8 @@ struct InRegisters {
   }
 
  private:
-  // From the row `row` and the float `at` of a panel's row on. Never inlined: GCC 12 would keep the
-  // sums of Dots in memory.
+  // Multiplies from the row `row` and from the float `at` of a panel's row on. The function is
+  // never inlined, because GCC 12 would then keep the sums of Dots in memory.
   template <bool Opened, int PanelWidth, Index Across, int Rows, int Width, class Left>
   static __attribute__((noinline)) void multiply_tile(float* sums, Start start, Index row, Index at,
                                                       const Factors<Left>& factors,
@@ -227,17 +234,18 @@ struct InRegisters {
   }
 };
 
-// The left operand is of floats, that bfloat16 holds.
+// The left operand consists of floats that bfloat16 represents exactly.
 struct Widened : InRegisters<Widened> {
   using Left = float;
 
-  // Pairs of a panel that all rows meet before the next ones are read, and floats that are made of
-  // each of them: 16 kB, in the first cache.
+  // The number of pairs of a panel that all rows are multiplied with before the next pairs are
+  // read, and the number of floats that are made of each pair. They take 16 kB, which fit into the
+  // first cache.
   static constexpr Index kDepthOpened = 32, kOpened = 2;
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
-  // sums += left * pairs, of `depth` pairs of a panel that is PanelWidth registers wide.
+  // Computes sums += left * pairs for `depth` pairs of a panel that is PanelWidth registers wide.
   template <int PanelWidth, int Rows, int Width>
   static LSTM_IMPL_INLINE void add(Tile<Rows, Width>& sums, const Left* left, Index across,
                                    Index depth, const float* pairs) {
@@ -262,8 +270,8 @@ struct Widened : InRegisters<Widened> {
     }
   }
 
-  // What many tiles will read of `depth` pairs, of the first Width registers: floats, in the first
-  // cache. `scratch` has room for them.
+  // Converts `depth` pairs of the first Width registers to floats, because many tiles will read
+  // them. They fit into the first cache. `scratch` must have room for them.
   template <int PanelWidth, int Width>
   static LSTM_IMPL_INLINE const float* opened(const float* pairs, Index depth, float* scratch) {
     constexpr Index kAhead = 12;  // rows of pairs that are asked for ahead, 3 kB
@@ -308,13 +316,13 @@ struct Widened : InRegisters<Widened> {
 
 #if defined(LSTM_IMPL_DOTS)
 
-// The left operand is of bfloat16.
+// The left operand consists of bfloat16 numbers.
 struct Dots : InRegisters<Dots>, DotInstruction {
   using Left = BFloat16;
 
-  // Nothing is made of a panel, of which 128 kB stay in the second cache while all rows meet them. By
-  // 32 pairs, sums were stored and loaded so often that 64 rows with 512 units took 1.06 times as
-  // long.
+  // Dots multiplies pairs without converting the panel. 128 kB of the panel stay in the second
+  // cache while all rows are multiplied with them. With 32 pairs at a time, sums were stored and
+  // loaded so often that 64 rows with 512 units took 1.06 times as long.
   static constexpr Index kDepthOpened = 512, kOpened = 1;
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
@@ -372,10 +380,10 @@ struct Dots : InRegisters<Dots>, DotInstruction {
 
 #if defined(LSTM_IMPL_TILES)
 
-// Sums that stay in tiles. A register of pairs is one row of a tile. 16 registers that follow each
-// other in memory are a tile of the right operand, so that a tile is read from contiguous memory.
-// Two tiles of the left operand's rows share each tile of the right operand; where there is only
-// one, it meets all columns.
+// Products whose sums stay in tiles. A register of pairs is one row of a tile. 16 registers that
+// follow each other in memory form a tile of the right operand, so a tile is read from contiguous
+// memory. Two tiles with rows of the left operand share each tile of the right operand. If there is
+// only one tile of rows, it is multiplied with all columns.
 struct DotsByTiles {
   using Left = BFloat16;
 
@@ -391,39 +399,40 @@ struct DotsByTiles {
     return plan_of_tiles(layer, features, pool);
   }
 
-  // The kernel is read once for so many rows, where a thread's steps have all of a batch.
+  // If a thread does the steps of a whole batch, it reads the kernel once for this many steps.
   static Index steps_ahead(const Layer& layer, const Plan& plan) {
     constexpr Index kRowsAhead = 256;
     if (plan.by_rows && plan.groups > 1) return 1;
     return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
   }
 
-  // Pairs that are summed up before sums are stored and other rows are multiplied. To store sums
-  // and to load them again takes as long as several products, so this should be large. With 256
-  // pairs, 32 rows of the left operand take two thirds of the first cache, and the panel is
-  // streamed past them from the second cache.
+  // The number of pairs that are summed up before the sums are stored and other rows are
+  // multiplied. Storing sums and loading them again takes as long as several products, so this
+  // number should be large. With 256 pairs, 32 rows of the left operand take two thirds of the
+  // first cache, and the panel streams past them from the second cache.
   static constexpr Index kDepth = 256;
 
   static constexpr Index place(Index pair, Index at, Index width) {
     return ((pair / kPairs * width + at) * kPairs + pair % kPairs) * kLanes;
   }
 
-  // Rounds a register of pairs of two rows of a right operand, and stores it.
+  // Rounds two rows of a right operand to a register of pairs, and stores it.
   static LSTM_IMPL_INLINE void store_pair(float* panel, Index pair, Index at, Index width,
                                           Vector lower, Vector upper, Seen&) {
     store(panel + place(pair, at, width), paired(lower, upper));
   }
 
-  // In an odd number of cache lines, or a tile's rows would share a few sets of the first cache.
+  // A row has an odd number of cache lines. With an even number, the rows of a tile would share a
+  // few sets of the first cache.
   static constexpr Index row_width(Index numbers) {
     return (blocks_of(numbers, tiles::kDepth) | 1) * tiles::kDepth;
   }
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
-  // The same as InRegisters::multiply(). Pairs and numbers of a row are padded with zeros. Bytes:
-  // each pair holds four bytes instead of two bfloat16 numbers, see tiles::dot_bytes(), and each
-  // sum is an integer of 32 bits.
+  // Does the same as InRegisters::multiply(). Pairs, and the numbers of a row, are padded with
+  // zeros. Bytes: if true, each pair holds four bytes instead of two bfloat16 numbers (see
+  // tiles::dot_bytes()), and each sum is an integer of 32 bits.
   template <class Part, bool Bytes = false>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {
@@ -446,8 +455,8 @@ struct DotsByTiles {
     if (count > 0) add<Part, Bytes>(sums, start, rows, parts.data(), count);
   }
 
-  // To be called by a thread that has multiplied, before it does anything else: what else uses tiles
-  // sets its own shapes, and a processor saves less of a thread that uses none.
+  // A thread that has multiplied must call this before it does anything else. Other code that uses
+  // tiles sets its own shapes, and the system saves less state for a thread that uses none.
   static void release() {
     if (shaped() == RowsOfTiles{}) return;
     shaped() = {};
@@ -455,10 +464,11 @@ struct DotsByTiles {
   }
 
  protected:
-  // Tiles 0 to 3 are sums, 4 and 5 of left operands, 6 and 7 of right ones.
+  // Tiles 0 to 3 hold sums, tiles 4 and 5 left operands, and tiles 6 and 7 right operands.
   static constexpr int kLeft = 4, kRight = 6;
 
-  // Rows of the first and the second tile of a left operand, as this thread's tiles are shaped.
+  // The number of rows in the first and in the second tile of a left operand, as this thread's
+  // tiles are configured.
   using RowsOfTiles = std::pair<Index, Index>;
   static RowsOfTiles& shaped() {
     static thread_local RowsOfTiles rows;
@@ -504,7 +514,8 @@ struct DotsByTiles {
   template <int Value>
   using constant = std::integral_constant<int, Value>;
 
-  // Calls work(constant<k>) for each k below Count, which the names of tiles have to be.
+  // Calls work(constant<k>) for each k below Count. The instructions need the numbers of tiles as
+  // constants.
   template <int Count, class Work>
   static LSTM_IMPL_INLINE void each(const Work& work) {
     each(work, std::make_integer_sequence<int, Count>{});
@@ -515,7 +526,8 @@ struct DotsByTiles {
   }
 
  private:
-  // Of one or two tiles of rows, from `row` on, and `Columns` of the registers that Part names.
+  // Multiplies one or two tiles of rows, from `row` on, by `Columns` of the registers that Part
+  // names.
   template <class Part, bool Bytes, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>* parts,
                           std::size_t count) {
@@ -563,8 +575,8 @@ struct DotsByTiles {
 };
 #endif
 
-// Calls work(products) with the instructions that multiply a layer's numbers; not where those are
-// widened.
+// Calls work(products) with the instructions that multiply the numbers of a layer. Does nothing if
+// these numbers are widened.
 template <class Work>
 void with_instructions([[maybe_unused]] const Layer& layer, [[maybe_unused]] const Work& work) {
 #if defined(LSTM_IMPL_TILES)
@@ -575,7 +587,7 @@ void with_instructions([[maybe_unused]] const Layer& layer, [[maybe_unused]] con
 #endif
 }
 
-// The same, or where they are widened, calls work(Widened{}).
+// The same, but calls work(Widened{}) if the numbers are widened.
 template <class Work>
 void with_products(const Layer& layer, const Work& work) {
   if (layer_products(layer) == Bfloat16Products::kWidened) return work(Widened{});

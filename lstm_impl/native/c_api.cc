@@ -36,8 +36,9 @@
 namespace lstm_impl {
 namespace {
 
-// Processors whose time the control group of a container grants, `all` without a limit: more threads
-// would all be stopped when that is used up.
+// Returns how many processors the control group of a container grants, or `all` if it sets no
+// limit. If there were more threads than that, the system would stop all of them once the quota is
+// used up.
 int within_quota(int all) {
   const std::string folder = "/sys/fs/cgroup/";
   double quota = 0, period = 0;  // microseconds
@@ -51,10 +52,12 @@ int within_quota(int all) {
   return static_cast<int>(std::clamp(std::ceil(quota / period), 1.0, static_cast<double>(all)));
 }
 
-// Threads that wait for work. Never destroyed: the process may end while they wait.
+// The threads that wait for work. The object is never destroyed, because the process may end while
+// they wait.
 class Threads {
  public:
-  // Those of this process: a child of a fork has none of its parent's threads and makes its own.
+  // Returns the threads of this process. The child of a fork has none of the threads of its parent,
+  // and starts its own.
   static Threads& here() {
     const std::lock_guard<std::mutex> lock(instance_mutex());
     if (instance() == nullptr) instance() = new Threads();
@@ -73,7 +76,8 @@ class Threads {
     bool asleep;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      // One more where all are busy and there may be more: callers may come side by side.
+      // Starts one more thread if all are busy and more are allowed, because several callers may
+      // call at the same time.
       if (waiting_ <= static_cast<int>(work_.size()) && started_ < std::max(threads - 1, most_)) {
         start();
       }
@@ -85,8 +89,9 @@ class Threads {
     if (asleep) some_.notify_one();
   }
 
-  // Whether all sleep, and this call comes so late after the last one that they would sleep again
-  // before the next: a small layer takes less time than to wake one.
+  // Returns whether all threads sleep, and this call comes so long after the last one that they
+  // would sleep again before the next. Then waking them does not pay, because a small layer takes
+  // less time than waking a thread.
   bool asleep() {
     const auto now = std::chrono::steady_clock::now();
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -119,7 +124,7 @@ class Threads {
     return threads;
   }
 
-  // A process may have no more threads: fewer do the work.
+  // The process may not be allowed to start more threads. Then fewer threads do the work.
   void start() {
     try {
       std::thread thread([this] { serve(); });
@@ -159,8 +164,9 @@ class Threads {
     }
   }
 
-  // In this time a caller that calls again, such as from PyTorch, finds threads awake: to wake one
-  // takes as long as a small layer. A pause is 13 to 60 nanoseconds.
+  // For this time, idle threads spin before they sleep. A caller that calls again soon, such as
+  // PyTorch, finds them awake: waking a thread takes as long as a small layer. A pause takes 13 to
+  // 60 nanoseconds.
   static constexpr std::chrono::microseconds kSpin{150};
   static constexpr int kPauses = 50;  // between two looks at the clock
 
@@ -173,7 +179,8 @@ class Threads {
   std::chrono::steady_clock::time_point done_{};
 };
 
-// Before any thread calls: a child that is forked while another thread makes them would wait for it.
+// This runs before any thread can call. Otherwise a child that is forked while another thread
+// creates the threads would wait for it forever.
 const bool survives_fork = [] {
   Threads::survive_fork();
   Shelf::shared();
@@ -202,7 +209,8 @@ Layer layer_of(const LstmLayer& given) {
 
 constexpr std::int32_t kTypes = 6, kCells = 3;  // of LstmType, of LstmCell
 
-// What no caller should pass, and a program in another language may.
+// Returns what is wrong with a layer. No caller should pass such a layer, but a program in another
+// language may.
 std::string problem_of(const LstmLayer& given) {
   for (const std::int64_t size : {given.timesteps, given.batch, given.inputs, given.units}) {
     if (size < 0) return "an axis of " + std::to_string(size) + " is shorter than 0";
@@ -226,17 +234,18 @@ LstmCode checked(const LstmLayer& given) {
   return last_problem.empty() ? LSTM_OK : failed(LSTM_INVALID, last_problem.c_str());
 }
 
-// Steps of a call that are done before another pool's threads wake up: the library's own spin.
+// A call with at most this many steps is finished before the threads of another pool wake up, so
+// the library's own threads, which spin, do it.
 constexpr std::int64_t kFewSteps = 4;
 
-// At most so many threads of the library's own; 0 for one on each CPU.
+// Returns a pool with at most `given` threads of the library's own. 0 means one on each CPU.
 Pool own_pool(Threads& own, int given) {
   const int threads = given > 0 ? given : Threads::cpus();
   return {[&own, threads](std::function<void()> task) { own.schedule(std::move(task), threads); },
           threads, own.asleep()};
 }
 
-// Calls work(pool) with the caller's threads or the library's own.
+// Calls work(pool) with the threads of the caller, or with the library's own.
 template <class Work>
 void with_pool(const LstmLayer& layer, const LstmThreads* callers, const Work& work) {
   if (callers == nullptr || layer.timesteps <= kFewSteps) {
@@ -257,7 +266,7 @@ void with_pool(const LstmLayer& layer, const LstmThreads* callers, const Work& w
             callers->count});
 }
 
-// Why a matrix cannot be transposed, or an empty string.
+// Returns why a matrix cannot be transposed, or an empty string if it can.
 std::string problem_of_matrix(std::int64_t rows, std::int64_t columns, std::int32_t type) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
   for (const std::int64_t size : {rows, columns}) {
@@ -270,7 +279,7 @@ std::string problem_of_matrix(std::int64_t rows, std::int64_t columns, std::int3
   return std::to_string(type) + " is no type of a matrix; expected float or bfloat16";
 }
 
-// Runs what throws where there is no memory, or anything else is wrong.
+// Runs `work`, and converts its exceptions to error codes, for example if there is no memory.
 template <class Work>
 LstmCode guarded(const Work& work) {
   try {
@@ -311,8 +320,9 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& wor
   });
 }
 
-// A matrix of weights, or its gradient, as the kernels have it: [depth, gates * units]. If the layer
-// is transposed, the caller has it as [gates * units, depth], and this one is in scratch.
+// A matrix of weights or its gradient in the order of the kernels: [depth, gates * units]. If the
+// layer is transposed, the matrix of the caller is [gates * units, depth], and this one is in
+// scratch memory.
 template <class Weight>
 class Matrix {
  public:
@@ -328,13 +338,13 @@ class Matrix {
     return scratch_ ? reinterpret_cast<Weight*>(scratch_->get()) : given_;
   }
 
-  // Copies what the caller has.
+  // Returns a copy of the caller's matrix in the order of the kernels.
   const Weight* read() const {
     if (scratch_) transpose_matrix<Weight>(given_, width_, depth_, get(), pool_);
     return get();
   }
 
-  // Gives the caller what get() points to now.
+  // Copies the matrix that get() points to into the matrix of the caller.
   void write() const {
     if (scratch_) transpose_matrix<Weight>(get(), depth_, width_, given_, pool_);
   }
@@ -346,7 +356,7 @@ class Matrix {
   std::optional<Floats> scratch_;
 };
 
-// Takes pointers one after another.
+// Returns the pointers of a call one after another.
 class Pointers {
  public:
   explicit Pointers(void* const* first) : next_(first) {}
@@ -359,7 +369,8 @@ class Pointers {
   void* const* next_;
 };
 
-// The pointer that only a layer with a second bias has, after `count` others; else null.
+// Returns the pointer that only a layer with a second bias has. It comes after `count` other
+// pointers. Without a second bias, returns null.
 template <class Value>
 Value* extra_pointer(const LstmLayer& layer, void* const* pointers, std::size_t count) {
   return layer.cell == LSTM_GRU ? static_cast<Value*>(pointers[count]) : nullptr;
@@ -396,7 +407,7 @@ using lstm_impl::Layer;
 using lstm_impl::Pointers;
 using lstm_impl::Pool;
 
-// Pointers of a call, without the one that a second bias adds.
+// The number of pointers of a call, without the one for a second bias.
 static constexpr std::size_t kForwardPointers = 13, kBackwardPointers = 17, kPackPointers = 4;
 
 std::int32_t lstm_version() { return LSTM_VERSION; }
@@ -409,7 +420,7 @@ LstmCode lstm_check(const LstmLayer* layer) {
   return lstm_impl::guarded([&] { return lstm_impl::checked(*layer); });
 }
 
-// The sizes of a layer that cannot be computed may overflow.
+// The sizes of a layer that cannot be computed may overflow, so they are checked first.
 std::int64_t lstm_gates_size(const LstmLayer* layer) {
   return lstm_check(layer) == LSTM_OK ? lstm_impl::layer_of(*layer).gates_size() : 0;
 }
@@ -452,7 +463,7 @@ const char* lstm_products(const LstmLayer* given) {
   return code == LSTM_OK ? products.c_str() : lstm_error();
 }
 
-// Members of a braced list are evaluated in order.
+// The members of a braced list are evaluated in order.
 LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
   if (given->type == LSTM_INT8 && pointers[10] == nullptr && pointers[11] == nullptr) {
     return lstm_impl::forward_in_int8(*given, threads, pointers);
@@ -542,8 +553,8 @@ LstmCode lstm_transpose(std::int64_t rows, std::int64_t columns, std::int32_t ty
     if (!lstm_impl::last_problem.empty()) {
       return lstm_impl::failed(LSTM_INVALID, lstm_impl::last_problem.c_str());
     }
-    // The end of this call is not noted. A call of a small layer wakes threads only where another
-    // layer was computed just before.
+    // The end of this call is not noted. Therefore a call of a small layer wakes threads only if
+    // another layer was computed just before.
     const Pool pool = lstm_impl::own_pool(lstm_impl::Threads::here(), threads);
     const auto transpose = [&](auto* numbers) {
       using Value = std::remove_pointer_t<decltype(numbers)>;

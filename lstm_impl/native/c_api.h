@@ -1,16 +1,18 @@
-// liblstm, the kernels behind a C interface that needs no framework: NumPy and PyTorch call it by
-// ctypes, the bindings of TensorFlow and JAX link to it, so that all share one copy in a process.
+// liblstm: the kernels behind a C interface that needs no framework. NumPy and PyTorch call it
+// through ctypes, and the bindings of TensorFlow and JAX link to it, so that all of them share one
+// copy of the library in a process.
 //
-// Functions return LSTM_OK, or another code with the reason in lstm_error(), which is of the calling
-// thread. They may be called by many threads at once, and after a fork. Pointers are to float, or to
-// bfloat16 where the layer says so, but for `mask` (bytes) and `dz` (float).
+// Functions return LSTM_OK or another code. lstm_error() then has the reason; it belongs to the
+// calling thread. Many threads may call the functions at once, and a process may call them after a
+// fork. Pointers are to float, or to bfloat16 where the layer says so. The exceptions are `mask`
+// (bytes) and `dz` (float).
 #ifndef LSTM_IMPL_NATIVE_C_API_H_
 #define LSTM_IMPL_NATIVE_C_API_H_
 
 #include <cstdint>
 
-// Of this interface: a library with another number has other functions or structures, and another
-// name (liblstm.so.5).
+// The version of this interface. A library with another version has other functions or structures,
+// and another name (liblstm.so.5).
 #define LSTM_VERSION 5
 
 extern "C" {
@@ -42,11 +44,11 @@ enum LstmType : std::int32_t {
   LSTM_FLOAT_BY_THREE_PRODUCTS = 5,
 };
 
-// What a layer computes in a step; kernels.h has the equations. A GRU has no cell state: the pointers
-// to c, to what is kept of it and to its gradients are null. Its gates are r, z, n.
-//   LSTM_GRU: the reset gate acts after the product with the recurrent kernel, which has a bias of its
-//     own, as in PyTorch, cuDNN and by default in Keras.
-//   LSTM_GRU_RESET_BEFORE: it acts on h before that product.
+// What a layer computes in a step; kernels.h has the equations. A GRU has no cell state: the
+// pointers to c, to the kept c and to its gradients are null. The gates of a GRU are r, z, n.
+//   LSTM_GRU: the reset gate acts after the product with the recurrent kernel, which has a bias of
+//   its own, as in PyTorch, in cuDNN and by default in Keras.
+//   LSTM_GRU_RESET_BEFORE: the reset gate acts on h before that product.
 enum LstmCell : std::int32_t {
   LSTM_LSTM = 0,
   LSTM_GRU = 1,
@@ -79,8 +81,9 @@ struct LstmLayer {
   std::int32_t cell;  // an LstmCell
 };
 
-// Threads of the caller, in place of the library's own. schedule: runs work(argument) once, some
-// time later, on one of them; a call returns without those that have not started.
+// Threads of the caller, to be used in place of the library's own. schedule: runs work(argument)
+// once, some time later, on one of these threads. A call returns without waiting for threads that
+// have not started.
 struct LstmThreads {
   void (*schedule)(void* pool, void (*work)(void* argument), void* argument);
   void* pool;
@@ -89,25 +92,30 @@ struct LstmThreads {
 
 std::int32_t lstm_version();
 const char* lstm_error();
-// Floats in a register of this library's CPU: kept gates and cells are in blocks of so many units.
+// Returns the number of floats in a register of this library's CPU. Kept gates and cells are in
+// blocks of this many units.
 std::int64_t lstm_lanes();
-// Whether a layer of these sizes can be computed at all.
+// Checks whether a layer of these sizes can be computed at all.
 LstmCode lstm_check(const LstmLayer* layer);
-// Numbers that a forward pass keeps for the backward one; 0 for a layer that cannot be computed.
+// Returns how many numbers a forward pass keeps for the backward pass, or 0 for a layer that cannot
+// be computed.
 std::int64_t lstm_gates_size(const LstmLayer* layer);
 std::int64_t lstm_cells_size(const LstmLayer* layer);
-// In int8: bytes of the packed weights, 0 for a layer that cannot be computed, and packing them:
-// kernel, recurrent kernel and bias in float; the packed ones, which stay where they are; the
-// recurrent bias of an LSTM_GRU. The packed ones take the place of the kernel in lstm_forward(), and
-// the other weights are null.
+// Weights for int8. lstm_packed_size() returns the bytes of the packed weights, or 0 for a layer
+// that cannot be computed. lstm_pack() takes the kernel, the recurrent kernel and the bias in
+// float, the memory for the packed weights, which must stay where it is, and the recurrent bias of
+// an LSTM_GRU. lstm_forward() takes the packed weights in place of the kernel, and null for the
+// other weights.
 std::int64_t lstm_packed_size(const LstmLayer* layer);
 LstmCode lstm_pack(const LstmLayer* layer, void* const* pointers);
-// How a forward pass of the layer multiplies here, and why not otherwise; or why it cannot. The
-// words are valid until this thread calls the function again.
+// Returns how a forward pass of the layer multiplies on this CPU and why it does not use other
+// instructions, or why the layer cannot be computed. The text is valid until this thread calls the
+// function again.
 const char* lstm_products(const LstmLayer* layer);
-// The order of pointers is that of Forward, Backward and InputGradient in kernels.h; null where an
-// array is left out. LSTM_GRU takes one pointer more, the last: lstm_forward() the recurrent bias,
-// lstm_backward() its gradient. threads: null for the library's own, which a call of few steps always takes.
+// The pointers are in the order of Forward, Backward and InputGradient in kernels.h. A null pointer
+// stands for an array that is left out. LSTM_GRU takes one more pointer, the last one: for
+// lstm_forward() the recurrent bias, for lstm_backward() its gradient. threads: null for the
+// library's own threads. A call of a few steps always uses these.
 LstmCode lstm_forward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_backward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_input_gradient(const LstmLayer* layer, const LstmThreads* threads,

@@ -1,10 +1,11 @@
-// The cells that the kernels compute: which sums a step needs, how they become the new states, and
-// the derivative of that. The passes take a cell as a policy and know no gate by its name.
+// The cells that the kernels compute. A cell says which sums a step needs, how the sums become the
+// new states, and what the derivatives are. The forward and backward passes take a cell as a
+// policy, and know no gate by its name.
 //
-// The sums of a block of units stand in kSums registers, a panel. Some of them are products of the
-// input alone, some of h alone, and most add the two. The columns of a kernel that belong to a
-// block are as many registers as the cell has gates, in the order in which the sums need them, so
-// that each product fills registers that are next to each other.
+// The sums of a block of units are in kSums registers, a panel. Some of these sums are products of
+// the input only, some are products of h only, and most add the two. The columns of a kernel that
+// belong to a block are as many registers as the cell has gates. They are in the order in which the
+// sums need them, so that each product fills neighbouring registers.
 #ifndef LSTM_IMPL_NATIVE_CELL_H_
 #define LSTM_IMPL_NATIVE_CELL_H_
 
@@ -19,17 +20,18 @@
 
 namespace lstm_impl {
 
-// The sums that a product fills: those from the register `First` on. Gates: which gates of a kernel
-// they are of, in order.
+// The sums that a product fills: those from the register `First` on. Gates: the gates of a kernel
+// that these sums belong to, in order.
 template <int First, int... Gates>
 struct Columns {
   static constexpr int kFirst = First, kCount = sizeof...(Gates);
   static constexpr std::array<int, sizeof...(Gates)> kGates{Gates...};
 };
 
-// What products of panels need to know of a cell. kGates: gates of a kernel. kStages: products of h
-// in a step that need each other's results. OfInput, OfState<stage>: the sums of each product.
-// OfRecurrentKernel: the columns of a recurrent kernel's panel, those of all stages in order.
+// What the products of panels need to know about a cell. kGates: the number of gates in a kernel.
+// kStages: the number of products of h in a step that need each other's results. OfInput,
+// OfState<stage>: the sums that each product fills. OfRecurrentKernel: the columns of a recurrent
+// kernel's panel, with those of all stages in order.
 
 // h_t = o tanh(c_t), c_t = f c_{t-1} + i g.
 struct LSTM {
@@ -46,9 +48,10 @@ struct LSTM {
     return load_part(weights.bias + sum * units + unit, units - unit);
   }
 
-  // Returns the new cell state of `before`. z: the sums, of which o replaces its own. Products:
-  // what their factors were rounded to, float or BFloat16. kept: the gates as they are kept, or
-  // null. valid: false where padding keeps the state.
+  // Returns the new cell state, computed from the cell state `before`. z: the sums; the gate o
+  // replaces its own sum. Products: the type that the factors of the products were rounded to,
+  // float or BFloat16. kept: where the gates are kept, or null. valid: false at padding, which
+  // keeps the state.
   template <class Products, class Value>
   static LSTM_IMPL_INLINE Vector finish_gates(float* z, Vector before, bool valid, Value* kept) {
     const Sigmoid i = gate_sigmoid<Products>(load(z)), f = gate_sigmoid<Products>(load(z + kLanes));
@@ -64,14 +67,14 @@ struct LSTM {
     return valid ? f.value * before + i.value * g : before;
   }
 
-  // The output. z: what finish_gates() left.
+  // Returns the output. z: the sums as finish_gates() left them.
   template <class Products>
   static LSTM_IMPL_INLINE Vector output(const float* z, Vector c) {
     return load(z + 3 * kLanes) * gate_tanh<Products>(c);
   }
 
   // Returns the gradients of the sums. dh: what flows into the output. dc: what flows into the cell
-  // state, which becomes what flows into the one before.
+  // state; the function replaces it by what flows into the cell state before.
   template <class Value>
   static LSTM_IMPL_INLINE std::array<Vector, kSums> gradients(const Value* gates, Vector dh,
                                                               Vector c, Vector c_before,
@@ -88,13 +91,15 @@ struct LSTM {
   }
 };
 
-// h_t = z h_{t-1} + (1 - z) n. The reset gate r acts on h after it was multiplied by the recurrent
-// kernel, n = tanh(input + r (h R + bias)), or before, n = tanh(input + (r h) R).
+// h_t = z h_{t-1} + (1 - z) n. In the first form, the reset gate r acts after h was multiplied by
+// the recurrent kernel: n = tanh(input + r (h R + bias)). In the second form, it acts before: n =
+// tanh(input + (r h) R).
 //
-// The sums: n, of the input and in the second form of h too; r; z; in the first form n of h.
+// The sums are: n, from the input, and in the second form also from h; r; z; and in the first form
+// n from h.
 template <bool ResetAfter>
 struct GRU {
-  // The gates in the order of a kernel's columns.
+  // The gates in the order of the columns of a kernel.
   static constexpr int kR = 0, kZ = 1, kN = 2;
 
   static constexpr int kGates = 3, kStages = ResetAfter ? 1 : 2;
@@ -106,7 +111,7 @@ struct GRU {
                          std::conditional_t<Stage == 0, Columns<1, kR, kZ>, Columns<0, kN>>>;
   using OfRecurrentKernel = Columns<0, kR, kZ, kN>;
 
-  // Of the gradients of the second form's sums, which one has r h in its place.
+  // In the gradients of the second form's sums, this one holds r h in place of a gradient.
   static constexpr Index kResetHidden = 3;
 
   template <class Weight>
@@ -122,7 +127,7 @@ struct GRU {
     return ResetAfter ? value + read(weights.recurrent_bias, gate) : value;
   }
 
-  // The first of two stages: returns r h. z: the sums, of which z replaces its own.
+  // Does the first of two stages, and returns r h. z: the sums; the gate z replaces its own sum.
   template <class Products, class Value>
   static LSTM_IMPL_INLINE Vector finish_reset_gates(float* z, Vector h, Value* kept) {
     const Sigmoid r = gate_sigmoid<Products>(load(z + kLanes));
@@ -136,7 +141,8 @@ struct GRU {
     return r.value * h;
   }
 
-  // Replaces the sums of n and z by n and z. kept: what the gradients need, or null.
+  // Replaces the sums of n and z by n and z. kept: where the backward pass's numbers are kept, or
+  // null.
   template <class Products, class Value>
   static LSTM_IMPL_INLINE void finish_gates(float* z, Value* kept) {
     Vector sum = load(z);
@@ -157,16 +163,16 @@ struct GRU {
     if (kept != nullptr) store(kept, n);
   }
 
-  // The output. z: what finish_gates() left.
+  // Returns the output. z: the sums as finish_gates() left them.
   template <class Products>
   static LSTM_IMPL_INLINE Vector output(const float* z, Vector h) {
     const Vector n = load(z);
     return n + load(z + 2 * kLanes) * (h - n);
   }
 
-  // Returns the gradients of the sums, in the second form without that of r, in whose place is r
-  // itself. dh: what flows into the output, which becomes what flows into h besides through the
-  // sums.
+  // Returns the gradients of the sums. In the second form, r itself stands in the place of the
+  // gradient of its sum. dh: what flows into the output; the function replaces it by what flows
+  // into h on another way than through the sums.
   template <class Value>
   static LSTM_IMPL_INLINE std::array<Vector, kSums> gradients(const Value* gates, Vector& dh,
                                                               Vector h) {
@@ -184,8 +190,8 @@ struct GRU {
     }
   }
 
-  // The second form: replaces r in dz by the gradient of its sum, and returns what flows into h.
-  // dh: what flows into r h.
+  // For the second form: replaces r in dz by the gradient of its sum, and returns what flows into
+  // h. dh: what flows into r h.
   static LSTM_IMPL_INLINE Vector finish_reset(float* dz, Vector dh, Vector h) {
     const Vector r = load(dz + kLanes);
     store(dz + kLanes, dh * h * r * (1.0f - r));
@@ -193,7 +199,8 @@ struct GRU {
   }
 };
 
-// The biases that the sums start from, [block][sum][lane], of blocks [first_block, last_block).
+// The biases that the sums start from, [block][sum][lane], for the blocks [first_block,
+// last_block).
 template <class Cell, class Weight>
 void pack_biases(const Weights<Weight>& weights, Index units, Index first_block, Index last_block,
                  float* to) {
@@ -204,7 +211,7 @@ void pack_biases(const Weights<Weight>& weights, Index units, Index first_block,
   }
 }
 
-// Starts the sums that the input has no part in, of `rows` rows, by a block's biases.
+// Sets the sums that the input does not contribute to, in `rows` rows, to the biases of a block.
 template <class Cell>
 LSTM_IMPL_INLINE void fill_sums_without_input(const float* biases, Index rows, float* sums,
                                               Index across = kPanel) {
@@ -215,7 +222,7 @@ LSTM_IMPL_INLINE void fill_sums_without_input(const float* biases, Index rows, f
   }
 }
 
-// Copies the sums before those that h has a part in, of `rows` rows that are kPanel apart.
+// Copies the sums that h does not contribute to, in `rows` rows that are kPanel floats apart.
 template <class State>
 LSTM_IMPL_INLINE void copy_sums_without_state(const float* from, Index rows, float* sums) {
   for (Index sum = 0; sum < State::kFirst; ++sum) {

@@ -1,5 +1,5 @@
-// What follows the products of a step, in every precision: gates, states and outputs of some rows
-// of a block of units.
+// The part of a step that follows the products, in every precision: it computes gates, states and
+// outputs of some rows of a block of units.
 #ifndef LSTM_IMPL_NATIVE_CELL_STEP_H_
 #define LSTM_IMPL_NATIVE_CELL_STEP_H_
 
@@ -14,8 +14,8 @@
 
 namespace lstm_impl {
 
-// Hidden: where h is between steps, in the form that the products read, see FloatHidden. It also
-// says what the factors of the products were rounded to (Hidden::Products).
+// Hidden holds h between steps in the form that the products read; see FloatHidden. It also says
+// which type the factors of the products were rounded to (Hidden::Products).
 template <class Cell, class Hidden>
 class CellStep {
  public:
@@ -29,17 +29,17 @@ class CellStep {
         y_(rows_of(layer_, call.y, layer_.units)),
         cells_(Cell::kHasCellState ? unit_blocks(layer_) * layer_.batch * kLanes : 0) {}
 
-  // Before the first step.
+  // To be called before the first step.
   void begin() const {
     if constexpr (Cell::kHasCellState) {
       pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
     }
   }
 
-  // Gates, states and outputs of `rows` rows, whose sums are `across` floats apart. more: what is
-  // added to the sums first, or null. There are two loops: a row's tanh(c) waits long for its
-  // gates, and a processor looks ahead by some hundred instructions, so that other rows' gates
-  // would wait too.
+  // Computes gates, states and outputs of `rows` rows, whose sums are `across` floats apart. more:
+  // what is added to the sums first, or null. There are two loops because tanh(c) of a row waits
+  // long for its gates. A processor looks ahead by only some hundred instructions, so in a single
+  // loop the gates of other rows would wait too.
   LSTM_IMPL_INLINE void finish_rows(float* z, Index across, Index rows, Index s, Index row,
                                     Index block, const float* more = nullptr) const {
     const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
@@ -74,14 +74,15 @@ class CellStep {
       } else {
         state = before.read(row + r, unit, count);
       }
-      // What the next step reads is what is written.
+      // The next step reads the output exactly as it is stored, so it is rounded here.
       Vector h = rounded<Value>(Cell::template output<Products>(z + r * across, state));
       if (hidden_.differs_from_y()) {
         const bool valid = mask == nullptr || is_there(mask[r]);
         store_part(y + r * y_.batch, valid ? h : Vector{}, count);
         if (!valid) h = before.read(row + r, unit, count);
       }
-      // What the next step reads, and not the output, is where the sequence starts over.
+      // Where the sequence starts over, the next step does not read this output, but the state from
+      // which the sequence starts.
       if (next != nullptr && starts_over(next[r])) {
         h = starting_state(next[r], call_.h0 + (row + r) * layer_.units + unit, count);
       }
@@ -89,7 +90,8 @@ class CellStep {
     }
   }
 
-  // The first of two stages: some gates, and h reset by one of them for the operands to multiply.
+  // Does the first of two stages: it computes some of the gates, and the reset h that the operands
+  // multiply.
   template <class Operands>
   LSTM_IMPL_INLINE void reset_rows(const Operands& operands, float* z, Index rows, Index s,
                                    Index row, Index block) const {
@@ -104,7 +106,7 @@ class CellStep {
     }
   }
 
-  // After the last step.
+  // To be called after the last step.
   void end() const {
     const Index last = layer_.timesteps - 1;
     for (Index b = 0; b < layer_.batch; ++b) {
@@ -125,9 +127,11 @@ class CellStep {
     for (Index at = 0; at < kPanel; at += kLanes) store(to + at, load(to + at) + load(from + at));
   }
 
-  // Lanes past the units have sums of products with zero, which are NaN next to an infinity. Some
-  // products of the next step, and the gradients, multiply what comes of them with zero again, and
-  // add that to the sums of all units. Elsewhere clearing would cost the smallest layers a fiftieth.
+  // Returns whether something reads the lanes past the units. Their sums are products with zero,
+  // which are NaN next to an infinity. Some products of the next step, and the gradients, multiply
+  // the results of these lanes with zero again and add that to the sums of all units, so the lanes
+  // must be cleared first. Where nothing reads them, clearing would make the smallest layers a
+  // fiftieth slower.
   static bool reads_padding(const Value* gates, Index count) {
     return (Hidden::kReadsPadding || gates != nullptr) && count < kLanes;
   }
@@ -141,17 +145,18 @@ class CellStep {
     return (block * layer_.timesteps + t) * layer_.batch + row;
   }
 
-  // Where gates are kept, or null.
+  // Returns where gates are kept, or null.
   Value* kept(Index t, Index row, Index block) const {
     return call_.gates != nullptr ? call_.gates + place(t, row, block) * kPanel : nullptr;
   }
 
-  // Whether c of every step is where it is kept, and not just that of the last.
+  // Returns whether c of every step is stored where it is kept. Otherwise there is room only for
+  // that of the last step.
   bool cells_in_place() const {
     return !kRounds<Value> && call_.cells != nullptr && layer_.timesteps > 0;
   }
 
-  // c after step `s`, as floats.
+  // Returns c after step `s`, as floats.
   float* cells(Index s, Index block) const {
     const Index batch = layer_.batch;
     if constexpr (!kRounds<Value>) {
@@ -162,7 +167,7 @@ class CellStep {
     return cells_.get() + block * batch * kLanes;
   }
 
-  // r: of the rows that begin with `row`, the one that is finished.
+  // Computes the gates of a row. r: the number of the row, counted from `row`.
   LSTM_IMPL_INLINE void finish_gates(float* z, StepBits step, Index row, Index r, Index unit,
                                      const float* c_before, float* c, Value* gates) const {
     if constexpr (Cell::kHasCellState) {

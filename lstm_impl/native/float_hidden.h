@@ -1,4 +1,4 @@
-// Where h is between the steps of a forward pass whose products are of floats.
+// Holds h between the steps of a forward pass whose products are products of floats.
 #ifndef LSTM_IMPL_NATIVE_FLOAT_HIDDEN_H_
 #define LSTM_IMPL_NATIVE_FLOAT_HIDDEN_H_
 
@@ -21,7 +21,7 @@ class FloatHidden {
   using Weight = WeightType;
   using Products = Value;  // what decides how exact the gates need to be
 
-  // Whether products read lanes past the units.
+  // Whether products read the lanes past the units.
   static constexpr bool kReadsPadding = false;
 
   explicit FloatHidden(const Forward<Value, Weight>& call)
@@ -42,7 +42,7 @@ class FloatHidden {
     }
   }
 
-  // h after step `s`, as floats; before the first it is the initial state.
+  // Returns h after step `s` as floats. Before the first step, this is the initial state.
   Rows<float> rows(Index s) const {
     const Index size = layer_.batch * layer_.units;
     if constexpr (!kRounds<Value>) {
@@ -54,10 +54,10 @@ class FloatHidden {
     return {states_->get() + ((s + 1) % 2) * size, 0, layer_.units};
   }
 
-  // Whether h and the output are not the same numbers in the same place.
+  // Returns whether h and the output are different numbers or in different places.
   LSTM_IMPL_INLINE bool differs_from_y() const { return kRounds<Value> || call_.mask != nullptr; }
 
-  // h after one step, in registers of which `count` lanes are units.
+  // Stores h after one step. `count` lanes of its registers are units.
   struct Step {
     Rows<float> rows;
     Value* kept;  // where numbers that are not floats are kept, [batch, units], or null

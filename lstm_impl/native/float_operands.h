@@ -1,5 +1,5 @@
-// What the products of a forward pass read and how they are made, in floats. Numbers that are kept
-// in bfloat16 are made floats first.
+// What the products of a forward pass read, and how they are computed, in float. Numbers that are
+// stored in bfloat16 are converted to float first.
 #ifndef LSTM_IMPL_NATIVE_FLOAT_OPERANDS_H_
 #define LSTM_IMPL_NATIVE_FLOAT_OPERANDS_H_
 
@@ -23,7 +23,8 @@
 
 namespace lstm_impl {
 
-// The input as floats, which are read many times, once for each block of units.
+// The input as floats. They are converted only once, because they are read once for each block of
+// units.
 template <class Value>
 class FloatInput {
  public:
@@ -83,7 +84,7 @@ class FloatOperands {
 
   void begin() const { hidden_.begin(); }
 
-  // A part of what comes before all steps.
+  // Does a part of the work that comes before all steps.
   void pack(int part, int parts) const {
     const Weights<Weight>& weights = call_.weights;
     const Index units = layer_.units, blocks = unit_blocks(layer_);
@@ -98,7 +99,7 @@ class FloatOperands {
     input_.widen(part, parts);
   }
 
-  // What a part of a step needs to make of h: nothing.
+  // What a part of a step must prepare of h: nothing.
   struct Lefts {};
   template <int Stage>
   Lefts read(Index, Index, Index) const {
@@ -119,7 +120,7 @@ class FloatOperands {
   }
 
   // Calls finish(sums, rows, first row, null) for tiles of rows, with the sums of a stage of a
-  // step. next: the block whose panels will be read after this one's.
+  // step. next: the block whose panels will be read after those of this block.
   template <int Stage, class Finish>
   LSTM_IMPL_INLINE void multiply(const Lefts&, Index s, Index first_row, Index last_row,
                                  Index block, Index next, const Finish& finish) const {
@@ -137,7 +138,7 @@ class FloatOperands {
     });
   }
 
-  // h, reset by a gate, that the next stage multiplies.
+  // Keeps the h that a gate has reset, for the next stage to multiply.
   LSTM_IMPL_INLINE void keep_reset(Index row, Index unit, Index count, Vector h) const {
     store_part(reset_.get() + row * layer_.units + unit, h, count);
   }
@@ -147,9 +148,10 @@ class FloatOperands {
 
   static constexpr Index kRow = Cell::kGates * kLanes;  // floats of a row of a kernel's panel
 
-  // The input's product of so few rows reads the kernel in place, in tiles as full as of a panel.
-  // Of more rows the panels are made in less time than those tiles wait for lines that are far
-  // apart, as they do if the kernel does not stay in the second cache.
+  // Returns whether the product of the input reads the kernel in place. With few rows it does,
+  // because its tiles are as full as those of a panel. With more rows, making the panels takes less
+  // time than the tiles would wait for cache lines that are far apart. The tiles wait for them if
+  // the kernel does not stay in the second cache.
   static bool is_read_in_place(const Layer& layer) {
     constexpr Index kMostRows = 40, kMost = 1 << 18;  // floats, 1 MB
     return kCanBeReadInPlace && layer.units % kLanes == 0 &&
@@ -162,7 +164,8 @@ class FloatOperands {
   float* recurrent(Index block) const { return recurrent_.get() + block * layer_.units * kRow; }
   float* bias(Index block) const { return bias_.get() + block * kPanel; }
 
-  // Bias and input product of `rows` rows that are `across` floats apart.
+  // Sets the sums of `rows` rows, which are `across` floats apart, to the bias plus the input's
+  // product.
   void project(const float* x, Index across, Index rows, Index block, float* to,
                Index to_across) const {
     for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
@@ -180,7 +183,8 @@ class FloatOperands {
     });
   }
 
-  // next, part: the block of which a part of the panels is asked for meanwhile, and which part.
+  // next, part: while the product is computed, this part of the panels of the block `next` is
+  // prefetched.
   template <int Stage, int kTile>
   LSTM_IMPL_INLINE void multiply_rows(float* sums, Index s, Index row, Index block, Index next,
                                       Index part) const {

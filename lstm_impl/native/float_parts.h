@@ -1,16 +1,18 @@
-// A float as a sum of bfloat16 numbers, its parts, and which numbers can be multiplied by parts.
+// A float as a sum of bfloat16 numbers, its parts, and the rule that says which numbers can be
+// multiplied in parts.
 //
 // A float has 24 binary digits and a bfloat16 number has 8, so a float is the sum of three parts.
-// The first part is the float rounded to bfloat16. Each further part is what the parts before it
-// leave, rounded to bfloat16. The product of two floats is the sum of the products of their parts.
+// The first part is the float rounded to bfloat16. Each further part is the rest that the parts
+// before it leave, rounded to bfloat16. The product of two floats is the sum of the products of
+// their parts.
 //
-// Products of parts are right for usual numbers only:
-//   - Infinity has the parts infinity, 0, 0. Its product with the number 1, whose parts are 1, 0, 0,
-//     would be infinity times 0, which is NaN.
-//   - Products with very large numbers overflow earlier in one part than in their sum.
+// Products of parts are right only for usual numbers:
+//   - Infinity has the parts infinity, 0, 0. Its product with the number 1, whose parts are 1, 0,
+//     0, would be infinity times 0, which is NaN.
+//   - Products with very large numbers overflow in one part before their sum overflows.
 //   - AMX reads denormal parts as zero, and writes zero for denormal sums.
-// are_usual() says for a row of the left operand and a matrix whether their product is right. Where
-// it is not, the kernels multiply the floats themselves.
+// For a row of the left operand and a matrix, are_usual() says whether their product is right.
+// Where it is not, the kernels multiply the floats themselves.
 #ifndef LSTM_IMPL_NATIVE_FLOAT_PARTS_H_
 #define LSTM_IMPL_NATIVE_FLOAT_PARTS_H_
 
@@ -25,18 +27,18 @@
 
 namespace lstm_impl {
 
-// The most parts that a float has.
+// A float has at most this many parts.
 constexpr int kMostParts = 3;
 
 struct FloatParts {
   Vector part[kMostParts];
 };
 
-// The parts of each lane. Their sum is exact for zero and for magnitudes from 2^-102 on. Of smaller
-// numbers it misses up to 2^-126, as some CPUs round denormal parts to zero. Infinity and NaN are in
-// the first part, and the other two are zero.
+// Splits each lane into its parts. Their sum is exact for zero and for magnitudes from 2^-102 on.
+// For smaller numbers, the sum may be off by up to 2^-126, because some CPUs round denormal parts
+// to zero. Infinity and NaN are in the first part, and the other two parts are zero.
 LSTM_IMPL_INLINE FloatParts split(Vector value) {
-  // From these bits on, rounding to the nearest bfloat16 number gives infinity.
+  // Numbers with these bits, and all larger numbers, are rounded to infinity in bfloat16.
   constexpr std::int32_t kRoundsToInfinity = 0x7f7f8000, kInfinity = 0x7f800000;
   Bits bits;
   std::memcpy(&bits, &value, sizeof bits);
@@ -53,7 +55,7 @@ LSTM_IMPL_INLINE FloatParts split(Vector value) {
   return found;
 }
 
-// The largest magnitude of the numbers that it has seen.
+// Finds the largest magnitude of the numbers that it is given.
 class LargestMagnitude {
  public:
   LSTM_IMPL_INLINE void see(Vector value) {
@@ -63,8 +65,9 @@ class LargestMagnitude {
     lanes_ = magnitude > lanes_ ? magnitude : lanes_;
   }
 
-  // The upper half of its bits, rounded up. Of positive floats these bits have the order of the
-  // numbers. Those of infinity and of NaN are above all numbers.
+  // Returns the upper half of the bits of the largest magnitude, rounded up. For positive floats,
+  // these bits are in the order of the numbers. Those of infinity and of NaN are above those of all
+  // numbers.
   std::uint16_t upper_half() const {
     std::int32_t lanes[kLanes], largest = 0;
     std::memcpy(lanes, &lanes_, sizeof lanes);
@@ -72,7 +75,7 @@ class LargestMagnitude {
     return upper_half(largest);
   }
 
-  // The same of each lane. Raises the numbers to it that are smaller.
+  // The same for each lane. Raises those numbers of `halves` that are smaller.
   void raise(std::uint16_t* halves) const {
     std::int32_t lanes[kLanes];
     std::memcpy(lanes, &lanes_, sizeof lanes);
@@ -90,7 +93,7 @@ class LargestMagnitude {
   Bits lanes_{};
 };
 
-// The largest magnitude of a matrix that several threads pack.
+// Finds the largest magnitude of a matrix that several threads pack.
 class SharedMagnitude {
  public:
   void see(std::uint16_t magnitude) {
@@ -100,17 +103,18 @@ class SharedMagnitude {
     }
   }
 
-  // After a phase in which see() was called.
+  // To be called after a phase in which threads called see().
   std::uint16_t get() const { return largest_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<std::uint16_t> largest_{0};
 };
 
-// Whether products of parts are right for numbers of the left and the right operand whose largest
-// magnitudes are these, by LargestMagnitude. Both are zero, or from 2^-90 to 2^48, and their product is at least 2^-80.
-// Then no sum of up to 2^30 products overflows. What AMX takes for zero is at most 2^-126 times one
-// of the largest magnitudes, or 2^-126, and so is a 2^36th of the product of both.
+// Returns whether products of parts are right for numbers of a left and a right operand with these
+// largest magnitudes, as LargestMagnitude gives them. They are right if both magnitudes are zero or
+// from 2^-90 to 2^48, and their product is at least 2^-80. Then no sum of up to 2^30 products
+// overflows. What AMX replaces by zero is at most 2^-126, or at most 2^-126 times one of the
+// two magnitudes. Either is at most 2^-36 times the product of the two magnitudes.
 inline bool are_usual(std::uint16_t left, std::uint16_t right) {
   constexpr int kOne = 127, kDigits = 7;  // the exponent of 1, and digits after the exponent
   constexpr std::uint16_t kLeast = (kOne - 90) << kDigits, kMost = (kOne + 48) << kDigits;

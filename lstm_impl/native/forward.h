@@ -1,4 +1,5 @@
-// The forward pass: each step's products, and the gates while their sums are in the nearest cache.
+// The forward pass: it computes the products of each step, and the gates while their sums are still
+// in the first cache.
 #ifndef LSTM_IMPL_NATIVE_FORWARD_H_
 #define LSTM_IMPL_NATIVE_FORWARD_H_
 
@@ -12,15 +13,15 @@
 
 namespace lstm_impl {
 
-// Operands: what the products read and how they are made, in one precision, see FloatOperands,
-// Bfloat16Operands and Int8Operands.
+// Operands says what the products read and how they are computed in one precision; see
+// FloatOperands, Bfloat16Operands and Int8Operands.
 template <class Cell, class Operands>
 class ForwardPass {
  public:
   using Hidden = typename Operands::Hidden;
   using Call = Forward<typename Hidden::Value, typename Hidden::Weight>;
 
-  // weights: what the operands need besides the call.
+  // weights: what the operands need in addition to the call.
   template <class... Weights>
   ForwardPass(const Call& call, const Pool& pool, const Weights&... weights)
       : layer_(call.layer),
