@@ -27,8 +27,9 @@ using tensorflow::FunctionDefLibrary;
 using tensorflow::NodeDef;
 using tensorflow::OpDef;
 
-// A layer's function has about 50 nodes, calls functions of one level, and has constants of a few
-// numbers. A larger function is not one of ours, and describing it would take time and stack.
+// The function of a layer has about 50 nodes, calls functions of one level only, and has constants
+// with a few numbers. A larger function is not one of ours, and describing it would take time and
+// stack.
 constexpr int kMostNodes = 1000;
 constexpr int kMostLevels = 4;
 constexpr std::int64_t kMostNumbers = 64;
@@ -36,7 +37,7 @@ constexpr std::size_t kMostBytes = 1 << 20;  // in the text of one node
 
 [[noreturn]] void refuse(const std::string& reason) { throw std::invalid_argument(reason); }
 
-// A text with its length, so that no two sequences of texts have the same bytes.
+// Adds its length to a text, so that no two sequences of texts have the same bytes.
 std::string framed(const std::string& text) { return std::to_string(text.size()) + ":" + text; }
 
 std::string described(const tensorflow::TensorShapeProto& shape) {
@@ -46,7 +47,7 @@ std::string described(const tensorflow::TensorShapeProto& shape) {
   return text + ")";
 }
 
-// The type, the shape and the bytes of a constant.
+// Describes the type, the shape and the bytes of a constant.
 std::string described(const tensorflow::TensorProto& proto) {
   std::int64_t numbers = 1;
   for (const auto& axis : proto.tensor_shape().dim()) {
@@ -64,7 +65,7 @@ std::string described(const tensorflow::TensorProto& proto) {
          framed(std::string(bytes.data(), bytes.size())) + ")";
 }
 
-// True for zeros of a floating-point type, of any size.
+// Returns whether a constant of a floating-point type has only zeros, whatever its size.
 bool has_only_zeros(const tensorflow::TensorProto& proto) {
   if (proto.dtype() != tensorflow::DT_FLOAT && proto.dtype() != tensorflow::DT_BFLOAT16) return false;
   const auto& bytes = proto.tensor_content();
@@ -99,11 +100,11 @@ class Describer {
   friend class Body;
 };
 
-// The nodes of one function.
+// Describes the nodes of one function.
 class Body {
  public:
-  // arguments: those that constants may stand for; null in a function that another one calls, whose
-  // arguments are described by their number.
+  // arguments: the arguments that constants may stand for. Null for a function that another one
+  // calls; its arguments are described by their number.
   Body(Describer& describer, const FunctionDef& function,
        const std::set<std::string>* arguments, int level)
       : describer_(describer), level_(level) {
@@ -116,7 +117,8 @@ class Body {
           !argument.type_list_attr().empty() || argument.is_ref()) {
         refuse("the type of an argument is not fixed");
       }
-      // In a function that is called the type belongs to it; of the marked one, to the call.
+      // In a function that is called, the type belongs to the function. For the marked function,
+      // the type belongs to the call.
       const std::string text =
           arguments != nullptr ? "argument " + framed(argument.name()) : "argument " + std::to_string(number);
       digests_[argument.name()] = sha256(text + " of " + std::to_string(argument.type()));
@@ -136,7 +138,7 @@ class Body {
     }
   }
 
-  // The digest of "argument", "node:output:0", "node" or "^node".
+  // Returns the digest of "argument", "node:output:0", "node" or "^node".
   std::string input(const std::string& text) {
     if (!text.empty() && text[0] == '^') return "after " + node(text.substr(1));
     const std::size_t colon = text.find(':');
@@ -149,7 +151,7 @@ class Body {
     return node(name) + output;
   }
 
-  // Refuses a stateful op that no result depends on: it runs all the same.
+  // Refuses a stateful op that no result depends on, because TensorFlow runs it all the same.
   void check_the_rest() {
     for (const auto& [name, node] : nodes_) {
       if (digests_.count(name) > 0) continue;
@@ -164,7 +166,7 @@ class Body {
  private:
   const OpDef* op_of(const NodeDef& node) const {
     const OpDef* op = nullptr;
-    // A function of this name would be called in place of the op.
+    // TensorFlow would call a function of this name in place of the op.
     if (describer_.has(node.op())) refuse("it calls a function by the name of an op");
     if (!tensorflow::OpRegistry::Global()->LookUpOpDef(node.op(), &op).ok() || op == nullptr) {
       refuse("it has an unknown op");
@@ -183,12 +185,12 @@ class Body {
     const NodeDef& node = *found->second;
     const OpDef* op = op_of(node);
     std::string text = "op " + framed(node.op());
-    // In the order of their names, without those that only steer how the op is run, and without
-    // default values, which TensorFlow leaves out of some files.
+    // Describes the attributes in the order of their names. It leaves out those that only steer how
+    // the op is run, and default values, which TensorFlow omits from some files.
     const std::map<std::string, AttrValue> attributes(node.attr().begin(), node.attr().end());
     for (const auto& [attribute, value] : attributes) {
-      // Where the batch is known TensorFlow makes a constant of the output of masked steps, of the
-      // size of the state. With another size TensorFlow would broadcast it or refuse it.
+      // If the batch is known, TensorFlow replaces the output of masked steps by a constant of the
+      // size of the state. With another size, TensorFlow would broadcast the constant or refuse it.
       if (node.op() == "Const" && attribute == "value" && value.has_tensor() &&
           value.tensor().tensor_shape().dim_size() == 2 && has_only_zeros(value.tensor())) {
         text += " zeros";
@@ -225,8 +227,8 @@ class Body {
     return digests_[name] = sha256(text);
   }
 
-  // True for a constant that says which shape the elements of a list have. It depends on the sizes
-  // of a layer, and TensorFlow only compares it with the elements.
+  // Returns whether a constant says which shape the elements of a list have. This shape depends on
+  // the sizes of a layer, and TensorFlow only compares it with the elements.
   bool is_element_shape(const NodeDef& node, const OpDef& op, int place) const {
     if (node.op().rfind("TensorList", 0) != 0 || place >= op.input_arg_size()) return false;
     if (op.input_arg(place).name() != "element_shape") return false;
@@ -236,7 +238,7 @@ class Body {
            constants_.count(found->first) == 0;
   }
 
-  // Attributes of While that change no result: the known shapes of its outputs, and how many
+  // Attributes of While that do not change a result: the known shapes of its outputs, and how many
   // iterations may run at once.
   static const std::set<std::string>& hints() {
     static const std::set<std::string> names{"output_shapes", "parallel_iterations"};
@@ -300,7 +302,7 @@ std::string Describer::described(const std::string& name, const AttrValue& value
       }
       std::string text = "function";
       const auto digests = results(*function->second, nullptr, level + 1);
-      // In the order of the results, because their names may change.
+      // Visits the outputs in the order of the results, because the names of nodes may change.
       for (const auto& result : function->second->signature().output_arg()) {
         text += " " + digests.at(result.name());
       }
@@ -326,8 +328,9 @@ std::string Describer::described(const std::string& name, const AttrValue& value
 
 std::uint32_t rotated(std::uint32_t word, int by) { return (word >> by) | (word << (32 - by)); }
 
-// The first 32 bits of the fractional part of a root of the first primes, which FIPS 180-4 uses so
-// that nobody chose its constants. A double has 53 bits, and roots up to 17.6 need 32 + 5 of them.
+// Returns the first 32 bits of the fractional parts of roots of the first primes. FIPS 180-4 uses
+// these numbers so that nobody could choose its constants. A double has 53 bits, and roots up to
+// 17.6 need 32 + 5 of them.
 template <std::size_t kCount, class Root>
 std::array<std::uint32_t, kCount> fractions(const Root& root) {
   std::array<std::uint32_t, kCount> found{};

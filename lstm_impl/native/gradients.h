@@ -1,4 +1,5 @@
-// The gradients that need no recurrence: large products of dz, after every step has been computed.
+// The gradients that need no recurrence. They are large products of dz, which are computed after
+// all steps.
 #ifndef LSTM_IMPL_NATIVE_GRADIENTS_H_
 #define LSTM_IMPL_NATIVE_GRADIENTS_H_
 
@@ -28,17 +29,18 @@
 
 namespace lstm_impl {
 
-// Rows of dz that a product takes at once: 64 kB of a panel, which stay in the second cache while
-// every tile of the left operand meets them.
+// The number of rows of dz that a product takes at once. A panel of them has 64 kB, which stay in
+// the second cache while all tiles of the left operand are multiplied with it.
 constexpr Index kDepth = 256;
 
-// Floats of dz up to which all of it stays in the second cache while every tile meets it.
+// If dz has at most this many floats, all of it stays in the second cache while all tiles are
+// multiplied with it.
 constexpr Index kFewFloats = 1 << 18;
 
-// Gradients of kernels and biases: [x, h before, 1] transposed, times dz. Of a cell with two stages
-// the left operand also has h as it was reset, before the 1. It is packed in pieces of some thousand
-// rows, so that it takes no memory to speak of; so is dz where Products are of numbers rounded to
-// bfloat16.
+// Computes the gradients of kernels and biases: the transpose of [x, h before, 1] times dz. In a
+// cell with two stages, the left operand also contains the reset h, before the 1. The left operand
+// is packed in pieces of some thousand rows, so it takes hardly any memory. If Products rounds
+// numbers to bfloat16, dz is packed in the same way.
 template <class Cell, class Value, class Weight, class Products = OfFloats>
 class WeightGradients {
  public:
@@ -74,7 +76,8 @@ class WeightGradients {
   }
 
   void add_phases(std::vector<Phase>& phases, int workers) {
-    // Some segments a thread, so that the last one to finish keeps nobody waiting for long.
+    // There are several segments for each thread, so that the other threads do not wait long for
+    // the last one.
     const Index wanted = workers == 1 ? 1 : 4 * workers;
     const Index cuts = std::clamp<Index>(blocks_of(wanted, blocks_), 1, tiles_);
     const Index packed = kNumbers == 2 ? kSquare * tiles_ : tiles_;
@@ -104,13 +107,14 @@ class WeightGradients {
  private:
   static constexpr Index kPiece = 8;  // chunks of kDepth rows
 
-  // Whether dz can be put in the order of a gradient: of cells whose gates have one sum each.
+  // Whether dz can be put in the order of a gradient. This requires a cell whose gates have one sum
+  // each.
   static constexpr bool kCanBeFew = !kRoundsFactors<Products> && Cell::kGates == kSums;
 
   Index width() const { return Cell::kGates * layer_.units; }
 
-  // Numbers of a factor in 32 bits, columns of the left operand that are packed together, and pairs
-  // of rows in a chunk.
+  // How many numbers of a factor are in 32 bits, how many columns of the left operand are packed
+  // together, and how many pairs of rows are in a chunk.
   static constexpr Index kNumbers = kRoundsFactors<Products> ? 2 : 1;
   static constexpr Index kColumns = kRoundsFactors<Products> ? kLanes : kRows;
   static constexpr Index kPairs = kDepth / 2;
@@ -118,8 +122,8 @@ class WeightGradients {
   // Rows of kLanes pairs, which are transposed in registers.
   static constexpr Index kSquare = 2 * kLanes;
 
-  // Of few rows it takes longest to write the gradients: whole rows of them at a time, not a block's
-  // part of each.
+  // With few rows, writing the gradients takes longest. Therefore each segment writes whole rows of
+  // the gradients, and not a block's part of each row.
   void add_phases_of_few(std::vector<Phase>& phases, int cuts) {
     const auto blocks = static_cast<int>(blocks_);
     phases.push_back({1, blocks + 1, [this, blocks](Index, int segment) {
@@ -134,7 +138,8 @@ class WeightGradients {
                       }});
   }
 
-  // dz of a block of units into [panel][row][register], the registers in the order of a gradient.
+  // Copies dz of a block of units to [panel][row][register], with the registers in the order of a
+  // gradient.
   void order_as_gradients(Index block) {
     for (Index sum = 0; sum < kSums; ++sum) {
       const Index at = sum * blocks_ + block;
@@ -173,12 +178,12 @@ class WeightGradients {
     return left_.get() + place * kDepth * tiles_ * kColumns / kNumbers * Products::kParts;
   }
 
-  // Pairs of rows of dz, [pair][sum][lane] in the order of Products::place().
+  // Returns pairs of rows of dz, [pair][sum][lane], in the order of Products::place().
   float* right(Index place, Index block) const {
     return right_->get() + (place * blocks_ + block) * kPairs * kPanel * Products::kParts;
   }
 
-  // Chunk `chunk` of rows as [tile of columns][row][column of the tile].
+  // Packs the chunk `chunk` of rows as [tile of columns][row][column of the tile].
   void pack(Index chunk, Index place) {
     const Index depth = depth_of(chunk);
     float* to = left(place);
@@ -196,8 +201,8 @@ class WeightGradients {
     }
   }
 
-  // Chunk `chunk` of rows as [column][part][row], and of dz, both rounded or split. What is missing of
-  // a last chunk is zeros.
+  // Packs the chunk `chunk` of rows as [column][part][row], and dz as well. Both are rounded or
+  // split. If the last chunk is not full, its missing rows are zeros.
   void pack_rounded(Index chunk, Index place) {
     const Index depth = depth_of(chunk), width = tiles_ * kColumns;
     const Index ones = columns_ - 1;
@@ -264,8 +269,8 @@ class WeightGradients {
     }
   }
 
-  // The left operand of one step of one sequence, without the 1; zeros where it is padding, which may
-  // hold NaN.
+  // Writes the left operand of one step of one sequence, without the 1. At padding, it writes
+  // zeros, because padding may contain NaN.
   void gather(Index t, Index b, float* row) const {
     if (call_.mask != nullptr && !is_there(call_.mask[t * layer_.batch + b])) {
       std::fill_n(row, columns_ - 1, 0.0f);
@@ -290,8 +295,8 @@ class WeightGradients {
     }
   }
 
-  // Calls work(columns, row, place) for each gradient that a column of the left operand gives: its
-  // sums and gates, its row, and its number among all rows.
+  // Calls work(columns, row, place) for each gradient that a column of the left operand gives: the
+  // sums and gates of the gradient, its row, and its number among all rows.
   template <class Work>
   LSTM_IMPL_INLINE void for_each_gradient(Index column, const Work& work) const {
     const Index inputs = layer_.inputs, units = layer_.units;
@@ -311,7 +316,8 @@ class WeightGradients {
     }
   }
 
-  // Where the sums of the pieces before the last wait: in the gradient itself if that is of floats.
+  // Returns where the sums of earlier pieces are stored: in the gradient itself, if that consists
+  // of floats.
   float* total_row(Weight* gradient, Index place) const {
     if constexpr (kRounds<Weight>) {
       return totals_ ? totals_->get() + place * width() : nullptr;
@@ -320,11 +326,12 @@ class WeightGradients {
     }
   }
 
-  // Adds to the gradients of one block of units, of some tiles of columns, what a piece gives.
+  // Adds the contribution of a piece to the gradients of one block of units and of some tiles of
+  // columns.
   void multiply(Index block, Index first_tile, Index last_tile, Index from, Index chunks) {
     const Index unit = block * kLanes;
-    // Side by side until the piece is done: in a gradient each of these rows lies in a page of its
-    // own.
+    // The sums are side by side until the piece is done. In a gradient, each of these rows is in
+    // another page of memory.
     const Buffers::Buffer sums(*buffers_);
     if constexpr (kRoundsFactors<Products>) {
       for (Index tile = first_tile; tile < last_tile;) {
@@ -359,7 +366,8 @@ class WeightGradients {
     }
   }
 
-  // Adds up the products of all chunks of a piece, of some tiles that have gradients of the same sums.
+  // Adds up the products of all chunks of a piece, for some tiles that have gradients of the same
+  // sums.
   template <class Sums>
   void multiply_rounded(float* sums, Index block, Index first_tile, Index last_tile, Index chunks) {
     using Part = PanelPart<kSums, Sums::kFirst, Sums::kCount, kPanel>;
@@ -370,7 +378,7 @@ class WeightGradients {
     };
     const Index rows = (last_tile - first_tile) * kColumns;
     float* const to = sums + Sums::kFirst * kLanes;
-    // Two chunks at a time, so that sums are read and written half as often.
+    // Takes two chunks at a time, so that the sums are read and written half as often.
     for (Index place = 0; place < chunks; place += 2) {
       const Start start{place == 0 ? nullptr : to, kPanel};
       if (place + 1 < chunks) {
@@ -381,8 +389,8 @@ class WeightGradients {
     }
   }
 
-  // The same of split numbers. Columns that parts are not right for are multiplied as floats. scratch:
-  // room for two rows of the left operand.
+  // The same for split numbers. Columns whose numbers cannot be multiplied in parts are multiplied
+  // as floats. scratch: room for two rows of the left operand.
   void multiply_split(float* scratch, float* sums, Index block, Index first_tile, Index last_tile,
                       Index from, Index chunks) const {
     const Index rows = (last_tile - first_tile) * kColumns, across = kDepth * Products::kParts;
@@ -411,8 +419,8 @@ class WeightGradients {
     }
   }
 
-  // sums += the products of a chunk's floats, of the `count` columns from `first` on that are unusual.
-  // row: room for a row of the left operand.
+  // Computes sums += products of a chunk's floats, for those of the `count` columns from `first` on
+  // that are unusual. row: room for a row of the left operand.
   LSTM_IMPL_ONCE void add_floats(float* row, const float* unusual, float* sums, Index block,
                                  Index first, Index count, Index chunk) const {
     const Index ones = columns_ - 1;
@@ -432,7 +440,7 @@ class WeightGradients {
     }
   }
 
-  // The largest magnitude in a column of the split left operand.
+  // Returns the largest magnitude in a column of the split left operand.
   std::uint16_t* largest_left(Index place, Index column) {
     return largest_left_.data() + place * tiles_ * kColumns + column;
   }
@@ -440,14 +448,15 @@ class WeightGradients {
     return largest_left_.data() + place * tiles_ * kColumns + column;
   }
 
-  // The first of the columns of a left operand that are x, h, h as it was reset, and the 1; and what
-  // is past them.
+  // Returns the first column of each part of a left operand: of x, of h, of the reset h (if there is
+  // one), and of the 1.
   std::array<Index, 4> firsts() const {
     const Index inputs = layer_.inputs, units = layer_.units;
     return {0, inputs, inputs + units, columns_ - 1};
   }
 
-  // Of which of these a tile is, or -1 of a tile that has columns of several, or the 1.
+  // Returns which of these parts a tile belongs to, or -1 for a tile that has columns of several
+  // parts or the 1.
   int kind(Index tile) const {
     const Index first = tile * kColumns, end = first + kColumns;
     const auto begin = firsts();
@@ -460,7 +469,7 @@ class WeightGradients {
     return -1;
   }
 
-  // The tile after those from `tile` on that have gradients of the same sums.
+  // Returns the end of the tiles from `tile` on that have gradients of the same sums.
   Index end_of_same_sums(Index tile, Index last) const {
     if constexpr (Cell::kGates == kSums) return last;
     const int first = kind(tile);
@@ -470,7 +479,7 @@ class WeightGradients {
     return tile;
   }
 
-  // Calls work(columns) with the sums that the columns of a tile have gradients of.
+  // Calls work(columns) with the sums whose gradients the columns of a tile give.
   template <class Work>
   LSTM_IMPL_INLINE void with_sums(Index tile, const Work& work) const {
     if constexpr (Cell::kGates < kSums) {
@@ -482,7 +491,7 @@ class WeightGradients {
     work(Columns<0, 0, 1, 2, 3>{});
   }
 
-  // What a piece gives, [column][sum][lane], to the gradients of some tiles of columns.
+  // Adds the sums of a piece, [column][sum][lane], to the gradients of some tiles of columns.
   void add_rows(const float* sums, Index first_tile, Index last_tile, Index unit, Index from,
                 Index chunks) const {
     const Index first = first_tile * kColumns, last = std::min(last_tile * kColumns, columns_);
@@ -491,7 +500,7 @@ class WeightGradients {
     }
   }
 
-  // What a piece gives, [sum][lane], to the gradient of a column, of one block of units.
+  // Adds the sums of a piece, [sum][lane], to the gradient of one column and one block of units.
   void add_row(const float* sums, Index column, Index unit, Index from, Index chunks) const {
     const Index count = layer_.units - unit;
     const bool last = from + chunks == blocks_of(rows_, kDepth);
@@ -518,14 +527,15 @@ class WeightGradients {
   const bool few_;  // rows, and units that fill registers
   const Floats left_;
   std::optional<Floats> right_;   // dz in another order, or rounded or split
-  // The largest magnitudes of the split left operand, [chunk][column], and of the right one,
-  // [chunk][block].
+  // The largest magnitudes of the split left operand, [chunk][column], and of the split right
+  // operand, [chunk][block].
   std::vector<std::uint16_t> largest_left_, largest_right_;
   std::optional<Floats> totals_;  // [row of a gradient][gate][unit]
   std::optional<Buffers> buffers_;  // of a row of [x, h before, 1], or of a segment's sums
 };
 
-// All of a call that has sequences: the recurrence, and then the weights' gradients.
+// Does the backward pass of a call that has sequences: first the recurrence, then the gradients of
+// the weights.
 template <class Cell, class Products, class Value, class Weight>
 void backward_by(const Backward<Value, Weight>& call, const Pool& pool) {
   BackwardPass<Cell, Value, Weight, Products> recurrence(call, pool);
@@ -540,7 +550,8 @@ void backward_by(const Backward<Value, Weight>& call, const Pool& pool) {
   recurrence.finish();
 }
 
-// The gradient of the input, dz times the kernel's transpose: what is the same for all Products.
+// Computes the gradient of the input, which is dz times the transpose of the kernel. This class has
+// what is the same for all Products.
 template <class Cell, class Value, class Weight, class Products>
 class InputGradientLayout {
  protected:
@@ -556,15 +567,15 @@ class InputGradientLayout {
         dx_(rows_of(layer_, call.dx, layer_.inputs)),
         kernel_(unpacked ? 0 : groups_ * group_size()) {}
 
-  // The sums of a block of units that the input has a part in, side by side.
+  // The sums of a block of units that the input contributes to, side by side.
   using Sums = typename Cell::OfInput;
   static constexpr Index kOfBlock = Sums::kCount * kLanes, kOffset = Sums::kFirst * kLanes;
 
-  // Numbers of a row of dz, and rows of a panel.
+  // The number of numbers in a row of dz, which is also the number of rows in a panel.
   Index numbers() const { return padded_registers<Products, Sums>(blocks_) * kLanes; }
   Index depth() const { return numbers() / Products::kNumbers; }
 
-  // Floats of a panel.
+  // The number of floats in a panel.
   Index group_size() const { return kMostWidth * kLanes * depth() * Products::kParts; }
 
   Index width_of(Index group) const { return std::min(kMostWidth, columns_ - group * kMostWidth); }
@@ -583,10 +594,10 @@ class InputGradientLayout {
             }};
   }
 
-  // Where a row of the gradient begins.
+  // Returns the beginning of a row of the gradient.
   Value* row_of(Index row) const { return dx_.at(row / layer_.batch, row % layer_.batch); }
 
-  // A row of dz of a block.
+  // Returns a row of dz of a block.
   const float* dz(Index block, Index row) const {
     return call_.dz + (block * rows_ + row) * kPanel + kOffset;
   }
@@ -602,7 +613,7 @@ class InputGradientLayout {
   mutable SharedMagnitude of_kernel_;  // the largest in the kernel, if that is split
 };
 
-// By products of floats.
+// Computes the gradient of the input by products of floats.
 template <class Cell, class Value, class Weight>
 class InputGradients : InputGradientLayout<Cell, Value, Weight, OfFloats> {
   using Layout = InputGradientLayout<Cell, Value, Weight, OfFloats>;
@@ -620,11 +631,12 @@ class InputGradients : InputGradientLayout<Cell, Value, Weight, OfFloats> {
                         [this](Index, int column) { multiply_unpacked(column); }};
       return ThreadTeam::run({phase}, workers_, multiplications_, pool);
     }
-    // Rows whose dz of kDepth columns stays in the second cache while every group meets it.
+    // The number of rows whose dz, kDepth columns of each, stays in the second cache while all
+    // groups are multiplied with it.
     constexpr Index kMost = 192, kLeast = 24;
     const Index size =
         std::clamp(blocks_of(rows_, 4 * static_cast<Index>(workers_)), kLeast, kMost);
-    // Of [row][column], where the gradient itself cannot hold them.
+    // Holds the sums, [row][column], if the gradient itself cannot hold them.
     if (kRounds<Value> && blocks_ > kBlocks) totals_.emplace(workers_, size * columns_ * kLanes);
     std::vector<Phase> phases;
     phases.push_back(packing());
@@ -702,7 +714,7 @@ class InputGradients : InputGradientLayout<Cell, Value, Weight, OfFloats> {
   std::optional<Buffers> totals_;
 };
 
-// By products of numbers rounded to bfloat16.
+// Computes the gradient of the input by products of numbers that are rounded to bfloat16.
 template <class Cell, class Value, class Weight, class Products>
 class RoundedInputGradients : InputGradientLayout<Cell, Value, Weight, Products> {
   using Layout = InputGradientLayout<Cell, Value, Weight, Products>;
@@ -728,10 +740,10 @@ class RoundedInputGradients : InputGradientLayout<Cell, Value, Weight, Products>
   }
 
  private:
-  // How many times Products::kMostRows rows of dz a segment has. All rows of a segment meet every
-  // panel of the kernel and stay in the second cache meanwhile, so there are at most four. There
-  // are fewer where each thread could not get four segments, so that no thread waits long for the
-  // last.
+  // Returns how many times Products::kMostRows rows of dz are in a segment. All rows of a segment
+  // are multiplied with every panel of the kernel and stay in the second cache meanwhile, so there
+  // are at most four times as many. There are fewer if each thread would get less than four
+  // segments, so that no thread waits long for the last one.
   static Index tiles_in_segment(Index rows, int workers) {
     constexpr Index kMostTiles = 4;
     return std::clamp<Index>(blocks_of(rows, 4 * workers * Products::kMostRows), 1, kMostTiles);
@@ -774,7 +786,8 @@ class RoundedInputGradients : InputGradientLayout<Cell, Value, Weight, Products>
   const Buffers buffers_;  // of a segment's sums and its rows of dz
 };
 
-// By products of split floats. Rows of dz that parts are not right for are multiplied as floats.
+// Computes the gradient of the input by products of split floats. Rows of dz whose numbers cannot
+// be multiplied in parts are multiplied as floats.
 template <class Cell, class Products>
 class SplitInputGradients : InputGradientLayout<Cell, float, float, Products> {
   using Layout = InputGradientLayout<Cell, float, float, Products>;
@@ -835,7 +848,7 @@ class SplitInputGradients : InputGradientLayout<Cell, float, float, Products> {
     }
   }
 
-  // The gradients of kLanes columns of a row of the input.
+  // Returns the gradients of kLanes columns of a row of the input.
   Vector multiply_floats(Index row, Index column) const {
     const float* const kernel = call_.kernel + column * Cell::kGates * layer_.units;
     return times_any_transpose<Sums, Cell::kGates>(call_.dz + row * kPanel, layer_, kernel,

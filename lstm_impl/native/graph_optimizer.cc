@@ -1,15 +1,18 @@
-// Run a graph that was traced without this library's op by that op, where the library is loaded.
+// Replaces TensorFlow's own ops by this library's op in graphs that were traced without this
+// library, if the library is loaded.
 //
-// A layer marks a function of TensorFlow's own ops (lstm_impl/keras/layer.py): the function's
-// attribute "api_implements" begins with kMark, and its arguments and results are those of
-// LstmImplFusedLstm. TensorFlow does not inline such functions. Grappler calls this optimizer for
-// each graph before its first run, and the optimizer puts the op in the place of each such call on
-// a CPU of this process. A program without the library runs the function as it is.
+// A layer marks a function that consists of TensorFlow's own ops (lstm_impl/keras/layer.py). The
+// function's attribute "api_implements" begins with kMark, and its arguments and results are the
+// same as those of LstmImplFusedLstm. TensorFlow does not inline such functions. Grappler calls
+// this optimizer for each graph before the graph runs for the first time. The optimizer then
+// replaces each call of such a function on a CPU of this process by the op. A program without the
+// library runs the function as it is.
 //
-// Anyone can write the mark, and a model must compute the same with this library and without it. The
-// op therefore takes the place of a call only if the function's body has the digest of a body that
-// this library has traced (portable_digests.h). Everything else stays as it is: another body, also
-// of an older or newer release, a graph that is not well-formed, and any error in here.
+// Anyone can write the mark, and a model must compute the same with this library and without it.
+// Therefore the op replaces a call only if the body of the function has the digest of a body that
+// this library has traced (portable_digests.h). The optimizer leaves everything else unchanged:
+// other bodies, including those of an older or newer release, graphs that are not well-formed, and
+// graphs for which the code in this file fails.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -47,7 +50,7 @@ using tensorflow::GraphDef;
 using tensorflow::NodeDef;
 namespace grappler = tensorflow::grappler;
 
-// What follows makes the text unique.
+// The text after this mark makes each function's text unique.
 constexpr absl::string_view kMark = "fused_lstm_impl:2:";
 constexpr std::array<const char*, 7> kInputs = {"x",    "h",      "c", "kernel", "recurrent_kernel",
                                                 "bias", "padding"};
@@ -66,7 +69,8 @@ int place_of(const Names& names, const std::string& name) {
   return found == names.end() ? -1 : static_cast<int>(found - names.begin());
 }
 
-// Another process of a cluster may not have loaded the library.
+// Returns whether a device is a CPU of this process. Another process of a cluster may not have
+// loaded the library.
 bool on_this_cpu(const std::string& device) {
   return absl::StartsWith(device, "/job:localhost/replica:0/task:0/device:CPU:");
 }
@@ -76,7 +80,7 @@ struct Input {
   std::string node;
   int output = 0;  // -1: a control input
 
-  // False where the text is none of these.
+  // Reads the text of an input. Returns false if it has none of these forms.
   bool read(const std::string& text) {
     const bool control = absl::StartsWith(text, "^");
     const std::size_t colon = control ? std::string::npos : text.rfind(':');
@@ -87,7 +91,7 @@ struct Input {
   }
 };
 
-// The body that a function has, or null if it is none of this library's.
+// Returns the body that a function has, or null if it is not one of this library's bodies.
 //
 // TensorFlow may have removed results that nothing reads.
 const PortableBody* body_of(const FunctionDef& function,
@@ -105,17 +109,17 @@ const PortableBody* body_of(const FunctionDef& function,
   return nullptr;
 }
 
-// The op that computes what a call of a marked function computes.
+// The op that computes the same as a call of a marked function.
 //
-// Grappler may have moved constant arguments into the function, where a node has the argument's
-// name, and removed results that nothing reads.
+// Grappler may have moved constant arguments into the function, where a node then has the name of
+// the argument. It may also have removed results that nothing reads.
 struct FusedCall {
   NodeDef op;
   std::vector<NodeDef> constants;
   std::vector<int> outputs;  // of each of the call's results
 
-  // False where the function is not as a layer made it, as those that TensorFlow derives from it
-  // for a gradient are not, though they have the same mark.
+  // Returns false if the function is not one that a layer made. For example, TensorFlow derives
+  // functions from it for a gradient; they have the same mark and another body.
   bool make(const NodeDef& call, const FunctionDef& function, const PortableBody& body) {
     const auto& signature = function.signature();
     for (const auto& result : signature.output_arg()) {
@@ -150,12 +154,12 @@ struct FusedCall {
         constant = *found;
         types[place] = constant.attr().at("dtype").type();
       }
-      // The body of a layer without a mask does not read these numbers, and the op would.
+      // The body of a layer without a mask does not read these numbers, but the op would read them.
       if (place == kPadding && types[place] == tensorflow::DT_INT32) constant = no_padding();
       if (constant.op().empty()) continue;
       constant.set_name(absl::StrCat(call.name(), "/fused_lstm/", kInputs[place]));
       constant.set_device(call.device());
-      // After what the call waits for, so that it is in the same iteration of a loop.
+      // The constant waits for what the call waits for. So it is in the same iteration of a loop.
       constant.clear_input();
       for (const std::string& before : call.input()) {
         Input read;
@@ -173,7 +177,7 @@ struct FusedCall {
         std::any_of(&types[kKernel], &types[kPadding], differs_from(weights))) {
       return false;
     }
-    // The op reads weights of float next to any x.
+    // The op takes weights in float together with x of any type.
     if (weights != types[0] && weights != tensorflow::DT_FLOAT) return false;
     if (types[0] != tensorflow::DT_FLOAT && types[0] != tensorflow::DT_BFLOAT16) return false;
     if (types[kPadding] != tensorflow::DT_INT32 && types[kPadding] != tensorflow::DT_BOOL) {
@@ -218,8 +222,8 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
 
   bool UsesFunctionLibrary() const override { return true; }
 
-  // By convention an aborted optimizer has left the graph as it was. TensorFlow is compiled without
-  // handlers for exceptions: one that left this function would end the process.
+  // An optimizer that is aborted has not changed the graph, by convention. TensorFlow is compiled
+  // without handlers for exceptions, so an exception that left this function would end the process.
   absl::Status Optimize(grappler::Cluster*, const grappler::GrapplerItem& item,
                         GraphDef* graph) override {
     try {
@@ -254,7 +258,7 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
     return made;
   }
 
-  // The calls that the op can compute.
+  // Returns the calls that the op can compute.
   static Calls calls(const grappler::GrapplerItem& item) {
     const auto& library = item.graph.library();
     std::unordered_map<std::string, const FunctionDef*> marked;
@@ -301,7 +305,7 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
     }
   }
 
-  // Leave the calls of which a node reads a result that there is not.
+  // Drops the calls of which some node reads a result that does not exist.
   static void remove_misread(const GraphDef& graph, Calls* found) {
     for (const NodeDef& node : graph.node()) {
       for (const std::string& input : node.input()) {
@@ -316,7 +320,7 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
     }
   }
 
-  // Read the op's output in place of the call's result.
+  // Makes an input read the output of the op in place of the result of the call.
   static void redirect(const Calls& found, std::string* input) {
     Input read;
     if (!read.read(*input) || read.output < 0) return;
@@ -326,7 +330,7 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
   }
 };
 
-// TensorFlow takes one such optimizer for each type of device, and aborts at a second one.
+// TensorFlow takes one such optimizer for each type of device, and aborts if there is a second one.
 [[maybe_unused]] const bool registered = [] {
   using Registry = grappler::PluginGraphOptimizerRegistry;
   if (!Registry::CreateOptimizers({"CPU"}).empty()) return false;
@@ -338,9 +342,9 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
 }  // namespace
 }  // namespace lstm_impl
 
-// Write the digests of the results of a function, "name=digest" in lines, or "error: " and why the
-// function cannot be described. graph: a serialized GraphDef. Returns the length of the text, of
-// which at most `capacity` bytes are written.
+// Writes the digests of the results of a function, one "name=digest" per line, or "error: " and the
+// reason why the function cannot be described. graph: a serialized GraphDef. Returns the length of
+// the text. At most `capacity` bytes of it are written.
 #pragma GCC visibility push(default)
 extern "C" std::int64_t lstm_impl_result_digests(const char* graph, std::int64_t size,
                                                  const char* function, char* text,

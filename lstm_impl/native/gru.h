@@ -7,8 +7,9 @@
 
 namespace lstm_impl {
 
-// What forward(), reads_transposed(), backward() and input_gradient() of kernels.h do with a GRU whose
-// products are of floats. The call has sequences; those of the gradients have steps, too.
+// These functions do for a GRU with products of floats what forward(), reads_transposed(),
+// backward() and input_gradient() of kernels.h do in general. The call must have sequences. Calls
+// for gradients must also have steps.
 template <class Value, class Weight>
 void forward_gru(const Forward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>
@@ -18,7 +19,8 @@ void backward_gru(const Backward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>
 void input_gradient_gru(const InputGradient<Value, Weight>& call, const Pool& pool);
 
-// The same by products of bfloat16: what the functions of bfloat16.h do with a GRU.
+// The same with products of bfloat16. These functions do for a GRU what those of bfloat16.h do in
+// general.
 template <class Value, class Weight>
 void forward_gru_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>
@@ -26,7 +28,7 @@ void backward_gru_in_bfloat16(const Backward<Value, Weight>& call, const Pool& p
 template <class Value, class Weight>
 void input_gradient_gru_in_bfloat16(const InputGradient<Value, Weight>& call, const Pool& pool);
 
-// In int8.
+// The same in int8.
 void forward_gru(const Int8Forward& call, const Pool& pool);
 
 }  // namespace lstm_impl

@@ -1,5 +1,5 @@
-// AVX10 with registers of 256 bits: 32 of eight floats, and masks for lanes. CPUs with AVX-512 and its
-// instructions for shorter registers (AVX512VL) have the same.
+// AVX10 with registers of 256 bits: 32 registers of eight floats, and masks for lanes. CPUs with
+// AVX-512 and its instructions for shorter registers (AVX512VL) have the same instructions.
 #ifndef LSTM_IMPL_NATIVE_INSTRUCTIONS_AVX10_256_H_
 #define LSTM_IMPL_NATIVE_INSTRUCTIONS_AVX10_256_H_
 
@@ -36,7 +36,7 @@ struct Instructions : PortableInstructions {
   }
 #endif
 
-  // As of AVX-512, in shorter registers.
+  // The reason is the same as in AVX-512.
   static LSTM_IMPL_INLINE Vector clamp(Vector x, float least, float most) {
     const Vector low = Vector{} + least, high = Vector{} + most;
     asm("vmaxps %1, %2, %0" : "=v"(x) : "v"(x), "v"(low));

@@ -33,7 +33,7 @@ struct Instructions : PortableInstructions {
 
   static constexpr const char* kByteProducts = "vpmaddwd";
 
-  // As of AVX-512.
+  // This works as in AVX-512.
   static LSTM_IMPL_INLINE void add_bytes(Bits& sum, Bits left, Bits right) {
     using Shorts = std::int16_t __attribute__((vector_size(kLanes * sizeof(float))));
     const Bits even = multiplied(left & 0x00ff00ff, (Bits)((Shorts)right << 8 >> 8));
@@ -56,7 +56,8 @@ struct Instructions : PortableInstructions {
 #if defined(__AVXVNNI__)
 #define LSTM_IMPL_VNNI 1
 
-// Written out, as assemblers know it for more years than compilers.
+// The instruction is written in assembly, because assemblers have known it for more years than
+// compilers.
 struct ByteInstruction {
   static constexpr const char* kName = "vpdpbusd of AVX-VNNI";
 

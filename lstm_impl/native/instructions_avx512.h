@@ -40,8 +40,8 @@ struct Instructions : PortableInstructions {
 #endif
 #endif
 
-  // Where one operand is NaN, these instructions return the second source operand, which is x here.
-  // GCC makes two instructions of each comparison of the portable function.
+  // If one operand is NaN, these instructions return the second source operand, which is x here.
+  // From the portable function, GCC makes two instructions for each comparison.
   static LSTM_IMPL_INLINE Vector clamp(Vector x, float least, float most) {
     const Vector low = Vector{} + least, high = Vector{} + most;
     asm("vmaxps %1, %2, %0" : "=v"(x) : "v"(x), "v"(low));
@@ -69,7 +69,7 @@ struct Instructions : PortableInstructions {
 #endif
 
 #if defined(__AVX512BF16__)
-  // This instruction makes zeros of denormal numbers.
+  // This instruction replaces denormal numbers by zeros.
   static LSTM_IMPL_INLINE Halves rounded_halves(Vector value) {
     Halves halves;
     asm("vcvtneps2bf16 %1, %t0" : "=v"(halves) : "v"(value));
@@ -80,8 +80,9 @@ struct Instructions : PortableInstructions {
 #if defined(__AVX512BW__)
   static constexpr const char* kByteProducts = "vpmaddwd";
 
-  // Bytes become numbers of 16 bits, every other one at once, of which one instruction adds up the
-  // products of two. The one that takes bytes would not hold their sum.
+  // The bytes become numbers of 16 bits, every other byte at a time. One instruction then
+  // multiplies pairs of these and adds the two products. The instruction that takes bytes directly
+  // cannot hold this sum.
   static LSTM_IMPL_INLINE void add_bytes(Bits& sum, Bits left, Bits right) {
     using Shorts = std::int16_t __attribute__((vector_size(kLanes * sizeof(float))));
     const Bits even = multiplied(left & 0x00ff00ff, (Bits)((Shorts)right << 8 >> 8));
@@ -104,15 +105,15 @@ struct Instructions : PortableInstructions {
 
 #define LSTM_IMPL_DOTS 1
 
-// Written out, since a library for any CPU with AVX-512 has it too, and calls it where there is one
-// that knows it. It reads denormal numbers as zero.
+// The instruction is written in assembly, because a library for every CPU with AVX-512 contains it
+// too, and calls it only on a CPU that knows it. The instruction reads denormal numbers as zero.
 struct DotInstruction {
   static constexpr const char* kName = "vdpbf16ps";
 
   static bool here() { return __builtin_cpu_supports("avx512bf16"); }
   static bool faster() { return __builtin_cpu_is("amd"); }
 
-  // sum += the two products of the numbers in a lane.
+  // Adds the two products of the numbers in each lane to sum.
   static LSTM_IMPL_INLINE void dot(Vector& sum, Vector left, Vector right) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
   }
@@ -120,7 +121,7 @@ struct DotInstruction {
 
 #define LSTM_IMPL_VNNI 1
 
-// Written out for the same reason.
+// The instruction is written in assembly for the same reason.
 struct ByteInstruction {
   static constexpr const char* kName = "vpdpbusd of AVX512-VNNI";
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-// Of assemblers that know bfdot, as in tiles.h; clang 14's does not.
+// The assembler must know bfdot, as in tiles.h. That of clang 14 does not.
 #if defined(__linux__) && (!defined(__clang__) || __clang_major__ >= 22)
 #if __has_include(<arm_bf16.h>)
 #define LSTM_IMPL_DOTS 1
@@ -29,8 +29,8 @@ struct Instructions : PortableInstructions {
 
 #if defined(LSTM_IMPL_DOTS)
 
-// Written out, since a library for any aarch64 has it too, and calls it where there is a CPU that knows
-// it.
+// The instruction is written in assembly, because a library for every aarch64 CPU contains it too,
+// and calls it only on a CPU that knows it.
 struct DotInstruction {
   static constexpr const char* kName = "bfdot";
 
@@ -40,8 +40,8 @@ struct DotInstruction {
   }
   static bool faster() { return false; }  // it has run in an emulation only
 
-  // Each addition is rounded to an odd last bit, which is off by twice what the nearest one is: of
-  // floats, a 2^15th of what bfloat16 is off by.
+  // This instruction rounds each addition to an odd last bit. The error is twice that of rounding
+  // to nearest: for floats, a 2^15th of the error of bfloat16.
   static LSTM_IMPL_INLINE void dot(Vector& sum, Vector left, Vector right) {
     asm(".arch_extension bf16\n\tbfdot %0.4s, %1.8h, %2.8h" : "+w"(sum) : "w"(left), "w"(right));
   }

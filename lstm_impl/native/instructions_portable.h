@@ -1,6 +1,7 @@
-// Registers of any CPU that this project has no header for: the compiler makes of them what there is.
+// Registers for CPUs that this project has no header for. The compiler translates them to the
+// instructions that the CPU has.
 //
-// LSTM_IMPL_LANES sets another width, which tests do.
+// LSTM_IMPL_LANES sets another width, which the tests use.
 #ifndef LSTM_IMPL_NATIVE_INSTRUCTIONS_PORTABLE_H_
 #define LSTM_IMPL_NATIVE_INSTRUCTIONS_PORTABLE_H_
 

@@ -1,5 +1,5 @@
-// RISC-V's vector extension, whose registers have the length that the compiler was told
-// (-mrvv-vector-bits=zvl): 32 of them.
+// The vector extension of RISC-V. It has 32 registers, whose length is the one that the compiler
+// was told (-mrvv-vector-bits=zvl).
 #ifndef LSTM_IMPL_NATIVE_INSTRUCTIONS_RVV_H_
 #define LSTM_IMPL_NATIVE_INSTRUCTIONS_RVV_H_
 

@@ -1,4 +1,4 @@
-// SVE, whose registers have the length that the compiler was told (-msve-vector-bits): 32 of them.
+// SVE. It has 32 registers, whose length is the one that the compiler was told (-msve-vector-bits).
 #ifndef LSTM_IMPL_NATIVE_INSTRUCTIONS_SVE_H_
 #define LSTM_IMPL_NATIVE_INSTRUCTIONS_SVE_H_
 
@@ -19,7 +19,7 @@ constexpr int kRows = 6;
 namespace lstm_impl {
 
 struct Instructions : PortableInstructions {
-  // The compiler's vectors of this length are registers of SVE.
+  // The compiler's vectors of this length are SVE registers.
   using Floats = svfloat32_t __attribute__((arm_sve_vector_bits(__ARM_FEATURE_SVE_BITS)));
 
   static LSTM_IMPL_INLINE void hold(Vector& value) {
@@ -49,7 +49,7 @@ struct Instructions : PortableInstructions {
 
 #define LSTM_IMPL_DOTS 1
 
-// Written out, since a library for any CPU with SVE has it too.
+// The instruction is written in assembly, because a library for every CPU with SVE contains it too.
 struct DotInstruction {
   static constexpr const char* kName = "bfdot of SVE";
 
@@ -59,7 +59,7 @@ struct DotInstruction {
   }
   static bool faster() { return false; }  // it has run in an emulation only
 
-  // Rounded as bfdot of NEON.
+  // The instruction rounds in the same way as bfdot of NEON.
   static LSTM_IMPL_INLINE void dot(Vector& sum, Vector left, Vector right) {
     Instructions::Floats sums = sum;
     const Instructions::Floats of_left = left, of_right = right;

@@ -1,6 +1,6 @@
-// Inference with weights that are rounded to int8 once, and activations that are rounded to it in
-// every step: near the layer's function, in a quarter of the bytes. Sums are of 32 bits, all else is
-// of floats.
+// Inference with weights that are rounded to int8 once, and activations that are rounded to int8 in
+// every step. The results are close to those of the layer, and the weights take a quarter of the
+// bytes. Sums have 32 bits, and everything else is float.
 #ifndef LSTM_IMPL_NATIVE_INT8_H_
 #define LSTM_IMPL_NATIVE_INT8_H_
 
@@ -23,21 +23,23 @@ struct Int8Forward {
   float* c_last;
 };
 
-// Why it cannot be computed so, or an empty string.
+// Returns why a layer cannot be computed in int8, or an empty string if it can.
 std::string int8_problem(const Layer& layer);
 
-// Numbers of the packed weights of a layer without that problem.
+// Returns how many numbers the packed weights of a layer have. The layer must have no
+// int8_problem().
 std::int64_t int8_size(const Layer& layer);
 
 void pack_int8(const Layer& layer, const Weights<float>& weights, std::int32_t* to);
 
-// Throws std::bad_alloc where there is no memory for its scratch.
+// Throws std::bad_alloc if there is no memory for the scratch arrays.
 void forward(const Int8Forward& call, const Pool& pool);
 
-// Whether int8 products use AMX tiles. Weights are then packed in the order that tiles read.
+// Returns whether int8 products use AMX tiles. If so, weights are packed in the order that tiles
+// read.
 bool int8_uses_tiles();
 
-// The instruction of its products, or in words what takes its place.
+// Returns the instruction that multiplies int8, or a description of what replaces it.
 const char* int8_products();
 
 }  // namespace lstm_impl

@@ -1,4 +1,4 @@
-// What the products of a forward pass read and how they are made, in int8: weights that were
+// What the products of a forward pass read, and how they are computed, in int8: weights that were
 // rounded once, and activations that are rounded in every step.
 #ifndef LSTM_IMPL_NATIVE_INT8_OPERANDS_H_
 #define LSTM_IMPL_NATIVE_INT8_OPERANDS_H_
@@ -22,7 +22,8 @@
 
 namespace lstm_impl {
 
-// A layer's weights, one after the other, from the first line of cache in the caller's memory.
+// The weights of a layer, one array after another, from the first cache line in the caller's
+// memory.
 template <class Cell, class Word>
 struct Int8Weights {
   static constexpr Index kLine = 64 / sizeof(Word);
@@ -46,7 +47,7 @@ struct Int8Weights {
   Word* bias;  // of floats [block][sum][lane]
 };
 
-// Where h is between the steps: floats, which each step rounds for itself.
+// Holds h between the steps as floats. Each step rounds them for itself.
 class Int8Hidden {
  public:
   using Value = float;
@@ -76,7 +77,7 @@ class Int8Hidden {
 
   LSTM_IMPL_INLINE bool differs_from_y() const { return true; }
 
-  // h after one step, in registers of which some lanes are units.
+  // Stores h after one step. Some lanes of its registers are units.
   struct Step {
     float* rows;
     Index width;
@@ -101,7 +102,7 @@ class Int8Hidden {
   const Floats floats_;  // of two steps
 };
 
-// Bytes: how the numbers are multiplied, see int8_products.h.
+// Bytes says how the numbers are multiplied; see int8_products.h.
 template <class Cell, class Bytes>
 class Int8Operands {
  public:
@@ -136,8 +137,8 @@ class Int8Operands {
     }
   }
 
-  // What a stage of step `s` multiplies as left operands, in a buffer of this thread's: h before the
-  // step, and in the second stage h as it was reset.
+  // The left operands of a stage of step `s`, in a buffer of this thread: h before the step, and in
+  // the second stage the reset h.
   class Lefts {
    public:
     Lefts(const Int8Operands& of, int stage, Index s, Index first_row, Index last_row)
@@ -163,8 +164,9 @@ class Int8Operands {
     const Index first_row_;
   };
 
-  // Each part of the units rounds all of h for itself, unless the buffer has it from another one:
-  // to meet once more would take longer.
+  // Each part of the units rounds all of h for itself, unless its buffer already has the rounded h
+  // from another part. It would take longer if the threads rounded h together and synchronised once
+  // more.
   template <int Stage>
   Lefts read(Index s, Index first_row, Index last_row) const {
     return Lefts(*this, Stage, s, first_row, last_row);
@@ -175,7 +177,8 @@ class Int8Operands {
     project(ahead_.sums(block), ahead_.first(s) * layer_.batch, rows, block, next);
   }
 
-  // See FloatOperands. Never inlined: small layers took a twentieth longer.
+  // See FloatOperands. The function is never inlined, because small layers took a twentieth longer
+  // with it inlined.
   template <int Stage, class Finish>
   LSTM_IMPL_ONCE void multiply(const Lefts& lefts, Index s, Index first_row, Index last_row,
                                Index block, Index next, const Finish& finish) const {
@@ -202,7 +205,7 @@ class Int8Operands {
     }
   }
 
-  // h, reset by a gate, that the next stage multiplies.
+  // Keeps the h that a gate has reset, for the next stage to multiply.
   LSTM_IMPL_INLINE void keep_reset(Index row, Index unit, Index, Vector h) const {
     store(reset_.get() + row * unit_width_ + unit, h);
   }
@@ -223,7 +226,7 @@ class Int8Operands {
 
   static Index steps_ahead(const Layer& layer, [[maybe_unused]] const Plan& plan) {
 #if defined(LSTM_IMPL_TILES)
-    // Of more rows a step has tiles of its own, and both kernels stay in the second cache.
+    // With more rows, a step has full tiles of its own, and both kernels stay in the second cache.
     if (kTiles && layer.batch < DotsByTiles::kMostRows) {
       return DotsByTiles::steps_ahead(layer, plan);
     }
@@ -232,7 +235,7 @@ class Int8Operands {
     return StepsAhead::usual(layer);
   }
 
-  // Rows of bytes, and after them what a number of each stands for.
+  // Returns how many floats hold rows of bytes, with the scales of the rows after them.
   static Index floats_for(Index rows, Index width) {
     return std::max<Index>(1, rows * (width / static_cast<Index>(sizeof(float)) + 1));
   }
@@ -246,7 +249,7 @@ class Int8Operands {
     return reinterpret_cast<const float*>(weights_.bias) + block * kPanel;
   }
 
-  // sums = bias + x * kernel, of `count` rows of x.
+  // Computes sums = bias + x * kernel for `count` rows of x.
   void project(float* sums, Index row, Index count, Index block, Index next) const {
     weights_.kernel.template multiply<Bytes>(sums, {bias(block), 0}, inputs().from(row), count,
                                              block, next);
@@ -268,7 +271,7 @@ class Int8Operands {
   const Floats reset_;  // [batch][unit_width_]
 };
 
-// The forward pass of a call that has sequences.
+// Does the forward pass of a call that has sequences.
 template <class Cell>
 void forward_in_int8(const Int8Forward& given, const Pool& pool) {
   const Forward<float> call{given.layer, {},           given.x,      given.h0, given.c0, given.mask,

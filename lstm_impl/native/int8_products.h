@@ -1,8 +1,10 @@
-// Products of numbers in int8 with sums in 32 bits: a matrix lies as quads of rows, four numbers of a
-// column in a lane, as vpdpbusd reads them. That multiplies bytes without a sign by bytes with one,
-// so that 128 is added to each number of the left operand, and sums start at what this adds.
+// Products of int8 numbers with sums in 32 bits. A matrix is stored as quads of rows: four numbers
+// of a column are in a lane, in the order in which vpdpbusd reads them. This instruction multiplies
+// unsigned bytes by signed bytes. Therefore 128 is added to each number of the left operand, and
+// the sums start at a value that cancels this.
 //
-// A number is rounded to a 127th of the largest of its row, or of a kernel of its column.
+// A number is rounded to a multiple of a 127th of the largest magnitude in its row or, in a kernel,
+// in its column.
 #ifndef LSTM_IMPL_NATIVE_INT8_PRODUCTS_H_
 #define LSTM_IMPL_NATIVE_INT8_PRODUCTS_H_
 
@@ -23,10 +25,10 @@ namespace lstm_impl {
 constexpr Index kQuad = 4;
 constexpr float kMostInt8 = 127.0f;
 
-// Of smaller numbers than so many 127ths nothing is left.
+// If a scale is at most this, all numbers become zero.
 constexpr float kLeastScale = 1e-37f;
 
-// Rows of a kernel whose products fit a sum.
+// If a kernel has at most this many rows, the products fit into a sum of 32 bits.
 constexpr Index kMostRowsOfInt8 = 1 << 17;
 
 LSTM_IMPL_INLINE Bits load(const std::int32_t* from) {
@@ -43,7 +45,8 @@ LSTM_IMPL_INLINE Bits bits_of(Vector value) {
   return bits;
 }
 
-// The largest magnitudes of what it has seen. Their order is that of their bits, NaN above all.
+// Finds the largest magnitude of the numbers that it is given. Magnitudes are compared by their
+// bits, so NaN is above all numbers.
 struct Magnitudes {
   Bits most{};
 
@@ -75,8 +78,9 @@ struct Magnitudes {
   }
 };
 
-// What a number stands for, of floats the largest of which is `most`, and the inverse, which is zero
-// where nothing is left. Of a `most` that is not finite the first is NaN.
+// The value that the integer 1 stands for, if the largest magnitude of the floats is `most`, and the
+// inverse of this value. The inverse is zero where all numbers become zero. If `most` is not finite,
+// the value is NaN.
 template <class Float>
 struct Scale {
   Float value, inverse;
@@ -86,7 +90,8 @@ struct Scale {
         inverse(value > kLeastScale ? 1.0f / value : Float{}) {}
 };
 
-// Nearest integers, of numbers up to 127. As in exponential(), they stand in a sum's lowest bits.
+// Rounds numbers up to 127 to the nearest integers. As in exponential(), the lowest bits of a sum
+// hold the integers.
 LSTM_IMPL_INLINE Bits nearest(Vector value) {
   return bits_of(value + 12582912.0f) - 0x4b400000;
 }
@@ -96,7 +101,7 @@ struct WithoutVnni {
   static constexpr const char* kName = Instructions::kByteProducts;
   static constexpr void (*release)() = nullptr;
 
-  // sum += the products of four bytes without a sign and four with one.
+  // Adds the products of four unsigned bytes and four signed bytes to sum.
   static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
     Instructions::add_bytes(sum, left, right);
   }
@@ -109,14 +114,14 @@ struct Vnni : ByteInstruction {
 #endif
 
 #if defined(LSTM_IMPL_TILES)
-// By AMX, where int8_uses_tiles().
+// Multiplies by AMX, where int8_uses_tiles().
 struct BytesByTiles {
   static constexpr const char* kName = "tdpbusd";
   static constexpr void (*release)() = DotsByTiles::release;
 };
 #endif
 
-// Calls work(bytes) with how this process multiplies bytes.
+// Calls work(bytes) with the way in which this process multiplies bytes.
 template <class Work>
 void with_bytes(const Work& work) {
 #if defined(LSTM_IMPL_TILES)
@@ -129,15 +134,16 @@ void with_bytes(const Work& work) {
   work(WithoutVnni{});
 }
 
-// Bytes of a row of a left operand, padded to whole lines of cache: by tiles an odd number of them,
-// see DotsByTiles::row_width().
+// Returns how many bytes a row of a left operand has, padded to whole cache lines. With tiles, the
+// number of cache lines is odd; see DotsByTiles::row_width().
 inline Index width_of_bytes(Index numbers) {
   constexpr Index kLine = 64;
   const Index lines = blocks_of(numbers, kLine);
   return (int8_uses_tiles() ? lines | 1 : lines) * kLine;
 }
 
-// Rows of a left operand: bytes, `across` apart, and what a number of each row stands for.
+// Rows of a left operand: bytes, with rows that are `across` bytes apart, and the scale of each
+// row.
 struct LeftBytes {
   std::uint8_t* bytes;
   Index across;
@@ -146,8 +152,8 @@ struct LeftBytes {
   LeftBytes from(Index row) const { return {bytes + row * across, across, scales + row}; }
 };
 
-// `count` floats as the first row of a left operand, the rest of which is of zeros. Of numbers that
-// are not finite the scale becomes NaN.
+// Packs `count` floats as the first row of a left operand, and fills the rest of the row with
+// zeros. If a number is not finite, the scale becomes NaN.
 inline void pack_bytes(const float* from, Index count, LeftBytes to) {
   using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
   Magnitudes found;
@@ -164,7 +170,7 @@ inline void pack_bytes(const float* from, Index count, LeftBytes to) {
 template <int Rows, int Width>
 using Int8Tile = Bits[Rows][Width];
 
-// sums += left * panel, of one quad of rows of the panel.
+// Computes sums += left * panel for one quad of rows of the panel.
 template <class Bytes, int Rows, int Width>
 LSTM_IMPL_INLINE void add_quad(Int8Tile<Rows, Width>& sums, const std::uint8_t* left, Index across,
                                const std::int32_t* panel) {
@@ -181,8 +187,9 @@ LSTM_IMPL_INLINE void add_quad(Int8Tile<Rows, Width>& sums, const std::uint8_t* 
   }
 }
 
-// The same of `depth` quads of a panel that is PanelWidth registers wide. Every other one of few rows
-// goes to sums of its own, see add_product(). fetch: what is done beside each quad of the panel.
+// The same for `depth` quads of a panel that is PanelWidth registers wide. If there are few rows,
+// every other quad goes to sums of its own; see add_product(). fetch: what is prefetched with each
+// quad of the panel.
 template <class Bytes, int PanelWidth, int Rows, int Width>
 LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t* left, Index across,
                                 Index depth, const std::int32_t* panel, const Fetch& fetch) {
@@ -206,9 +213,9 @@ LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t*
   }
 }
 
-// A kernel in int8, in the caller's memory: panels [block][quad][column][lane] of `Width` columns (see
-// cell.h), and of each column [block][column][lane] what a number stands for, and where its sum
-// starts.
+// A kernel in int8, in the caller's memory. It has panels [block][quad][column][lane] of `Width`
+// columns (see cell.h). For each column it also has the scale and the start of the sum,
+// [block][column][lane].
 template <class Word, int Width>
 class Int8Kernel {
  public:
@@ -224,7 +231,7 @@ class Int8Kernel {
 
   Word* end() const { return starts_ + across(units_); }
 
-  // kernel: [rows, Gates * units].
+  // kernel: the weights as floats, [rows, Gates * units].
   template <class Columns, Index Gates>
   void pack(const float* kernel) const {
     static_assert(Columns::kCount == Width);
@@ -236,9 +243,9 @@ class Int8Kernel {
     }
   }
 
-  // sums = start + left * this, of `Count` columns of a block of units from `First` on. Rows of sums
-  // are kPanel apart. The first tiles ask for the panel of the block `next`, others for what is
-  // there.
+  // Computes sums = start + left * this, for `Count` columns of a block of units from `First` on.
+  // Rows of sums are kPanel apart. The first tiles prefetch the panel of the block `next`. Later
+  // tiles prefetch a panel that is already in the cache.
   template <class Bytes, int First = 0, int Count = Width>
   void multiply(float* sums, Start start, const LeftBytes& left, Index count, Index block,
                 Index next) const {
@@ -315,7 +322,7 @@ class Int8Kernel {
     return blocks_of(rows, kQuad);
   }
 
-  // Where in a panel a register of a quad stands.
+  // Returns the place of a register of a quad in a panel.
   static Index place(Index quad, Index column) {
 #if defined(LSTM_IMPL_TILES)
     if (int8_uses_tiles()) return DotsByTiles::place(quad, column, Width);
@@ -323,8 +330,8 @@ class Int8Kernel {
     return quad * kRow + column * kLanes;
   }
 
-  // Of `Count` registers from the float `at` of a panel's row on. Never inlined: GCC 12 would keep the
-  // sums in memory.
+  // Multiplies by `Count` registers from the float `at` of a panel's row on. The function is never
+  // inlined, because GCC 12 would then keep the sums in memory.
   template <class Bytes, int Rows, int Count>
   __attribute__((noinline)) void multiply_tile(float* sums, Start start, const LeftBytes& left,
                                                Index block, Index at, const Fetch& fetch) const {
@@ -349,7 +356,8 @@ class Int8Kernel {
     }
   }
 
-  // Of a register of columns. kernel: its first row of their gate. across: from a row to the next.
+  // Packs a register of columns. kernel: the first row of the columns of this gate. across: the
+  // distance from one row to the next.
   void pack_column(const float* kernel, Index across, Index block, Index column) const {
     const Index unit = block * kLanes, count = units_ - unit;
     const auto row = [&](Index k) {
@@ -363,7 +371,8 @@ class Int8Kernel {
       Bits packed{};
       for (int part = 0; part < kQuad; ++part) {
         const Vector scaled = row(quad * kQuad + part) * scale.inverse;
-        // Zero for NaN, of which the scale tells, or the sum would not fit.
+        // NaN becomes zero here, because otherwise the sum would not fit into 32 bits. The scale
+        // records the NaN.
         const Bits whole = nearest(scaled == scaled ? scaled : Vector{});
         total += whole;
         packed |= (whole & 255) << 8 * part;

@@ -1,6 +1,6 @@
-// liblstm as custom calls of XLA, for JAX: types, shapes, checks, and XLA's own threads. Arrays
-// are time-major; `padding` is bool [time, batch], false where a step is left out, or uint8 with the
-// bits of LstmStep, or empty.
+// Calls liblstm from custom calls of XLA, for JAX: types, shapes, checks, and XLA's own threads.
+// Arrays are time-major. `padding` is bool [time, batch], false where a step is left out, or uint8
+// with the bits of LstmStep, or empty.
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
@@ -23,8 +23,8 @@ ffi::Error invalid(std::string words) {
 
 using Call = LstmCode (*)(const LstmLayer*, const LstmThreads*, void* const*);
 
-// Calls the library with XLA's own threads: as many with this one as it has, which is one for each
-// processor. One more made a layer take a quarter longer on two processors.
+// Calls the library with XLA's own threads, one for each processor, including this one. With one
+// more thread, a layer took a quarter longer on two processors.
 ffi::Error call(Call function, ffi::ThreadPool& pool, const LstmLayer& layer,
                 void* const* pointers) {
   const LstmThreads threads{[](void* of, void (*work)(void*), void* argument) {
@@ -61,13 +61,14 @@ std::string described(ffi::DataType type, const Sizes& sizes) {
 
 using Shape = std::initializer_list<std::int64_t>;
 
-// Compares buffers with what a layer needs and keeps the first difference. A program may call a
-// target directly, with any arrays, and the kernels trust the sizes that they are told. Shapes are
-// compared axis by axis, because a number of elements may overflow.
+// Compares buffers with what a layer needs, and keeps the first difference. The check is necessary
+// because a program may call a target directly with any arrays, and the kernels trust the sizes
+// that they are given. Shapes are compared axis by axis, because a number of elements may overflow.
 class Checks {
  public:
-  // The sizes of the layer, from x or its gradient and the columns of a kernel. Its type, from the
-  // types of the two: weights of float32 may have any x.
+  // Takes the sizes of the layer from x (or its gradient) and from the columns of a kernel. The
+  // type of the layer follows from the types of these two arrays: weights in float32 may have x of
+  // any type.
   Checks(LstmCell cell, const Buffer& x, const Buffer& kernel, bool reverse)
       : gates_(cell == LSTM_LSTM ? 4 : 3),
         type_(x.element_type()),
@@ -92,7 +93,7 @@ class Checks {
   std::int64_t width() const { return gates_ * layer_.units; }
   const std::string& problem() const { return problem_; }
 
-  // An array of the type of x, or of another type.
+  // Expects an array that has the type of x, or another type.
   void expect(const char* name, const Buffer& buffer, Shape shape) {
     expect(name, buffer, shape, type_);
   }
@@ -107,13 +108,13 @@ class Checks {
                "; expected " + described(type, shape);
   }
 
-  // A weight or its gradient: all weights of a layer have one type.
+  // Expects a weight or its gradient. All weights of a layer have the same type.
   void expect_weight(const char* name, const Buffer& buffer, Shape shape) {
     expect(name, buffer, shape, weights_);
   }
 
-  // A bias of the product with the recurrent kernel, or its gradient: an array without numbers where
-  // the cell has no such bias.
+  // Expects a bias for the product with the recurrent kernel, or its gradient. If the cell has no
+  // such bias, the array must be empty.
   void expect_recurrent_bias(const char* name, const Buffer& buffer) {
     expect_weight(name, buffer, {layer_.cell == LSTM_GRU ? width() : 0});
   }
@@ -126,7 +127,7 @@ class Checks {
     expect(name, buffer, {layer_.timesteps, layer_.batch, layer_.units});
   }
 
-  // What a forward pass keeps, in blocks of units: `arrays` of them side by side.
+  // Expects what a forward pass keeps, in blocks of units: `arrays` arrays side by side.
   void expect_kept(const char* name, const Buffer& buffer, std::int64_t arrays,
                    ffi::DataType type) {
     const std::int64_t lanes = lstm_lanes(), blocks = (layer_.units + lanes - 1) / lanes;
@@ -137,8 +138,8 @@ class Checks {
     expect_kept(name, buffer, 4, type);
   }
 
-  // Returns the mask, or null where padding is bool [0, 0] and all steps are there, and where there
-  // is no step at all.
+  // Returns the mask. Returns null if padding is bool [0, 0], which means that all steps are there,
+  // and if there are no steps at all.
   void* mask(const Buffer& padding) {
     const auto found = padding.dimensions();
     if (padding.element_type() == ffi::PRED && found.size() == 2 && found[0] == 0 && found[1] == 0) {
@@ -149,7 +150,7 @@ class Checks {
     return layer_.timesteps == 0 || layer_.batch == 0 ? nullptr : padding.untyped_data();
   }
 
-  // An array that nothing writes would show what was in memory before.
+  // Expects an empty array. An array that nothing writes would show earlier contents of the memory.
   void expect_empty(const char* name, const Buffer& buffer) {
     if (!problem_.empty()) return;
     const auto found = buffer.dimensions();
@@ -167,8 +168,8 @@ class Checks {
   std::string problem_;
 };
 
-// The arrays of a call. Those that a cell does not have are null: an LSTM has no recurrent bias, a GRU
-// no c and no cells.
+// The arrays of a call. If a cell does not have an array, its pointer is null: an LSTM has no
+// recurrent bias, and a GRU has no c and no cells.
 struct ForwardArrays {
   const Buffer &x, &h;
   const Buffer* c;
@@ -226,7 +227,8 @@ ffi::Error forward_layer(const char* name, LstmCell cell, ffi::ThreadPool& threa
   return call(lstm_forward, threads, layer, pointers);
 }
 
-// What a GRU computes: whether its reset gate acts after the product with the recurrent kernel.
+// Returns which GRU computes in this form. reset_after: whether the reset gate acts after the
+// product with the recurrent kernel.
 LstmCell gru(bool reset_after) { return reset_after ? LSTM_GRU : LSTM_GRU_RESET_BEFORE; }
 
 ffi::Error forward_call(ffi::ThreadPool threads, bool reverse, bool keep, Buffer x, Buffer h,

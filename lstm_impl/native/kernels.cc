@@ -1,6 +1,7 @@
-// What a layer is, and its forward pass; compiled for the machine at hand, as all of liblstm is, and
-// apart from frameworks' headers: their inline functions must not be compiled for another machine
-// than their own copies of them. A file for each pass, so that a compiler makes them side by side.
+// Layers and their forward pass. This file, like all of liblstm, is compiled for the CPU that runs
+// it, and separately from the headers of the frameworks: inline functions of these headers must not
+// be compiled for another CPU than the frameworks' own copies. Each pass has a file of its own, so
+// that a compiler can compile them at the same time.
 #include "kernels.h"
 
 #include <algorithm>
@@ -30,7 +31,8 @@ std::string Layer::problem() const {
     return "a layer of " + std::to_string(inputs) + " inputs and " + std::to_string(units) +
            " units has nothing to compute";
   }
-  // In floating point, which shows what does not fit; padded, and with some room for scratch.
+  // The sizes are computed in floating point, which shows what does not fit. They are padded, with
+  // some room for scratch memory.
   const double width = static_cast<double>(std::max(units, inputs)) + kLanes;
   const double rows = static_cast<double>(timesteps) * static_cast<double>(batch);
   if (16 * width * std::max(rows, width) * sizeof(float) > 9e18) {
@@ -52,7 +54,7 @@ static bool multiplies_bfloat16(const Layer& layer) {
   return (kRounds<Value> || layer.bfloat16_products) && pays_in_bfloat16(layer);
 }
 
-// Whether the products of a layer's floats are made of their parts.
+// Returns whether a layer's floats are multiplied in parts.
 template <class Value>
 static bool multiplies_parts(const Layer& layer) {
   return !kRounds<Value> && parts_of_floats(layer) > 0;

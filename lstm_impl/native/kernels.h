@@ -22,23 +22,23 @@
 
 namespace lstm_impl {
 
-// The upper half of a float: what is read is exact, what is written rounded to the nearest.
+// The upper half of a float. Reading is exact, and writing rounds to the nearest number.
 struct BFloat16 {
   std::uint16_t bits;
 };
 
-// Threads that may help. schedule: runs a function some time later, on one of them.
+// Threads that may help. schedule: runs a function some time later on one of them.
 struct Pool {
   std::function<void(std::function<void()>)> schedule;
   int threads = 1;      // with the one that calls
   bool asleep = false;  // whether they sleep, and no call to come will soon want them
 };
 
-// What a layer computes in a step. kGRU resets h after its product with the recurrent kernel, and has
-// a second bias d; kGRUResetBefore resets it before.
+// What a layer computes in a step. kGRU resets h after the product with the recurrent kernel, and
+// has a second bias d. kGRUResetBefore resets h before this product.
 enum class CellKind { kLSTM, kGRU, kGRUResetBefore };
 
-// The layer, and how its sequences lie in memory.
+// The layer, and the order of its sequences in memory.
 struct Layer {
   std::int64_t timesteps, batch, inputs, units;
   bool batch_major;  // x and y are [batch, time, feature], else [time, batch, feature]
@@ -47,18 +47,18 @@ struct Layer {
   CellKind cell = CellKind::kLSTM;
   bool three_products = false;  // of a layer of float: of the parts of each number, see parts.h
 
-  // Columns of a kernel for each unit.
+  // The number of columns that a kernel has for each unit.
   std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
 
-  // Why it cannot be computed, whatever its weights and inputs hold, or an empty string: an axis
-  // past 2^31 - 1 or without a unit or input, or more to keep than 64 bits can count.
+  // Returns why the layer cannot be computed with any weights and inputs, or an empty string if it
+  // can. Possible reasons are an axis above 2^31 - 1, no unit or no input, and more numbers to keep
+  // than 64 bits can count.
   std::string problem() const;
 
-  // Numbers that a forward pass keeps for the backward one. gates: after their nonlinearities,
-  // [block of units][time][batch][sum][lane], see kept_sigmoid and cell.h; cells: c_t,
-  // [block][time][batch][lane], none of a GRU; hidden: h_t as the next step reads it,
-  // [time][batch][units], where there is a mask, else y is
-  // that.
+  // How many numbers a forward pass keeps for the backward pass. gates: the gates after their
+  // nonlinearities, [block of units][time][batch][sum][lane], see kept_sigmoid and cell.h. cells:
+  // c_t, [block][time][batch][lane]; a GRU has none. hidden: h_t as the next step reads it,
+  // [time][batch][units]; without a mask, this is y, and nothing more is kept.
   std::int64_t gates_size() const;
   std::int64_t cells_size() const;
 };
@@ -68,15 +68,15 @@ struct Weights {
   const Value* kernel;            // [inputs, gates * units]
   const Value* recurrent_kernel;  // [units, gates * units]
   const Value* bias;              // [gates * units]
-  // Whether the kernels are [gates * units, inputs] and [gates * units, units]; only where reads_transposed()
-  // says that a forward pass reads them so.
+  // Whether the kernels are [gates * units, inputs] and [gates * units, units]. Allowed only if
+  // reads_transposed() says that a forward pass reads them in this order.
   bool transposed = false;
   const Value* recurrent_bias = nullptr;  // [gates * units], of a kGRU
 };
 
-// In the three calls below, Value is the type of everything but the weights and their gradients,
-// whose type is Weight. Where Value is BFloat16 and Weight is float, products may round the weights
-// to bfloat16; sums of the gradients of the weights are never rounded.
+// In the three calls below, Weight is the type of the weights and their gradients, and Value is the
+// type of everything else. If Value is BFloat16 and Weight is float, products may round the weights
+// to bfloat16. The sums of the gradients of the weights are never rounded.
 template <class Value, class Weight = Value>
 struct Forward {
   Layer layer;
@@ -84,9 +84,10 @@ struct Forward {
   const Value* x;
   const Value* h0;  // [batch, units], as are all states
   const Value* c0;
-  // [time, batch], in bits, or null. 1: the step is there; else the state stays and the output is
-  // zero. 2: before the step, in the order of reading, the state becomes zero. 4: it becomes the
-  // initial one. A step has at most one of the last two.
+  // [time, batch], in bits, or null. Bit 1: the step is there; otherwise the state stays and the
+  // output is zero. Bit 2: before the step, in the order of reading, the state becomes zero. Bit 4:
+  // before the step, the state becomes the initial state. A step has at most one of the last two
+  // bits.
   const unsigned char* mask;
   Value* y;
   Value* h_last;
@@ -127,13 +128,13 @@ struct InputGradient {
   Value* dx;
 };
 
-// Value and Weight are both float, both BFloat16, or BFloat16 and float. These functions throw
-// std::bad_alloc if there is no memory for their scratch. The layer must have no problem(); batch
-// and timesteps may be 0.
+// Value and Weight are both float, or both BFloat16, or BFloat16 and float. These functions throw
+// std::bad_alloc if there is no memory for their scratch arrays. The layer must have no problem().
+// batch and timesteps may be 0.
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool);
-// Whether a forward pass of the layer takes transposed weights. It does if it reads each weight about
-// once, which takes less time than to copy them first.
+// Returns whether a forward pass of the layer takes transposed weights. It does if it reads each
+// weight about once, because this takes less time than copying the weights first.
 template <class Value, class Weight>
 bool reads_transposed(const Layer& layer);
 template <class Value, class Weight>
