@@ -4,8 +4,9 @@ Custom calls of XLA call the kernels.
 
 The forward pass is one call for all steps. The backward pass is one call for dz and the gradients
 of the state and of the weights, and another call for the gradient of the input, which XLA drops if
-nobody uses it. A second gradient is that of ``jax.lax.scan``. Under ``vmap``, a forward call takes
-all examples as one batch if they share the weights. All other calls are made one by one.
+nobody uses it. Forward mode and second derivatives are those of ``jax.lax.scan``. Under ``vmap``, a
+forward call takes all examples as one batch if they share the weights. All other calls are made one
+by one. Where the batch is divided among devices, each device computes its own part.
 
 Importing this module imports JAX.
 """
@@ -20,6 +21,14 @@ import jax.numpy as jnp
 
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.fused_cpu.library import COMPUTES
+from lstm_impl.backends.jax.batch_shards import (
+    SUMMED,
+    describe_result,
+    keep_explicit_batch,
+    split_batch,
+    vary_alike,
+)
+from lstm_impl.backends.jax.linear_call import linear_call
 from lstm_impl.backends.jax.model import first_steps
 from lstm_impl.backends.jax.scan import scan_cell
 from lstm_impl.call import Call, GRUOutputs, LSTMOutputs, States, Tensor, Tensors
@@ -76,14 +85,16 @@ def fused_layer(
     resets: Tensor | None = None,
     reset_to: str = "zeros",
 ) -> LSTMOutputs:
-    """Compute one direction of one LSTM layer on a CPU. ``jit``, ``grad`` and ``vmap`` work.
+    """Compute one direction of one LSTM layer on a CPU, under all transformations of JAX.
 
-    Forward mode (``jax.jvp``, ``jacfwd``, ``hessian``) raises TypeError, because JAX has no forward
-    mode for a function with a gradient of its own. ``jax.jacrev`` works, even twice.
+    The kernels compute the outputs and the gradients (``jax.grad``, ``vjp``, ``jacrev``). The
+    tangents of forward mode (``jax.jvp``, ``jacfwd``, ``linearize``) and second derivatives
+    (``jax.hessian``) are those of ``jax.lax.scan``.
 
-    ``jit`` over sharded arrays gathers them. ``pmap`` computes the part of each device, and so does
-    ``jax.shard_map``, for gradients with ``check_vma=False``. In ``jax.export``, name the custom
-    call.
+    ``jit`` over arrays whose batch is divided among devices keeps it divided: each device computes
+    its own sequences, and only the gradients of the weights are summed. Arrays that are divided in
+    another way are gathered first. ``jax.shard_map`` and ``pmap`` compute the part of each device.
+    In ``jax.export``, name the custom call.
 
     Parameters
     ----------
@@ -139,7 +150,7 @@ def fused_gru_layer(
     resets: Tensor | None = None,
     reset_to: str = "zeros",
 ) -> GRUOutputs:
-    """Compute one direction of one GRU layer on a CPU. ``jit``, ``grad`` and ``vmap`` work.
+    """Compute one direction of one GRU layer on a CPU, under all transformations of JAX.
 
     With a recurrent bias, the reset gate acts after the product with the recurrent kernel, as in
     cuDNN and Flax (``reset_after=True`` of Keras). Without one it acts on h before the product, as
@@ -206,8 +217,9 @@ def compute_layer(
             )
         call = Call(x, tuple(states), None, None, *named_resets(resets, reset_to))
         valid = step_bits(call, valid, reverse)
+    compute = functools.partial(_traced_once, _Layer(cell, reverse))
     given = x, tuple(states), tuple(weights), valid
-    made: tuple[Tensor, ...] = _traced_once(_Layer(cell, reverse), *given)
+    made: tuple[Tensor, ...] = keep_explicit_batch(compute, [1, *len(states) * [0]], *given)
     return made
 
 
@@ -248,7 +260,7 @@ def _call_forward(layer: _Layer, keep: bool, *given: Tensor) -> list[Tensor]:
     cells = (layer.states - 1) * [(*blocks, width)]
     states = layer.states * [(batch, units)]
     shapes = [(timesteps, batch, units), *states, (*blocks, 4 * width), *cells, hidden]
-    results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
+    results = [describe_result(x, shape) for shape in shapes]
     call = jax.ffi.ffi_call(layer.calls[0], results, vmap_method="sequential")
     made: list[Tensor] = call(*given, reverse=layer.reverse, keep=keep, **layer.form)
     return made
@@ -262,8 +274,14 @@ def _batch_axes_of_results(layer: _Layer) -> list[int]:
 def _forward(layer: _Layer, keep: bool, *given: Tensor) -> list[Tensor]:
     """Call the kernels. Under ``vmap``, call them once for all examples that share the weights."""
     plain = functools.partial(_call_forward, layer, keep)
-    batched = jax.custom_batching.custom_vmap(lambda *each: plain(*each))
-    first_weight = 1 + layer.states
+    first_weight, masked = 1 + layer.states, bool(given[-1].size)
+    reads = [1, *layer.states * [0], *(len(given) - 1 - first_weight) * [None]]
+    axes: list[int | None] = [*_batch_axes_of_results(layer)]
+    axes[first_weight:] = [
+        axis if keep and (masked or axis == 2) else None for axis in axes[first_weight:]
+    ]
+    split = split_batch(plain, [*reads, 1 if masked else None], axes)
+    batched = jax.custom_batching.custom_vmap(lambda *each: split(*each))
     # These are the axes of the batch in x, the states and valid.
     batch_axes = {0: 1, **dict.fromkeys(range(1, first_weight), 0), len(given) - 1: 1}
 
@@ -271,17 +289,17 @@ def _forward(layer: _Layer, keep: bool, *given: Tensor) -> list[Tensor]:
     def _(size: int, in_batched: list[bool], *given: Tensor) -> tuple[Any, Any]:
         if any(in_batched[first_weight:-1]):
             axes = [0 if each else None for each in in_batched]
-            found = jax.vmap(plain, in_axes=axes, axis_size=size)(*given)
-            return found, [True] * len(found)
+            found = tuple(jax.vmap(plain, in_axes=axes, axis_size=size)(*given))
+            return found, tuple(True for _ in found)
         folded = list(given)
         for index, axis in batch_axes.items():
             each = given[index]
             if not in_batched[index]:
                 each = jnp.broadcast_to(each, (size, *each.shape))
             folded[index] = _fold(each, axis)
-        pairs = zip(plain(*folded), _batch_axes_of_results(layer), strict=True)
-        found = [_unfold(each, axis, size) for each, axis in pairs]
-        return found, [True] * len(found)
+        pairs = zip(batched(*folded), _batch_axes_of_results(layer), strict=True)
+        found = tuple(_unfold(each, axis, size) for each, axis in pairs)
+        return found, tuple(True for _ in found)
 
     made: list[Tensor] = batched(*given)
     return made
@@ -301,99 +319,124 @@ def _unfold(each: Tensor, axis: int, size: int) -> Tensor:
     return jnp.moveaxis(split, axis, 0)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _backward(layer: _Layer, given: Tensors, kept: Tensors, upstream: Tensors) -> Tensors:
+    """Return the gradients of x, the states and the weights."""
     x, *others, valid = given
     states, (kernel, recurrent_kernel, *_) = others[: layer.states], others[layer.states :]
     y, gates, *cells, hidden = kept
-    results = [jax.ShapeDtypeStruct(gates.shape, jnp.float32)]
-    results += [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in others]
-    read = (x, *states, recurrent_kernel, valid, hidden if valid.size else y, gates, *cells)
+    masked, count = bool(valid.size), layer.states
+    read = (x, *states, recurrent_kernel, valid, hidden if masked else y, gates, *cells, *upstream)
     _, backward, input_gradient = layer.calls
-    call = jax.ffi.ffi_call(backward, results, vmap_method="sequential")
-    dz, *rest = call(*read, *upstream, reverse=layer.reverse, **layer.form)
-    of_x = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    call_for_x = jax.ffi.ffi_call(input_gradient, of_x, vmap_method="sequential")
-    return call_for_x(kernel, dz, **layer.form), *rest
+    how: Any = {"vmap_method": "sequential"}
+
+    # A device may compute a part of the batch, so the sizes are those of what it reads.
+    def compute(*read: Tensor) -> list[Tensor]:
+        x, states, gates = read[0], read[1 : 1 + count], read[4 + count]
+        results = [
+            describe_result(x, gates.shape, jnp.float32),
+            *(describe_result(x, each.shape) for each in states),
+        ]
+        results += [describe_result(x, each.shape, each.dtype) for each in others[count:]]
+        made: list[Tensor] = jax.ffi.ffi_call(backward, results, **how)(
+            *read, reverse=layer.reverse, **layer.form
+        )
+        return made
+
+    def compute_for_x(kernel: Tensor, dz: Tensor) -> list[Tensor]:
+        like = describe_result(dz, (*dz.shape[1:3], kernel.shape[0]), x.dtype)
+        return [jax.ffi.ffi_call(input_gradient, like, **how)(kernel, dz, **layer.form)]
+
+    of_states, of_cells = count * [0], (count - 1) * [2]
+    reads = [1, *of_states, None, 1 if masked else None, 1, 2, *of_cells, 1, *of_states]
+    sums = [SUMMED if each.size else None for each in others[count:]]
+    dz, *rest = split_batch(compute, reads, [2, *of_states, *sums])(*read)
+    (dx,) = split_batch(compute_for_x, [None, 2], [1])(kernel, dz)
+    return dx, *rest
 
 
-# -- their gradients
+_backward_traced_once = jax.jit(_backward, static_argnums=0, inline=True)
 
 
-def _backward_saving(
-    layer: _Layer, given: Tensors, kept: Tensors, upstream: Tensors
-) -> tuple[Tensors, Any]:
-    """Compute the gradients, and save what their own gradients need."""
-    return _backward(layer, given, kept, upstream), (given, kept, upstream)
+# -- their derivatives. Those that the kernels do not compute are those of the scan. What was kept
+# depends on what was given, and the scan takes only the latter, so what was kept has none.
 
 
-def _second(layer: _Layer, saved: Any, cotangents: Tensors) -> tuple[Any, ...]:
-    """Return the second gradient, which is that of the scan.
-
-    What was kept depends on what was given, and the scan takes only the latter. Its own gradient is
-    therefore zero.
-    """
-    given, kept, upstream = saved
-    *floats, valid = given
+def _by_scan(layer: _Layer, valid: Tensor, *floats: Tensor) -> tuple[Tensor, ...]:
+    """Compute the outputs and final states by ``lax.scan``."""
     steps = valid[:, :, None] if valid.size else None
-    count = len(layer.cell.parameters)
     starts: dict[str, Tensor] = {}
     if steps is not None and steps.dtype == jnp.uint8:
         starts["from_zeros"] = (steps & c_interface.FROM_ZEROS) != 0
         starts["from_initial"] = (steps & c_interface.FROM_INITIAL) != 0
         steps = (steps & c_interface.STEP) != 0
+    x, *others = floats
+    states, rest = tuple(others[: layer.states]), others[layer.states :]
+    weights = tuple(each.astype(x.dtype) for each in rest[: len(layer.cell.parameters)])
+    found = scan_cell(layer.cell, x, states, weights, steps, reverse=layer.reverse, **starts)
+    return tuple(found.flat)
 
-    def by_scan(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        states, weights = others[: layer.states], others[layer.states :][:count]
-        weights = tuple(each.astype(x.dtype) for each in weights)
-        found = scan_cell(layer.cell, x, states, weights, steps, reverse=layer.reverse, **starts)
-        return tuple(found.flat)
+
+def _push(layer: _Layer, saved: Any, tangents: Tensors) -> tuple[Tensor, ...]:
+    """Return the tangents of the outputs and final states, for tangents of the arrays given."""
+    (*floats, valid), _ = saved
+    by_scan = functools.partial(_by_scan, layer, valid)
+    found: tuple[Tensor, ...] = jax.jvp(by_scan, tuple(floats), tuple(tangents))[1]
+    return found
+
+
+def _pull(layer: _Layer, saved: Any, upstream: Tensors) -> Tensors:
+    """Return the gradients of the arrays given, from those of the outputs and final states."""
+    found: Tensors = _backward_traced_once(layer, *saved, tuple(upstream))
+    return found
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _training(layer: _Layer, *given: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs, the final states and what is kept."""
+    return tuple(_forward(layer, True, *given))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _outputs(layer: _Layer, *given: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs and the final states."""
+    return tuple(_forward(layer, False, *given)[: 1 + layer.states])
+
+
+@_training.defjvp
+def _(layer: _Layer, given: Tensors, tangents: Tensors) -> tuple[Tensors, Tensors]:
+    made = _training(layer, *given)
+    last = 1 + layer.states
+    kept = (made[0], *made[last:])
+    pushed = linear_call(
+        functools.partial(_push, layer),
+        functools.partial(_pull, layer),
+        (given, kept),
+        tuple(tangents[:-1]),
+        made[:last],
+    )
+    return made, (*pushed, *map(jnp.zeros_like, made[last:]))
+
+
+@_outputs.defjvp
+def _(layer: _Layer, given: Tensors, tangents: Tensors) -> tuple[Tensors, Tensors]:
+    made, pushed = jax.jvp(functools.partial(_training, layer), given, tangents)
+    return made[: 1 + layer.states], pushed[: 1 + layer.states]
+
+
+@_backward.defjvp
+def _(layer: _Layer, primals: Any, tangents: Any) -> tuple[Tensors, Tensors]:
+    given, _, upstream = primals
+    *floats, valid = given
+    by_scan = functools.partial(_by_scan, layer, valid)
 
     def gradients(floats: Tensors, upstream: Tensors) -> Tensors:
         found: Tensors = jax.vjp(by_scan, *floats)[1](tuple(upstream))
         return found
 
-    of_floats, of_upstream = jax.vjp(gradients, floats, upstream)[1](tuple(cotangents))
-    return (*of_floats, None), jax.tree.map(jnp.zeros_like, kept), of_upstream
-
-
-_backward.defvjp(_backward_saving, _second)
-_backward_traced_once = jax.jit(_backward, static_argnums=0, inline=True)
-
-
-def _pull_back(layer: _Layer, saved: Any, upstream: Tensors) -> tuple[Any, ...]:
-    """Return the gradients of a layer's inputs from what its forward pass saved."""
-    given, kept = saved
-    flows = tuple(upstream[: 1 + layer.states])
-    return *_backward_traced_once(layer, given, kept, flows), None
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _training(layer: _Layer, *given: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs and what is kept. What is kept gets a gradient of zero."""
-    return tuple(_forward(layer, True, *given))
-
-
-def _training_saving(layer: _Layer, *given: Tensor) -> tuple[Any, Any]:
-    made = _training(layer, *given)
-    y, *rest = made
-    return made, (given, (y, *rest[layer.states :]))
-
-
-_training.defvjp(_training_saving, _pull_back)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _outputs(layer: _Layer, *given: Tensor) -> tuple[Tensor, ...]:
-    return tuple(_forward(layer, False, *given)[: 1 + layer.states])
-
-
-def _outputs_saving(layer: _Layer, *given: Tensor) -> tuple[Any, Any]:
-    made, saved = _training_saving(layer, *given)
-    return made[: 1 + layer.states], saved
-
-
-_outputs.defvjp(_outputs_saving, _pull_back)
+    moved = tuple(tangents[0][:-1]), tuple(tangents[2])
+    pushed = jax.jvp(gradients, (tuple(floats), tuple(upstream)), moved)[1]
+    return _backward(layer, *primals), pushed
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
@@ -409,7 +452,8 @@ def _traced_once(
     missing = []
     if isinstance(layer.cell, GRU) and not layer.cell.reset_after:
         missing = [jnp.zeros([0], weights[-1].dtype)]
-    made: tuple[Tensor, ...] = _outputs(layer, x, *states, *weights, *missing, valid)
+    given = vary_alike((x, *states, *weights, *missing, valid))
+    made: tuple[Tensor, ...] = _outputs(layer, *given)
     return made
 
 

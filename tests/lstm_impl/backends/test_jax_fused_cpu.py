@@ -201,31 +201,114 @@ def test_calls_outside_of_jit_are_traced_once(monkeypatch: pytest.MonkeyPatch) -
         assert call.call_count == 4  # forward without and with what is kept, and two backward
 
 
-def test_shards_on_two_devices_give_the_same_gradients() -> None:
-    code = """
-        import jax, jax.numpy as jnp, numpy as np
-        from jax.sharding import PartitionSpec as P
-        from lstm_impl.jax import fused_layer
-        from tests.lstm_impl.backends.test_jax_fused_cpu import arrays, IN, H, T
-        mesh = jax.sharding.Mesh(np.array(jax.devices()), "b")
-        given = arrays(0, (T, 4, IN), (4, H), (4, H), (IN, 4 * H), (H, 4 * H), (4 * H,))
-        parts = P(None, "b"), P("b"), P("b"), P(), P(), P()
+SHARDS = """
+    import jax, jax.numpy as jnp, numpy as np
+    from jax.sharding import NamedSharding, PartitionSpec as P
+    from lstm_impl.jax import fused_gru_layer, fused_layer
+    from tests.lstm_impl.backends.test_jax_fused_cpu import arrays, IN, H, T
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), "b")
+    parts = P(None, "b"), P("b"), P("b"), P(), P(), P()
+    given = arrays(0, (T, 4, IN), (4, H), (4, H), (IN, 4 * H), (H, 4 * H), (4 * H,))
+    valid = jnp.asarray(np.random.default_rng(1).random((T, 4)) > 0.4)
+
+    def outputs(*given):
+        return tuple(fused_layer(*given, valid=valid, reverse=True))
+
+    def gradients(*given):
+        return jax.grad(lambda *each: (outputs(*each)[0] ** 2).sum(), range(6))(*given)
+
+    def place(mesh):
+        return [jax.device_put(e, NamedSharding(mesh, p)) for e, p in zip(given, parts)]
+
+    def assert_close(found, expected):
+        for ours, right in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, right, atol=1e-5)
+
+    def assert_divided(function, mesh):
+        placed, compiled = place(mesh), jax.jit(function)
+        text = compiled.lower(*placed).compile().as_text()
+        assert "lstm_impl_forward" in text
+        for moved in ("all-gather", "all-to-all", "collective-permute"):
+            assert moved not in text, moved
+        found = compiled(*placed)
+        for each, part in zip(found, parts):
+            assert each.sharding.is_equivalent_to(NamedSharding(mesh, part), each.ndim)
+        assert_close(found, function(*given))
+        return text
+"""
+
+
+def run_on_two_devices(code: str) -> None:
+    """Run ``SHARDS`` and then the code in a process that has two devices."""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", textwrap.dedent(SHARDS) + textwrap.dedent(code)]
+    done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_jit_leaves_a_batch_divided_among_devices() -> None:
+    run_on_two_devices("""
+        assert_divided(outputs, mesh)
+        assert "all-reduce" in assert_divided(gradients, mesh)
+        def moved(*each):
+            return jax.jvp(outputs, each, each)[1]
+        found = jax.jit(moved)(*place(mesh))
+        assert_close(found, moved(*given))
+        assert found[0].sharding.spec == P(None, "b")
+        # The weights may be divided, too; the call gathers them, and not the batch.
+        weights = jax.device_put(given[4], NamedSharding(mesh, P(None, "b")))
+        found = jax.jit(outputs)(*place(mesh)[:4], weights, given[5])
+        assert_close(found, outputs(*given))
+        # A part that no number of devices divides is computed on each of them.
+        def odd(x, h, c, *weights):
+            return fused_layer(x[:, :3], h[:3], c[:3], *weights)
+        assert_close(jax.jit(odd)(*place(mesh)), odd(*given))
+    """)
+
+
+def test_gru_and_mesh_with_explicit_axes_stay_divided() -> None:
+    run_on_two_devices("""
+        gru = arrays(0, (T, 4, IN), (4, H), (IN, 3 * H), (H, 3 * H), (3 * H,), (3 * H,))
+        parts = P(None, "b"), P("b"), P(), P(), P(), P()
+        def gradients_of_gru(*given):
+            return jax.grad(lambda *each: (fused_gru_layer(*each)[0] ** 2).sum(), range(6))(*given)
+        placed = [jax.device_put(e, NamedSharding(mesh, p)) for e, p in zip(gru, parts)]
+        found = jax.jit(gradients_of_gru)(*placed)
+        assert found[0].sharding.spec == P(None, "b")
+        assert_close(found, gradients_of_gru(*gru))
+        whole, right = fused_layer(*given), gradients(*given)
+        explicit = jax.make_mesh((2,), ("b",), axis_types=(jax.sharding.AxisType.Explicit,))
+        with jax.set_mesh(explicit):
+            placed = place(explicit)
+            y = fused_layer(*placed)[0]
+            assert jax.typeof(y).sharding.spec == P(None, "b", None)
+            np.testing.assert_allclose(y, whole[0], atol=1e-5)
+            valid = jax.device_put(valid, NamedSharding(explicit, P(None, "b")))
+            assert_close(jax.jit(gradients)(*placed), right)
+    """)
+
+
+def test_shard_map_gives_the_same_gradients() -> None:
+    run_on_two_devices("""
+        def outputs(*given):
+            return tuple(fused_layer(*given))
         def gradients(*given):
-            return jax.grad(lambda *each: (fused_layer(*each)[0] ** 2).sum(), range(6))(*given)
+            return jax.grad(lambda *each: (outputs(*each)[0] ** 2).sum(), range(6))(*given)
         def summed(*given):
             dx, dh, dc, *shared = gradients(*given)
             return dx, dh, dc, *(jax.lax.psum(each, "b") for each in shared)
-        sharded = jax.shard_map(summed, mesh=mesh, in_specs=parts, out_specs=parts, check_vma=False)
-        placed = [jax.device_put(each, jax.NamedSharding(mesh, part))
-                  for each, part in zip(given, parts)]
-        for found in (jax.jit(sharded)(*placed), jax.jit(gradients)(*placed)):
-            for ours, expected in zip(found, gradients(*given)):
-                np.testing.assert_allclose(ours, expected, atol=1e-5)
-    """
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        # JAX sums the gradients itself where it checks over which axes arrays vary.
+        for function, is_checked in ((gradients, True), (summed, False)):
+            how = {"mesh": mesh, "in_specs": parts, "check_vma": is_checked}
+            sharded = jax.jit(jax.shard_map(function, out_specs=parts, **how))
+            assert_close(sharded(*place(mesh)), gradients(*given))
+            forward = jax.shard_map(outputs, out_specs=parts[:3], **how)
+            moved = [jax.jvp(each, tuple(given), tuple(given))[1] for each in (forward, outputs)]
+            assert_close(*moved)
+            found = jax.grad(lambda *each: (forward(*each)[0] ** 2).sum(), range(6))
+            assert_close(jax.jit(found)(*place(mesh)), gradients(*given))
+    """)
 
 
 def test_export_of_the_layer_names_the_custom_call() -> None:
@@ -356,27 +439,70 @@ def test_forward_call_of_other_shapes_or_types_is_refused(keep: bool, cell: Cell
             call(name, read, changed, **how)
 
 
-# -- forward mode, for which JAX has no rule of a function with a gradient of its own
+# -- forward mode and second derivatives, which are those of the scan
 
 
-@pytest.mark.parametrize("place", range(6))
-def test_forward_mode_is_refused_and_never_zero(place: int) -> None:
-    plain: Layer = fused_layer
+def combined(layer: Layer, place: int, cell: Cell) -> dict[str, Callable[[], Any]]:
+    """Return derivatives of several kinds with respect to one argument of the layer."""
+    given = given_to(cell)
+    tangents = arrays(8, *(each.shape for each in given))
+    xs = jnp.stack([given[0], 2 * given[0]])
 
     def by_one(each: Any) -> Any:
-        return tuple(plain(*GIVEN[:place], each, *GIVEN[place + 1 :]))
+        return tuple(layer(*given[:place], each, *given[place + 1 :]))
 
-    given, tangent = GIVEN[place], jnp.ones_like(GIVEN[place])
-    forward: list[Callable[[], Any]] = [
-        lambda: jax.jvp(by_one, (given,), (tangent,)),
-        lambda: jax.jvp(jax.jit(by_one), (given,), (tangent,)),
-        lambda: jax.jacfwd(by_one)(given),
-        lambda: jax.linearize(by_one, given)[1](tangent),
-        lambda: jax.jvp(jax.grad(lambda each: (by_one(each)[0] ** 2).sum()), (given,), (tangent,)),
-    ]
-    for attempt in forward:
-        with pytest.raises(TypeError, match="forward-mode"):
-            attempt()
+    def total(*given: Any) -> Any:
+        return loss(layer)(*given)
+
+    def of_one(each: Any) -> Any:
+        return total(*given[:place], each, *given[place + 1 :])
+
+    one, tangent = given[place], tangents[place]
+    return {
+        "jvp": lambda: jax.jvp(by_one, (one,), (tangent,)),
+        "jvp of all": lambda: jax.jvp(total, tuple(given), tuple(tangents)),
+        "jvp of jit": lambda: jax.jit(lambda t: jax.jvp(by_one, (one,), (t,)))(tangent),
+        "linearize": lambda: jax.linearize(by_one, one)[1](tangent),
+        "jvp of grad": lambda: jax.jvp(jax.grad(of_one), (one,), (tangent,)),
+        "grad of jvp": lambda: jax.grad(lambda e: jax.jvp(of_one, (e,), (tangent,))[1])(one),
+        "jvp of jvp": lambda: jax.jvp(
+            lambda e: jax.jvp(of_one, (e,), (tangent,))[1], (one,), (tangent,)
+        ),
+        "grad of vmap": lambda: jax.grad(
+            lambda xs: jax.vmap(lambda x: total(x, *given[1:]))(xs).sum()
+        )(xs),
+        "grad of checkpoint": lambda: jax.grad(jax.checkpoint(of_one))(one),
+    }
+
+
+DERIVATIVES = (*combined(fused_layer, 0, DEFAULT),)
+
+
+@pytest.mark.parametrize("kind", ["jvp", "linearize", "jvp of grad"])
+def test_derivatives_in_forward_mode_equal_the_scan(kind: str) -> None:
+    ours, theirs = (combined(each, 1, DEFAULT)[kind] for each in layers(MASK, True))
+    assert_close(ours(), theirs(), scale=4)
+
+
+@pytest.mark.slow  # compiles many programs
+@pytest.mark.parametrize("cell", [DEFAULT, *GRUS], ids=["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("place", range(5))
+def test_derivatives_of_every_mode_and_cell_equal_the_scan(place: int, cell: Cell) -> None:
+    ours, theirs = (combined(each, place, cell) for each in layers(None, False, cell))
+    for kind in DERIVATIVES:
+        assert_close(ours[kind](), theirs[kind](), scale=4)
+
+
+def test_jacobian_and_hessian_equal_the_scan() -> None:
+    draw = arrays(5, (2, 1, 2), (1, 3), (1, 3), (2, 12), (3, 12), (12,))
+
+    def derivatives(layer: Layer) -> Any:
+        def y(x: Any) -> Any:
+            return jnp.stack([jnp.sum(jnp.sin(e)) for e in layer(x, *draw[1:])])
+
+        return jax.jit(lambda x: (jax.jacfwd(y)(x), jax.hessian(y)(x)))(draw[0])
+
+    assert_close(*map(derivatives, layers(None, False)))
 
 
 def test_forward_mode_of_the_custom_calls_is_refused() -> None:
