@@ -1,5 +1,5 @@
-// The kernels with products of bfloat16, chosen once by what the CPU has: widened to floats, pairs by
-// vdpbf16ps or bfdot, or tiles (AMX).
+// The kernels with products in bfloat16. They are chosen once, by what the CPU has: numbers widened
+// to floats, pairs by vdpbf16ps or bfdot, or tiles (AMX).
 #include "bfloat16.h"
 
 #include <cstdlib>
@@ -18,8 +18,9 @@ namespace lstm_impl {
 namespace {
 
 #if defined(LSTM_IMPL_TILES)
-// Whether tiles multiply as plain sums do: small integers, which are exact in any order, in tiles of
-// all shapes. What a hypervisor or another library does to a process's tiles is not known.
+// Returns whether tiles multiply in the same way as plain sums. The test uses small integers, whose
+// sums are exact in any order, in tiles of all shapes. It is necessary because we do not know what
+// a hypervisor or another library does to a process's tiles.
 bool tiles_are_right() {
   constexpr Index kRows = 21, kPairs = 144, kNumbers = 2 * kPairs, kWidth = 3;
   const auto number = [](Index a, Index b) { return static_cast<float>((a * 7 + b * 5) % 9 - 4); };
@@ -64,13 +65,14 @@ const char* find_tiles_problem() {
 #endif
 }
 
-// The variable LSTM_NATIVE_BFLOAT16, empty where it is not set.
+// Returns the value of LSTM_NATIVE_BFLOAT16, or an empty string if it is not set.
 std::string requested_products() {
   const char* const variable = std::getenv("LSTM_NATIVE_BFLOAT16");
   return variable == nullptr ? "" : variable;
 }
 
-// How this process multiplies, and a note on what it would use if something were otherwise.
+// How this process multiplies, and a note that says what it would use otherwise, and why it does
+// not.
 struct CpuProducts {
   Bfloat16Products products = Bfloat16Products::kWidened;
   bool requested = false;
@@ -125,19 +127,20 @@ const char* instruction_name(Bfloat16Products products) {
   }
 }
 
-// Why a layer is too small for these products, or null. Most of a tile would then be padding, and
-// most of a register of units for the other instructions.
+// Returns why a layer is too small for these products, or null if it is not. In a small layer, most
+// of a tile would be padding, or, for the other instructions, most of a register of units.
 const char* size_problem(const Layer& layer, Bfloat16Products products) {
   if (products == Bfloat16Products::kTiles) {
     if (const char* const problem = tile_size_problem(layer); problem != nullptr) return problem;
   }
-  // Measured on an EPYC with AVX512-BF16: with 4 and 8 units bfloat16 took 1.2 to 1.6 times as
-  // long.
+  // We measured this on an EPYC with AVX512-BF16: with 4 and 8 units, bfloat16 took 1.2 to 1.6
+  // times as long.
   if (layer.units < kLanes) return "fewer units than a register holds";
   return nullptr;
 }
 
-// Why products of floats are faster for a forward pass of this layer, or null if they are not.
+// Returns why products of floats are faster for a forward pass of this layer, or null if they are
+// not.
 const char* reason_for_floats(const Layer& layer) {
   if (has_few_reads(layer)) return kFewReads;
   const CpuProducts& cpu = cpu_choice();
@@ -147,9 +150,9 @@ const char* reason_for_floats(const Layer& layer) {
     }
   }
   if (layer_products(layer) != Bfloat16Products::kWidened) return nullptr;
-  // Widened multiplies no faster than products of floats, and reads half the bytes: of one
-  // sequence, with more weights than a processor reads from its nearest caches, that is what takes
-  // the time.
+  // Widened products are not faster than products of floats, but they read half the bytes. This
+  // helps a single sequence with more weights than the nearest caches hold, because reading the
+  // weights then takes most of the time.
   constexpr std::int64_t kManyWeights = 1 << 18;
   if (layer.batch == 1 && layer.gates() * layer.units * (layer.inputs + layer.units) > kManyWeights) {
     return nullptr;
@@ -164,7 +167,7 @@ const char* tiles_problem() {
   return problem;
 }
 
-// The emulation multiplies correctly on every CPU, and is never the fastest.
+// The emulation multiplies correctly on every CPU, but it is never the fastest way.
 bool cpu_has_fast_tiles() {
 #if defined(LSTM_IMPL_TILES) && !defined(LSTM_IMPL_EMULATED_TILES)
   return tiles::cpu_has_tiles();
@@ -174,7 +177,7 @@ bool cpu_has_fast_tiles() {
 }
 
 const char* tile_size_problem(const Layer& layer) {
-  // Measured on a Xeon with AMX: smaller layers took longer by tiles than by floats.
+  // We measured on a Xeon with AMX that smaller layers took longer with tiles than with floats.
   constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
   if (layer.units <= kFewUnits) return "16 units or fewer are too small for tiles";
   const Index step = layer.batch * layer.gates() * layer.units * (layer.inputs + layer.units);

@@ -15,7 +15,7 @@ void backward_gru(const Backward<Value, Weight>& call, const Pool& pool) {
   }
 }
 
-// The input has the same part in both forms.
+// The input has the same part in both forms of the GRU.
 template <class Value, class Weight>
 void input_gradient_gru(const InputGradient<Value, Weight>& call, const Pool& pool) {
   InputGradients<GRU<true>, Value, Weight>(call, pool).run(pool);

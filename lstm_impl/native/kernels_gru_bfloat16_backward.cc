@@ -18,7 +18,7 @@ void backward_gru_in_bfloat16(const Backward<Value, Weight>& call, const Pool& p
   });
 }
 
-// The input has the same part in both forms.
+// The input has the same part in both forms of the GRU.
 template <class Value, class Weight>
 void input_gradient_gru_in_bfloat16(const InputGradient<Value, Weight>& call, const Pool& pool) {
   with_instructions(call.layer, [&](auto products) {

@@ -1,4 +1,4 @@
-// The forward pass in int8, by what the CPU has.
+// The forward pass in int8, with the instructions that the CPU has.
 #include <algorithm>
 #include <exception>
 
@@ -45,8 +45,8 @@ bool int8_uses_tiles() {
     try {
       return cpu_products() == Bfloat16Products::kTiles && tiles::can_multiply_bytes();
     } catch (const std::exception&) {
-      // LSTM_NATIVE_BFLOAT16 requests tiles that this process cannot have. A layer in bfloat16
-      // raises that error; int8 has other instructions.
+      // LSTM_NATIVE_BFLOAT16 requests tiles, but this process cannot use them. A layer in bfloat16
+      // raises this error. int8 does not have to, because it has other instructions.
       return false;
     }
   }();

@@ -1,5 +1,5 @@
-// The choice between products of floats and products of their bfloat16 parts by tiles (AMX), and the
-// forward pass by parts.
+// The choice between products of floats and products of their bfloat16 parts by tiles (AMX), and
+// the forward pass in parts.
 #include "parts.h"
 
 #include <cstdlib>
@@ -15,7 +15,7 @@
 namespace lstm_impl {
 namespace {
 
-// How this process multiplies floats. problem: why not by tiles, or null.
+// How this process multiplies floats. problem: why it does not use tiles, or null if it does.
 struct Choice {
   bool requested = false;
   const char* problem = nullptr;
@@ -46,14 +46,15 @@ const Choice& choice() {
   return chosen;
 }
 
-// Why the floats of a layer are multiplied themselves, or null if their parts are.
+// Returns why the floats of a layer are multiplied themselves, or null if their parts are
+// multiplied.
 const char* reason_for_floats(const Layer& layer) {
   const Choice& chosen = choice();
   if (chosen.problem != nullptr) return chosen.problem;
   if (layer.cell != CellKind::kLSTM) return "only an LSTM multiplies float32 by tiles";
   if (has_few_reads(layer)) return kFewReads;
   if (chosen.requested) return nullptr;
-  // Six products have not been measured on a CPU with AMX yet: see docs/fused_cpu.md.
+  // Nobody has measured six products on a CPU with AMX yet: see docs/fused_cpu.md.
   if (!layer.three_products) return "tiles must be requested, by LSTM_NATIVE_FLOAT32=tiles";
   return tile_size_problem(layer);
 }

@@ -1,4 +1,4 @@
-// The gradients of layers whose floats are multiplied by parts.
+// The gradients of layers whose floats are multiplied in parts.
 #include "bfloat16_products.h"
 #include "cell.h"
 #include "gradients.h"

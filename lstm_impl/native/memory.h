@@ -1,11 +1,13 @@
-// Scratch memory: uninitialised, aligned to a cache line, kept for the next call.
+// Scratch memory. It is not initialised, it is aligned to a cache line, and it is kept for the next
+// call.
 //
-// Given back to the system, pages come again filled with zeros, one fault each, which for a batch
-// of one took a third as long as all else. Whether malloc gives them back depends on what else a
-// process has allocated, so that the same call would take now this long and now that.
+// The memory is kept because pages that are given back to the system come again filled with zeros,
+// with one page fault each. For a batch of one, this took a third as long as everything else.
+// Whether malloc gives pages back depends on what else a process has allocated, so the time of the
+// same call would vary.
 //
-// What takes megabytes is asked for in huge pages: each step reads all weights, which in pages of
-// 4 kB are more than a processor remembers the addresses of.
+// Blocks of several megabytes are requested in huge pages. Each step reads all weights, and in
+// pages of 4 kB these are more pages than a processor can keep the addresses of.
 #ifndef LSTM_IMPL_NATIVE_MEMORY_H_
 #define LSTM_IMPL_NATIVE_MEMORY_H_
 
@@ -28,16 +30,16 @@
 
 namespace lstm_impl {
 
-// Memory that nobody uses now.
+// Holds the memory that nobody uses at the moment.
 class Shelf {
  public:
   using Piece = std::pair<std::size_t, float*>;  // floats, and where
 
-  // Giving a piece back allocates nothing, and so cannot fail.
+  // With the reserved space, giving a piece back allocates nothing and therefore cannot fail.
   Shelf() { free_.reserve(kMostPieces + 1); }
 
-  // The process's own. Never destroyed: a thread may work on while the process ends. Nobody has it
-  // locked in a child of a fork.
+  // Returns the shelf of this process. It is never destroyed, because a thread may still work while
+  // the process ends. In the child of a fork, nobody holds its lock.
   static Shelf& shared() {
     static Shelf* const shelf = [] {
       pthread_atfork([] { shared().mutex_.lock(); }, [] { shared().mutex_.unlock(); },
@@ -47,7 +49,7 @@ class Shelf {
     return *shelf;
   }
 
-  // At least `count` floats. Throws std::bad_alloc if there are not that many.
+  // Takes at least `count` floats. Throws std::bad_alloc if there are not that many.
   Piece take(std::size_t count) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -64,7 +66,8 @@ class Shelf {
     return {count, make(count)};
   }
 
-  // The piece last given is found first, being in the cache; the oldest make room for it.
+  // The piece that was given last is found first, because it is still in the cache. The oldest
+  // pieces are dropped to make room for it.
   void give(Piece piece) {
     const std::lock_guard<std::mutex> lock(mutex_);
     free_.insert(free_.begin(), piece);
@@ -87,7 +90,7 @@ class Shelf {
     const std::align_val_t aligned = alignment(count);
     float* const to = static_cast<float*>(::operator new(count * sizeof(float), aligned));
 #if defined(__linux__)
-    // A wish: where there are none, small pages do.
+    // This is only a request. If there are no huge pages, small pages do the same.
     if (aligned == kHugePage) madvise(to, count * sizeof(float), MADV_HUGEPAGE);
 #endif
     return to;
@@ -106,8 +109,8 @@ class Shelf {
 
 class Floats {
  public:
-  // Throws std::bad_alloc if there is not that much. Of none it asks for nothing, which saves a small
-  // call a fiftieth of its time.
+  // Throws std::bad_alloc if there is not enough memory. For a count of zero, the constructor
+  // requests nothing, which saves a small call a fiftieth of its time.
   explicit Floats(Index count) {
     if (count > 0) piece_ = Shelf::shared().take(static_cast<std::size_t>(count));
   }
@@ -123,11 +126,12 @@ class Floats {
   Shelf::Piece piece_{0, nullptr};
 };
 
-// A buffer for each thread that may work at once, allocated before any of them does: where a
-// thread of a pool finds no memory, the exception has nobody to go to and ends the process.
+// One buffer for each thread that may work at the same time. The buffers are allocated before the
+// threads start. If a thread of a pool found no memory, nobody could catch the exception, and the
+// process would end.
 class Buffers {
  public:
-  // Throws std::bad_alloc if there is not that much.
+  // Throws std::bad_alloc if there is not enough memory.
   Buffers(int count, Index size)
       : count_(count),
         stride_((size + kLine - 1) / kLine * kLine),
@@ -136,7 +140,7 @@ class Buffers {
     for (int k = 0; k < count; ++k) taken_[k].store(false, std::memory_order_relaxed);
   }
 
-  // One that no other thread has, until it goes out of scope.
+  // A buffer that no other thread has, until it goes out of scope.
   class Buffer {
    public:
     explicit Buffer(const Buffers& all) : all_(all) {

@@ -1,4 +1,5 @@
-// Numbers as they are stored, float or BFloat16, to and from registers and rows of floats.
+// Numbers as they are stored, float or BFloat16, and how they are read into registers and rows of
+// floats, and written back.
 #ifndef LSTM_IMPL_NATIVE_NUMBERS_H_
 #define LSTM_IMPL_NATIVE_NUMBERS_H_
 
@@ -12,7 +13,7 @@
 
 namespace lstm_impl {
 
-// Whether numbers become others when they are stored.
+// Whether numbers change when they are stored.
 template <class Value>
 constexpr bool kRounds = !std::is_same_v<Value, float>;
 
@@ -23,11 +24,11 @@ LSTM_IMPL_INLINE Vector widened(Halves halves) {
   return value;
 }
 
-// Of each lane the upper half, rounded to the nearest, ties to even; NaN stays NaN. Some instructions
-// make zeros of denormal numbers.
+// Returns the upper half of each lane, rounded to nearest, ties to even. NaN stays NaN. Some
+// instructions replace denormal numbers by zeros.
 LSTM_IMPL_INLINE Halves rounded_halves(Vector value) { return Instructions::rounded_halves(value); }
 
-// Two registers rounded to bfloat16, one after the other.
+// Rounds two registers to bfloat16 and returns one after the other.
 LSTM_IMPL_INLINE Vector side_by_side(Vector first, Vector second) {
   const Halves halves[2] = {rounded_halves(first), rounded_halves(second)};
   Vector both;
@@ -36,7 +37,7 @@ LSTM_IMPL_INLINE Vector side_by_side(Vector first, Vector second) {
   return both;
 }
 
-// A register of numbers as they will be read when they have been stored.
+// Returns a register of numbers with the values that they have once they are stored and read again.
 template <class Value>
 LSTM_IMPL_INLINE Vector rounded(Vector value) {
   if constexpr (kRounds<Value>) return widened(rounded_halves(value));
@@ -62,7 +63,7 @@ LSTM_IMPL_INLINE void store_some(BFloat16* to, Halves halves, Index count) {
   Instructions::store_some(to, halves, count);
 }
 
-// The first `count` lanes, at most kLanes; the others are zero.
+// Loads the first `count` lanes, at most kLanes. The others are zero.
 LSTM_IMPL_INLINE Vector load_part(const BFloat16* from, Index count) {
   return count >= kLanes ? load(from) : widened(load_some(from, count));
 }
@@ -75,13 +76,13 @@ LSTM_IMPL_INLINE void store_part(BFloat16* to, Vector value, Index count) {
   }
 }
 
-// A sigmoid and what is missing to one, which its gradient is the product of.
+// A sigmoid and its difference to one. The gradient of the sigmoid is the product of the two.
 struct Sigmoid {
   Vector value, rest;
 };
 
-// How a sigmoid is kept. Near one a number that is rounded has few digits of what is missing: there
-// that is kept, with a minus before it.
+// Returns a sigmoid in the form in which it is kept. Near one, a rounded number has few digits for
+// the difference to one. There, the difference itself is kept, as a negative number.
 template <class Value>
 LSTM_IMPL_INLINE Vector kept_sigmoid(const Sigmoid& gate) {
   if constexpr (kRounds<Value>) return gate.value > 0.5f ? -gate.rest : gate.value;
@@ -100,7 +101,7 @@ LSTM_IMPL_INLINE Sigmoid read_sigmoid(Vector kept) {
   }
 }
 
-// A row of `count` numbers, from one type to another or to the same.
+// Converts a row of `count` numbers from one type to another, or copies it.
 template <class From, class To>
 void copy_row(const From* from, Index count, To* to) {
   if constexpr (std::is_same_v<From, To>) {

@@ -1,4 +1,4 @@
-// liblstm as TensorFlow's ops: shapes, checks, memory, and TensorFlow's own threads.
+// Makes liblstm available as TensorFlow ops: shapes, checks, memory, and TensorFlow's own threads.
 #include <cstdint>
 #include <functional>
 #include <new>
@@ -33,7 +33,7 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 namespace errors = tensorflow::errors;
 
-// Columns of a kernel for each unit. cell: an LstmCell.
+// Returns the number of columns that a kernel has for each unit. cell: an LstmCell.
 std::int64_t gates_of(int cell) { return cell == LSTM_LSTM ? 4 : 3; }
 
 // ---- shapes, as far as they are known when a graph is made
@@ -86,14 +86,14 @@ absl::Status backward_shapes(InferenceContext* c) {
   return absl::OkStatus();
 }
 
-// The shape of the input is that of its gradient.
+// The input has the same shape as its gradient.
 absl::Status input_gradient_shapes(InferenceContext* c) {
   c->set_output(0, c->input(0));
   return absl::OkStatus();
 }
 
-// Two ops, for each output of an op that is called by itself takes about a microsecond, asked for
-// or not.
+// There are two ops, because each output of an op that is called outside a graph takes about a
+// microsecond, even if nobody reads it.
 #define LSTM_IMPL_FORWARD_OP(name)                       \
   REGISTER_OP(name)                                      \
       .Input("x: T")                                     \
@@ -217,7 +217,7 @@ absl::Status status_of(LstmCode code) {
                               : errors::Internal(lstm_error());
 }
 
-// Sizes of a layer from x and its kernel's rows and columns, checked.
+// Sets the sizes of a layer from x and from the rows and columns of its kernel, and checks them.
 absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, bool reverse,
                       int cell, LstmLayer* layer) {
   if (x.dims() != 3) {
@@ -253,13 +253,13 @@ absl::Status check_states(const char* name, const Tensor& states, const LstmLaye
                                  "]");
 }
 
-// One bias, or two of a GRU that resets after the product.
+// Returns the shape of the bias: one row, or two rows for a GRU that resets after the product.
 TensorShape bias_shape(const LstmLayer& layer) {
   const std::int64_t columns = gates_of(layer.cell) * layer.units;
   return layer.cell == LSTM_GRU ? TensorShape({2, columns}) : TensorShape({columns});
 }
 
-// The second of two biases, or null.
+// Returns the second of two biases, or null.
 void* second_bias(const Tensor& bias, const LstmLayer& layer) {
   if (layer.cell != LSTM_GRU) return nullptr;
   const std::int64_t size = tensorflow::DataTypeSize(bias.dtype());
@@ -276,7 +276,7 @@ void* row_of(const Tensor& states, const LstmLayer& layer, int row) {
   return static_cast<char*>(states.data()) + row * layer.batch * layer.units * size;
 }
 
-// Which steps are there, [time, batch]; null if all are.
+// Says which steps are there, [time, batch]. The pointer is null if all of them are.
 class Mask {
  public:
   absl::Status read(const Tensor& padding, const LstmLayer& layer) {
@@ -313,7 +313,7 @@ class Mask {
   std::vector<unsigned char> made_;
 };
 
-// A weight that is given as it is, or as the handle of its variable.
+// Reads a weight that is passed as a tensor, or as the handle of its variable.
 absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
   const Tensor& input = context->input(index);
   if (input.dtype() != tensorflow::DT_RESOURCE) {
@@ -324,12 +324,13 @@ absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
   TF_RETURN_IF_ERROR(
       tensorflow::LookupResource(context, tensorflow::HandleFromInput(context, index), &variable));
   tensorflow::tf_shared_lock lock(*variable->mu());
-  // Shares the variable's memory, which an update then leaves as it is, writing elsewhere.
+  // The tensor shares the memory of the variable. A later update of the variable leaves this memory
+  // unchanged, and writes to other memory.
   *weight = *variable->tensor();
   return absl::OkStatus();
 }
 
-// Completes a layer's type, which is that of x so far, by the type of its weights: that of x, or
+// Completes the type of a layer. So far it is the type of x. The weights have the same type, or
 // float.
 absl::Status check_weight_type(DataType weights, LstmLayer* layer) {
   const DataType numbers = layer->type == LSTM_BFLOAT16 ? tensorflow::DT_BFLOAT16 : DT_FLOAT;

@@ -1,5 +1,5 @@
-// Matrices in the order in which products read them: panels of a few registers' width, padded with
-// zeros to whole registers.
+// Copies matrices into the order in which products read them: panels that are a few registers wide,
+// padded with zeros to whole registers.
 #ifndef LSTM_IMPL_NATIVE_PANELS_H_
 #define LSTM_IMPL_NATIVE_PANELS_H_
 
@@ -11,8 +11,8 @@
 
 namespace lstm_impl {
 
-// Columns of a kernel [rows, Gates * units] into panels [block][row][column][lane], of blocks
-// [first_block, last_block). Columns: see cell.h.
+// Packs the columns of a kernel [rows, Gates * units] into panels [block][row][column][lane] for
+// the blocks [first_block, last_block). Columns: see cell.h.
 template <class Columns, Index Gates, class Value>
 void pack_columns(const Value* kernel, Index rows, Index units, Index first_block,
                   Index last_block, float* panels) {
@@ -29,8 +29,8 @@ void pack_columns(const Value* kernel, Index rows, Index units, Index first_bloc
   }
 }
 
-// The transpose of a square of kLanes rows, in registers, by halves: the quarters off the diagonal
-// change places, and so on in each quarter.
+// Transposes a square of kLanes rows in registers. It exchanges the two quarters that are off the
+// diagonal, and then does the same in each quarter.
 template <Index Half, Index... Lane>
 LSTM_IMPL_INLINE void exchange(Vector& upper, Vector& lower,
                                std::integer_sequence<Index, Lane...>) {
@@ -57,8 +57,9 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
   }
 }
 
-// Registers of the columns of `blocks` blocks of units, one after the other, up to a multiple of what
-// a product reads at once: of pairs, an even number, and by tiles whole tiles.
+// Returns the number of registers for the columns of `blocks` blocks of units, one after the other,
+// rounded up to a multiple of what a product reads at once: an even number for pairs, and whole
+// tiles for products by tiles.
 template <class Products, class Columns>
 constexpr Index padded_registers(Index blocks) {
   constexpr Index kNumbers = Products::kNumbers;
@@ -66,8 +67,8 @@ constexpr Index padded_registers(Index blocks) {
   return blocks_of(blocks * Columns::kCount, kMultiple) * kMultiple;
 }
 
-// Stores the transpose of two registers of kLanes rows in a panel, each part of the numbers in its
-// place. read(row, at): the register `at` of a row.
+// Stores the transpose of two registers of kLanes rows in a panel, with each part of the numbers in
+// its place. read(row, at): returns the register `at` of a row.
 template <class Products, class Read>
 void store_split_square(const Read& read, Index first, float* panel, Index first_pair, Index at,
                         Index width, typename Products::Seen& seen) {
@@ -93,20 +94,20 @@ void store_split_square(const Read& read, Index first, float* panel, Index first
   }
 }
 
-// The transpose of `width` blocks of rows of a kernel [rows, Gates * units], from the row
-// `first_row`, into one panel [block of units][column][lane][width][lane of the row]: the right
-// operand of dz times the kernel's transpose. Columns: see cell.h. Products of bfloat16 read pairs
-// of lanes, in 32 bits, of padded_registers(): [block, column][pair of lanes][width][lane of the row],
-// in the order of Products::place(), which also orders the parts of split factors. Returns what
-// Products notes of the numbers.
+// Packs the transpose of `width` blocks of rows of a kernel [rows, Gates * units], from the row
+// `first_row` on, into one panel [block of units][column][lane][width][lane of the row]. This is
+// the right operand for dz times the transpose of the kernel. Columns: see cell.h. For products in
+// bfloat16, the panel has pairs of lanes, in 32 bits, of padded_registers(): [block, column][pair
+// of lanes][width][lane of the row], in the order of Products::place(), which also orders the parts
+// of split factors. Returns what Products records about the numbers.
 template <class Products, class Columns, Index Gates, class Value>
 typename Products::Seen pack_transposed(const Value* kernel, Index rows, Index units,
                                         Index first_row, Index width, float* panel) {
   typename Products::Seen seen;
   constexpr Index kCount = Columns::kCount;
   constexpr Index kOfSquare = Products::kNumbers;  // registers
-  // Squares that are so many registers apart have the same columns. Each such column is read to its
-  // end before the next, so that rows are read in order.
+  // Squares that are this many registers apart have the same columns. Each such column is read to
+  // its end before the next one, so that rows are read in order.
   constexpr Index kPeriod = kCount % kOfSquare == 0 ? kCount : kOfSquare * kCount;
   const Index blocks = blocks_of(units, kLanes);
   const Index registers = padded_registers<Products, Columns>(blocks);
@@ -148,7 +149,7 @@ typename Products::Seen pack_transposed(const Value* kernel, Index rows, Index u
   return seen;
 }
 
-// A state [batch, units] to or from [block][batch][lane].
+// Copies a state [batch, units] to [block][batch][lane], or back.
 template <class Value>
 void pack_state(const Value* state, Index batch, Index units, float* packed) {
   for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
@@ -160,7 +161,7 @@ void pack_state(const Value* state, Index batch, Index units, float* packed) {
   }
 }
 
-// stride: floats from one block to the next.
+// stride: the number of floats from one block to the next.
 template <class Value>
 void unpack_state(const float* packed, Index stride, Index batch, Index units, Value* state) {
   for (Index block = 0; block < blocks_of(units, kLanes); ++block) {

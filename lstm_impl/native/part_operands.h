@@ -1,5 +1,6 @@
-// What the products of a forward pass of floats by parts read and how they are made, see
-// part_products.h. A row whose numbers products of parts are not right for is multiplied as floats.
+// What the products of a forward pass read, and how they are computed, if floats are multiplied in
+// parts; see part_products.h. A row whose numbers cannot be multiplied in parts is multiplied as
+// floats.
 #ifndef LSTM_IMPL_NATIVE_PART_OPERANDS_H_
 #define LSTM_IMPL_NATIVE_PART_OPERANDS_H_
 
@@ -23,7 +24,8 @@
 
 namespace lstm_impl {
 
-// h between the steps: as floats, and by parts as the left operand of the next step's product.
+// Holds h between the steps: as floats, and in parts as the left operand of the next step's
+// product.
 template <class PartProducts>
 class PartHidden {
  public:
@@ -50,17 +52,17 @@ class PartHidden {
     }
   }
 
-  // h of a row after step `s`, as floats.
+  // Returns h of a row after step `s`, as floats.
   const float* row(Index s, Index row) const { return floats_.rows(s).at(0, row); }
 
   const PartRows<PartProducts>& lefts() const { return lefts_; }
 
-  // The row of lefts() that h of a row is in after step `s`.
+  // Returns the row of lefts() that holds h of a row after step `s`.
   Index place(Index s, Index row) const { return (s + 1) % 2 * layer_.batch + row; }
 
   LSTM_IMPL_INLINE bool differs_from_y() const { return floats_.differs_from_y(); }
 
-  // h after one step, in registers of which `count` lanes are units.
+  // Stores h after one step. `count` lanes of its registers are units.
   struct Step {
     typename FloatHidden<float, float>::Step floats;
     const PartRows<PartProducts>& lefts;
@@ -137,7 +139,7 @@ class PartOperands {
     }
   }
 
-  // What a part of a step needs to know of x and h: whether all rows are usual.
+  // What a part of a step must know about x and h: whether all of their rows are usual.
   struct Lefts {
     bool all_usual;
   };
@@ -192,7 +194,7 @@ class PartOperands {
 
   const float* bias(Index block) const { return bias_.get() + block * kPanel; }
 
-  // row: of all steps.
+  // row: the number of the row among those of all steps.
   Factors<BFloat16> of_input(Index row, Index block) const {
     return {inputs_.row(row), inputs_.across(), kernel_.get() + block * input_pairs_ * kRow,
             input_pairs_};
@@ -208,14 +210,14 @@ class PartOperands {
     return are_usual(inputs_.largest_magnitude(row), of_kernel_.get());
   }
 
-  // Of the products of one row in a step.
+  // Returns whether the products of one row in a step can be computed in parts.
   bool is_usual(Index s, Index row) const {
     const Index place = hidden_.place(s - 1, row);
     return are_usual(hidden_.lefts().largest_magnitude(place), of_recurrent_.get()) &&
            (ahead_.any() || is_usual_input(time_of(layer_, s) * layer_.batch + row));
   }
 
-  // The sums of a row as multiply() makes them, by products of floats.
+  // Computes the same sums of a row as multiply(), by products of floats.
   void multiply_floats(float* sums, Index s, Index row, Index block) const {
     if (ahead_.any()) {
       std::fill_n(sums, kPanel, 0.0f);
@@ -225,7 +227,7 @@ class PartOperands {
     add_floats(sums, hidden_.row(s - 1, row), layer_.units, call_.weights.recurrent_kernel, block);
   }
 
-  // Sets the sums of a row to the bias and the input's product.
+  // Sets the sums of a row to the bias plus the input's product.
   void add_input(float* sums, Index row, Index block) const {
     std::copy_n(bias(block), kPanel, sums);
     add_floats(sums, given_.at(row / layer_.batch, row % layer_.batch), layer_.inputs,

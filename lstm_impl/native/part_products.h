@@ -1,10 +1,11 @@
-// Products of floats by tiles (AMX): each float is split into bfloat16 parts (see float_parts.h), and
-// each pair of parts is multiplied with sums in float32.
+// Products of floats by tiles (AMX). Each float is split into bfloat16 parts (see float_parts.h),
+// and pairs of parts are multiplied with sums in float32.
 //
-// With three parts of each float, six of the nine products are made: first by first, first by second,
-// second by first, first by third, second by second and third by first. The others together are at
-// most a 2^24th of the product, as is the rounding error of a float. With two parts, the first three
-// of these products are made, and the others are at most a 2^15th of the product.
+// With three parts of each float, six of the nine products are computed: first by first, first by
+// second, second by first, first by third, second by second, and third by first. The others
+// together are at most a 2^24th of the product, which is as large as the rounding error of a float.
+// With two parts, the first three of these products are computed, and the fourth is at most a
+// 2^15th of the product.
 #ifndef LSTM_IMPL_NATIVE_PART_PRODUCTS_H_
 #define LSTM_IMPL_NATIVE_PART_PRODUCTS_H_
 
@@ -24,16 +25,17 @@
 
 namespace lstm_impl {
 
-// The right operand is a panel of pairs of rows, as that of DotsByTiles, with kParts tiles in the
-// place of each one: those of the first parts, the second parts and so on. A row of the left operand
-// is kParts rows one after the other.
+// The right operand is a panel of pairs of rows, as that of DotsByTiles. In the place of each tile
+// it has kParts tiles: one with the first parts, one with the second parts, and so on. A row of the
+// left operand is kParts rows, one after the other.
 template <int kPartsOfFloat>
 struct PartsByTiles : DotsByTiles {
   static constexpr int kParts = kPartsOfFloat;
   using Seen = LargestMagnitude;
   static_assert(kParts == 2 || kParts == 3);
 
-  // Pairs that are summed up before sums are stored: as many as DotsByTiles has, in bytes.
+  // The number of pairs that are summed up before sums are stored. They have as many bytes as those
+  // of DotsByTiles.
   static constexpr Index kDepth = DotsByTiles::kDepth / kParts / kPairs * kPairs;
 
   static constexpr Index place(Index pair, Index at, Index width, int part) {
@@ -42,7 +44,7 @@ struct PartsByTiles : DotsByTiles {
 
   static LSTM_IMPL_INLINE FloatParts split(Vector value) { return lstm_impl::split(value); }
 
-  // Stores a register of pairs of two rows of a right operand.
+  // Stores two rows of a right operand as a register of pairs.
   static LSTM_IMPL_INLINE void store_pair(float* panel, Index pair, Index at, Index width,
                                           Vector lower, Vector upper, LargestMagnitude& largest) {
     largest.see(lower);
@@ -54,7 +56,7 @@ struct PartsByTiles : DotsByTiles {
     }
   }
 
-  // The same as DotsByTiles::multiply().
+  // Does the same as DotsByTiles::multiply().
   template <class Part>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {
@@ -86,7 +88,8 @@ struct PartsByTiles : DotsByTiles {
     }
   }
 
-  // Of one or two tiles of rows, from `row` on, and `Columns` of the registers that Part names.
+  // Multiplies one or two tiles of rows, from `row` on, by `Columns` of the registers that Part
+  // names.
   template <class Part, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>& product) {
     constexpr Index kTile = kPairs * kLanes, kFloat = sizeof(float);
@@ -117,7 +120,8 @@ struct PartsByTiles : DotsByTiles {
         tiles::load<kRight + tile, true>(product.panel + place * kTile, kRegister);
       };
       if constexpr (TilesOfRows == 1) {
-        // The two tiles for left operands hold two parts, which share each part of the right one.
+        // The two tiles for left operands hold two parts, which are multiplied with the same part
+        // of the right operand.
         each<(kParts + 1) / 2>([&](auto half) {
           constexpr int kFirstPart = 2 * half;
           constexpr int kHere = std::min(2, kParts - kFirstPart);

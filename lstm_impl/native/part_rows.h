@@ -1,4 +1,4 @@
-// Rows of numbers that are split into bfloat16 parts, see float_parts.h.
+// Rows of numbers that are split into bfloat16 parts; see float_parts.h.
 #ifndef LSTM_IMPL_NATIVE_PART_ROWS_H_
 #define LSTM_IMPL_NATIVE_PART_ROWS_H_
 
@@ -13,11 +13,11 @@
 
 namespace lstm_impl {
 
-// Rows of a left operand by parts, padded with zeros.
+// The rows of a left operand in parts, padded with zeros.
 template <class Products>
 class PartRows {
  public:
-  // numbers: those of a row.
+  // numbers: how many numbers a row has.
   PartRows(Index rows, Index numbers)
       : rows_(rows),
         width_(Products::row_width(numbers)),
@@ -30,13 +30,14 @@ class PartRows {
     std::fill_n(largest_magnitudes(0), rows_ * registers(), std::uint16_t{0});
   }
 
-  // Numbers of a part, with padding, and of all parts of a row.
+  // The number of numbers in a part, with padding, and in all parts of a row.
   Index width() const { return width_; }
   Index across() const { return Products::kParts * width_; }
 
   const BFloat16* row(Index number) const { return parts(number); }
 
-  // Stores a register of a row, of which the first number is the number `at`, a multiple of kLanes.
+  // Stores a register of a row. Its first number is the number `at` of the row, a multiple of
+  // kLanes.
   LSTM_IMPL_INLINE void store(Index row, Index at, Vector value) const {
     LargestMagnitude largest;
     largest.see(value);
@@ -49,7 +50,7 @@ class PartRows {
     }
   }
 
-  // The largest magnitude in a row, as by LargestMagnitude.
+  // Returns the largest magnitude in a row, as LargestMagnitude gives it.
   std::uint16_t largest_magnitude(Index row) const {
     const std::uint16_t* const from = largest_magnitudes(row);
     return *std::max_element(from, from + registers());

@@ -1,4 +1,4 @@
-// How a layer's work is shared between threads, and where its rows lie.
+// How the work of a layer is shared between threads, and where its rows are in memory.
 #ifndef LSTM_IMPL_NATIVE_PLAN_H_
 #define LSTM_IMPL_NATIVE_PLAN_H_
 
@@ -10,7 +10,7 @@
 
 namespace lstm_impl {
 
-// Rows [time, batch] of some features: row (t, b) is at data + t * time + b * batch.
+// Rows [time, batch] of some features. Row (t, b) is at data + t * time + b * batch.
 template <class Float>
 struct Rows {
   Float* data;
@@ -26,37 +26,40 @@ Rows<Float> rows_of(const Layer& layer, Float* data, Index features) {
   return {data, layer.batch * features, features};
 }
 
-// The time at which a forward pass is in its step `s`.
+// Returns the time of the forward pass's step `s`.
 inline Index time_of(const Layer& layer, Index s) {
   return layer.reverse ? layer.timesteps - 1 - s : s;
 }
 
 inline Index unit_blocks(const Layer& layer) { return blocks_of(layer.units, kLanes); }
 
-// The first of `count` things that segment `segment` of `segments` has.
+// Returns the first of the `count` things that belong to segment `segment` of `segments`.
 inline Index share(Index count, int segment, int segments) {
   return static_cast<Index>(segment) * count / segments;
 }
 
-// Sequences a thread must have for the batch to be shared out, each thread going through all steps
-// by itself: with fewer, the weights are read too often for what is done with them. Less is shared
-// out by units, where the threads meet after every step.
+// The batch is divided between threads only if each of them gets at least this many sequences. Each
+// thread then goes through all steps by itself. With fewer sequences, the weights would be read too
+// often for the work that is done with them. The units are divided instead, and the threads
+// synchronise after every step.
 constexpr Index kRowsPerThread = 12;
 
-// Multiplications in a step that are worth meeting for, a few microseconds' worth.
+// If a step has at least this many multiplications, synchronising the threads pays. They take a few
+// microseconds.
 constexpr double kStepWork = 2e5;
 
-// Multiplications of a call that are worth waking a thread for, some tens of microseconds' worth.
+// If a call has at least this many multiplications, waking a thread pays. They take some tens of
+// microseconds.
 constexpr double kCallWork = 1e6;
 
-// Where the batch is shared out, it is in more groups of sequences than there are threads, so that
-// one on a slower processor does less. Weights that do not fit a core's second cache, or leave no
-// room there, are to be read for more of them at once.
+// If the batch is divided, there are more groups of sequences than threads, so that a thread on a
+// slower processor does fewer of them. A group is larger if the weights do not fit into a core's
+// second cache or leave no room there, so that each reading of the weights serves more sequences.
 constexpr Index kRowsOfGroup = 8, kRowsOfWideGroup = 20;
 constexpr double kWideWeights = 1 << 18;  // floats
 
-// Multiplications of a group that are done before another one is looked for, some tens of
-// microseconds' worth.
+// A thread does this many multiplications of a group before it looks for another group. They take
+// some tens of microseconds.
 constexpr double kTaskWork = 5e6;
 
 struct Plan {
@@ -65,7 +68,8 @@ struct Plan {
   int groups = 1;   // of sequences, where it is by rows
   Index steps = 1;  // of a group at once
 
-  // `steps_in_all` of `advance(step, first row, last row)` for every group.
+  // Returns a phase that calls `advance(step, first row, last row)` for all `steps_in_all` steps of
+  // every group.
   template <class Advance>
   Phase chains(const Layer& layer, Index steps_in_all, Advance advance) const {
     const auto task = [plan = *this, batch = layer.batch, steps_in_all, advance](Index number,
@@ -78,13 +82,15 @@ struct Plan {
     return {blocks_of(steps_in_all, steps), groups, task, true};
   }
 
-  // Segments in which packing and steps that are shared out by units divide `blocks`.
+  // Returns into how many segments packing divides `blocks`, and also each step whose units are
+  // divided.
   int parts(Index blocks) const {
     return static_cast<int>(std::min<Index>(blocks, workers == 1 ? 1 : 2 * workers));
   }
 
-  // `steps_in_all` of `advance(step, first row, last row, first block, last block)`: of a group of
-  // sequences one after the other, or of all sequences by parts of the blocks.
+  // Returns a phase that calls `advance(step, first row, last row, first block, last block)` for
+  // all `steps_in_all` steps: for one group of sequences after the other, or for all sequences with
+  // the blocks divided.
   template <class Advance>
   Phase all_steps(const Layer& layer, Index steps_in_all, Index blocks, Advance advance) const {
     if (by_rows) {
@@ -105,7 +111,7 @@ inline int workers_for(double multiplications, const Pool& pool) {
 
 inline Plan alone(const Layer& layer) { return {1, true, 1, layer.timesteps + 1}; }
 
-// step: multiplications of one for the whole batch.
+// step: the number of multiplications in a step of the whole batch.
 inline Plan plan_by_rows(const Layer& layer, double step, int workers) {
   if (workers == 1) return alone(layer);
   const bool wide = step / static_cast<double>(layer.batch) > kWideWeights;
@@ -115,13 +121,14 @@ inline Plan plan_by_rows(const Layer& layer, double step, int workers) {
   return {workers, true, groups, std::max<Index>(1, static_cast<Index>(kTaskWork / work))};
 }
 
-// Multiplications of a step whose products have so many `features`.
+// Returns the number of multiplications in a step whose products have this many `features`.
 inline double step_work(const Layer& layer, Index features) {
   return static_cast<double>(layer.gates() * layer.batch) * static_cast<double>(layer.units) *
          static_cast<double>(features);
 }
 
-// How long a call takes, in multiplications: to read a weight, or to write its gradient, takes four.
+// Returns how long a call takes, in multiplications. Reading a weight, or writing its gradient,
+// takes as long as four multiplications.
 inline double call_work(const Layer& layer, Index features) {
   const double weights = static_cast<double>(layer.gates() * layer.units) * static_cast<double>(features);
   return weights * static_cast<double>(layer.timesteps * layer.batch + 4);
@@ -132,24 +139,26 @@ inline Plan plan_by_units(const Layer& layer, double step, int workers) {
   return most == 1 ? alone(layer) : Plan{static_cast<int>(most), false};
 }
 
-// Of the part that goes step by step. `features` are those of the products in a step.
+// Returns the plan for the part of a call that goes step by step. `features` are those of the
+// products in a step.
 inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool) {
   const double step = step_work(layer, features);
-  // A step of one sequence takes about as long as of four: it waits for the weights.
+  // A step of one sequence takes about as long as a step of four sequences, because it waits for
+  // the weights.
   const double fewest = 4 / static_cast<double>(std::clamp<Index>(layer.batch, 1, 4));
   const int workers = workers_for(step * fewest * static_cast<double>(layer.timesteps), pool);
   if (layer.batch >= kRowsPerThread * 2) {
     const auto most = static_cast<int>(std::min<Index>(workers, layer.batch / kRowsPerThread));
-    // Where units would keep more threads busy, they are what is shared out.
+    // If dividing the units keeps more threads busy, the units are divided.
     if (most == workers || step < kStepWork * workers) return plan_by_rows(layer, step, most);
   }
   return plan_by_units(layer, step, workers);
 }
 
-// The same for tiles of 16 rows. The batch is shared out between threads if each gets 16 rows and
-// the weights leave room in its second cache: to wait for the other threads after every step, and
-// to read what they have computed, takes longer than to read all weights from that cache. With more
-// weights than fit, each thread reads only its share of them.
+// Returns the plan for products by tiles of 16 rows. The batch is divided between threads if each
+// of them gets 16 rows and the weights leave room in its second cache. Waiting for the other
+// threads after every step, and reading what they have computed, takes longer than reading all
+// weights from this cache. If the weights do not fit, each thread reads only its share of them.
 inline Plan plan_of_tiles(const Layer& layer, Index features, const Pool& pool) {
   constexpr Index kRowsOfTiles = 16;
   const double step = step_work(layer, features);

@@ -1,8 +1,9 @@
-// What the kernels ask of a CPU's vector registers, written with the compiler's vector extension alone.
+// What the kernels need of a CPU's vector registers, written only with the compiler's vector
+// extension.
 //
-// A header of an instruction set includes this one after it has said how wide a register is. Its
-// struct Instructions inherits from PortableInstructions, and hides each function that the
-// instruction set has a faster way for. See vector.h.
+// The header of an instruction set includes this header after it has said how wide a register is.
+// Its struct Instructions inherits from PortableInstructions, and hides each function that the
+// instruction set computes faster. See vector.h.
 #ifndef LSTM_IMPL_NATIVE_PORTABLE_INSTRUCTIONS_H_
 #define LSTM_IMPL_NATIVE_PORTABLE_INSTRUCTIONS_H_
 
@@ -29,7 +30,8 @@ using Bits = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));
 using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
 using Halves = std::uint16_t __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
 
-// A name is less aligned than its type; clang ignores `aligned` in an alias's type.
+// The name Unaligned has a smaller alignment than its type. clang ignores `aligned` in an alias's
+// type.
 using Unaligned __attribute__((aligned(sizeof(float)), may_alias)) = Vector;
 static_assert(alignof(Unaligned) == alignof(float), "loads would need aligned addresses");
 
@@ -40,11 +42,12 @@ LSTM_IMPL_INLINE Vector load(const float* from) {
 LSTM_IMPL_INLINE void store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
 
 struct PortableInstructions {
-  // Has a value in a register from here on. GCC 12 reads what few rows share from memory again for
-  // each of them, which takes tiles of two and three rows up to twice as long.
+  // Keeps a value in a register from here on. Without this, GCC 12 reads what a few rows share from
+  // memory again for each row, which makes tiles of two and three rows up to twice as slow.
   static LSTM_IMPL_INLINE void hold(Vector&) {}
 
-  // The first `count` lanes, fewer than all. The others are read as zero, and are not written.
+  // Load or store the first `count` lanes, which are fewer than all. The other lanes are read as
+  // zero, and are not written.
   static LSTM_IMPL_INLINE Vector load_some(const float* from, Index count) {
     Vector value = {};
     std::memcpy(&value, from, part_size(count));
@@ -66,30 +69,31 @@ struct PortableInstructions {
     copy_some<kLanes / 2>(numbers, to, count);
   }
 
-  // Comparisons with NaN are false, so NaN is kept.
+  // Comparisons with NaN are false, so NaN stays NaN.
   static LSTM_IMPL_INLINE Vector clamp(Vector x, float least, float most) {
     const Vector low = Vector{} + least, high = Vector{} + most;
     x = x < low ? low : x;
     return x > high ? high : x;
   }
 
-  // 1 / x, within 2^-14.
+  // Returns 1 / x, within 2^-14.
   static LSTM_IMPL_INLINE Vector reciprocal(Vector x) { return 1.0f / x; }
 
-  // A number without the integer nearest to it, and that integer as scaled() takes it.
+  // The remainder of a number after subtracting the nearest integer, and this integer in the form
+  // that scaled() takes.
   struct Split {
     Vector rest, integer;
   };
 
-  // Splits x times `factor`, whose magnitude is below 2^22. Adding 1.5 * 2^23 rounds to an integer,
-  // which then stands in the sum's lowest bits.
+  // Splits x times `factor`, whose magnitude must be below 2^22. Adding 1.5 * 2^23 rounds to an
+  // integer. The lowest bits of the sum then hold this integer.
   static LSTM_IMPL_INLINE Split split(Vector x, float factor) {
     constexpr float kRound = 12582912.0f;
     const Vector shifted = x * factor + kRound;
     return {x * factor - (shifted - kRound), shifted};
   }
 
-  // x times two to the power of an integer, where x and the result are normal numbers.
+  // Returns x times two to the power of an integer. x and the result must be normal numbers.
   static LSTM_IMPL_INLINE Vector scaled(Vector x, Vector integer) {
     Bits exponent, bits;
     std::memcpy(&exponent, &integer, sizeof exponent);
@@ -99,7 +103,7 @@ struct PortableInstructions {
     return x;
   }
 
-  // Of each lane the upper half, rounded to the nearest, ties to even; NaN stays NaN.
+  // Returns the upper half of each lane, rounded to nearest, ties to even. NaN stays NaN.
   static LSTM_IMPL_INLINE Halves rounded_halves(Vector value) {
     Words words;
     std::memcpy(&words, &value, sizeof words);
@@ -107,10 +111,10 @@ struct PortableInstructions {
     return __builtin_convertvector((value == value ? nearest : words | 0x400000u) >> 16, Halves);
   }
 
-  // How bytes are multiplied where the CPU has no instruction for that.
+  // A description of how bytes are multiplied if the CPU has no instruction for it.
   static constexpr const char* kByteProducts = "products of 32 bits";
 
-  // sum += the products of four bytes without a sign and four with one.
+  // Adds the products of four unsigned bytes and four signed bytes to sum.
   static LSTM_IMPL_INLINE void add_bytes(Bits& sum, Bits left, Bits right) {
 #pragma GCC unroll 4
     for (int part = 0; part < 4; ++part) {
@@ -120,13 +124,15 @@ struct PortableInstructions {
   }
 
  private:
-  // Bytes of `count` lanes; masked, for a compiler to know that the largest is less than all.
+  // Returns how many bytes `count` lanes have. The mask tells the compiler that this is less than
+  // all.
   static LSTM_IMPL_INLINE std::size_t part_size(Index count) {
     return static_cast<std::size_t>(count & (kLanes - 1)) * sizeof(float);
   }
 
-  // Copies fewer than 2 * Size numbers, by powers of two. A memcpy() of a size that the compiler does
-  // not know is a call, which took a layer of 4 units in bfloat16 1.4 times as long as in float32.
+  // Copies fewer than 2 * Size numbers, by powers of two. A memcpy() whose size the compiler does
+  // not know becomes a function call. With such a call, a layer of 4 units in bfloat16 took 1.4
+  // times as long as in float32.
   template <Index Size>
   static LSTM_IMPL_INLINE void copy_some(const BFloat16* from, BFloat16* to, Index count) {
     if constexpr (Size > 0) {

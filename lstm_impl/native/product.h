@@ -1,4 +1,5 @@
-// The one inner loop of every matrix product here: a tile of sums that stays in registers.
+// The one inner loop of every matrix product in these kernels: a tile of sums that stays in
+// registers.
 #ifndef LSTM_IMPL_NATIVE_PRODUCT_H_
 #define LSTM_IMPL_NATIVE_PRODUCT_H_
 
@@ -8,13 +9,13 @@
 
 namespace lstm_impl {
 
-// Rows times Width registers of sums.
+// A tile of sums: Rows rows of Width registers.
 template <int Rows, int Width>
 struct Tile {
   Vector at[Rows][Width];
 
-  // Every loop over a tile that is being summed must be unrolled, for what is indexed by a variable
-  // cannot be a register.
+  // Every loop over a tile that is being summed must be unrolled. An element that is indexed by a
+  // variable cannot be in a register.
   LSTM_IMPL_INLINE void clear() {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
@@ -23,7 +24,7 @@ struct Tile {
     }
   }
 
-  // Into memory, [row][register], whose rows are `across` floats apart.
+  // Stores the sums in memory, [row][register], with rows that are `across` floats apart.
   LSTM_IMPL_INLINE void spill(float* to, Index across) const {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
@@ -41,16 +42,19 @@ struct Tile {
   }
 };
 
-// What sums start from: rows that are `across` floats apart, 0 for the same in all; null for zero.
+// What the sums start from: rows that are `across` floats apart. 0 means the same row for all, and
+// null means zero.
 struct Start {
   const float* from;
   Index across;
 };
 
-// Sums from which on adding to one of them has finished before it is added to again.
+// With at least this many sums, adding to one of them has finished before the next addition to it
+// begins.
 constexpr int kManySums = 8;
 
-// sums += left * panel, of one row of the panel, which is Width registers, `apart` floats apart.
+// Computes sums += left * panel for one row of the panel, which has Width registers. The rows are
+// `apart` floats apart.
 template <int Rows, int Width>
 LSTM_IMPL_INLINE void add_outer(Tile<Rows, Width>& sums, const float* left, Index across,
                                 const float* panel, Index apart = kLanes) {
@@ -68,21 +72,23 @@ LSTM_IMPL_INLINE void add_outer(Tile<Rows, Width>& sums, const float* left, Inde
   }
 }
 
-// What is done beside each row of a panel: nothing.
+// What is done at each row of a panel in addition to the product: nothing.
 struct Nothing {
   LSTM_IMPL_INLINE void operator()(Index) const {}
 };
 
-// Or a line of what will be read next is asked for, into the second cache. Weights that do not fit
-// there come from further away at every step, and a panel's first tile would wait for all of it.
+// Or what is done is to prefetch a line that will be read next into the second cache. Weights that
+// do not fit into the second cache come from further away at every step, and the first tile of a
+// panel would wait for all of them.
 struct Fetch {
   static constexpr Index kLine = 64 / sizeof(float);
-  // Of a row of a panel that is `width` registers wide.
+  // Returns how many lines a row of a panel has that is `width` registers wide.
   static constexpr Index lines(Index width) { return width * kLanes / kLine; }
 
   const float* from;
 
-  // Of a panel of `depth` rows, the part that a tile as deep asks for: lines() tiles ask for all.
+  // Returns the part of a panel with `depth` rows that a tile of the same depth prefetches. lines()
+  // tiles together prefetch all of it.
   static Fetch part(const float* panel, Index depth, Index number) {
     return {panel + number * depth * kLine};
   }
@@ -92,15 +98,15 @@ struct Fetch {
   }
 };
 
-// sums[r] += sum over k < depth of left[r * across + k * along] * panel row k, the panel being
-// PanelWidth registers wide, of which the first Width are read.
+// Computes sums[r] += sum over k < depth of left[r * across + k * along] * panel row k. The panel
+// is PanelWidth registers wide, and the first Width of them are read.
 template <int PanelWidth, int Rows, int Width, class Beside = Nothing>
 LSTM_IMPL_INLINE void add_product(Tile<Rows, Width>& sums, const float* left, Index across,
                                   Index along, Index depth, const float* panel,
                                   const Beside& beside = {}) {
   constexpr Index kRow = PanelWidth * kLanes;
-  // A sum can be added to once in 4 cycles: with too few of them the additions would wait, so that
-  // every other row, or three of four, go to sums of their own.
+  // A sum can be added to only once in 4 cycles. With too few sums, the additions would wait.
+  // Therefore every other row, or three of four rows, are added to sums of their own.
   constexpr int kChains = Rows * Width >= kManySums ? 1 : Rows * Width >= 4 ? 2 : 4;
   Index k = 0;
   if constexpr (kChains > 1) {
@@ -129,11 +135,12 @@ LSTM_IMPL_INLINE void add_product(Tile<Rows, Width>& sums, const float* left, In
   }
 }
 
-// Registers of a panel's `width` that a tile of so many rows takes at once: eight rows of four
-// registers of sums do not fit the registers, those of three do.
+// Returns how many of a panel's `width` registers a tile with this many rows takes at once. The
+// sums of eight rows with four registers each do not fit into the registers of the CPU; those with
+// three do.
 constexpr int part_of(int rows, int width) { return rows > kRows && width > 3 ? 2 : width; }
 
-// Rows of a left operand, `across` floats apart, and a panel of `depth` rows.
+// The rows of a left operand, which are `across` floats apart, and a panel of `depth` rows.
 struct PanelProduct {
   const float* left;
   Index across, depth;
@@ -141,9 +148,10 @@ struct PanelProduct {
   Fetch fetch{nullptr};  // what is asked for meanwhile
 };
 
-// sums = start + products, of a panel that is PanelWidth registers wide the first Width. Rows of sums
-// are kPanel floats apart. first: one more product, or null. Never inlined: GCC 12 would keep the
-// sums in memory, and compile this for each type of the numbers around it.
+// Computes sums = start + products for the first Width registers of a panel that is PanelWidth
+// registers wide. Rows of sums are kPanel floats apart. first: one more product, or null. The
+// function is never inlined, because GCC 12 would then keep the sums in memory, and would compile
+// the function for each type of the numbers around it.
 template <int Rows, int Width, int PanelWidth>
 LSTM_IMPL_ONCE void multiply_tile(float* sums, Start start, const PanelProduct* first,
                                              const PanelProduct& second) {
@@ -162,10 +170,11 @@ LSTM_IMPL_ONCE void multiply_tile(float* sums, Start start, const PanelProduct* 
   }
 }
 
-// sums [Rows][Width][lane] = start + the sum of products over `blocks` blocks. start: null for zero,
-// else registers that are `apart` floats apart. A block's rows are kPanel floats apart, its left
-// operand is `left_apart` floats after the one before, and its panel `panel_apart` floats. Never
-// inlined, as multiply_tile().
+// Computes sums [Rows][Width][lane] = start + the sum of products over `blocks` blocks. start: null
+// for zero, or registers that are `apart` floats apart. The rows of a block are kPanel floats
+// apart. From one block to the next, the left operand moves on by `left_apart` floats, and the
+// panel by `panel_apart` floats. The function is never inlined, for the reason given at
+// multiply_tile().
 template <int Rows, int Width>
 LSTM_IMPL_ONCE void multiply_blocks(float* sums, const float* start, Index apart,
                                                const float* left, Index left_apart,
@@ -193,9 +202,10 @@ LSTM_IMPL_ONCE void multiply_blocks(float* sums, const float* start, Index apart
   }
 }
 
-// sums = products, or += where they are `added`, of kRows columns of a left operand [depth][kRows] and
-// the first Width registers of a panel's rows. Rows of sums and of the panel are kPanel floats apart.
-// Never inlined, as multiply_tile().
+// Computes sums = products, or sums += products if they are `added`, for kRows columns of a left
+// operand [depth][kRows] and the first Width registers of a panel's rows. Rows of sums and of the
+// panel are kPanel floats apart. The function is never inlined, for the reason given at
+// multiply_tile().
 template <int Width>
 LSTM_IMPL_ONCE void multiply_columns(float* sums, bool added, const float* left, Index depth,
                                      const float* panel) {
@@ -221,12 +231,12 @@ LSTM_IMPL_INLINE void with_constant(int n, const Work& work) {
   }
 }
 
-// Rows of the tallest tile, which is two registers wide: eight rows are then one tile, for which a
-// panel is read once, and not two of four.
+// The number of rows of the tallest tile, which is two registers wide. Eight rows are then one
+// tile, for which a panel is read once, instead of two tiles of four rows.
 constexpr int kTallRows = kRows == 6 ? 8 : kRows;
 
-// Cuts rows [first, last) into tiles of at most Most that differ by one row at most, and calls
-// work(std::integral_constant<int, rows>, first row of the tile) for each.
+// Divides the rows [first, last) into tiles of at most Most rows, whose heights differ by at most
+// one row. Calls work(std::integral_constant<int, rows>, first row of the tile) for each tile.
 template <int Most, class Work>
 LSTM_IMPL_INLINE void for_each_tile(Index first, Index last, const Work& work) {
   if (first >= last) return;

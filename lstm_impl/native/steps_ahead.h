@@ -1,5 +1,5 @@
-// The input's products of several steps, made at once: with few sequences that makes full tiles, and
-// reads the kernel once for all of them.
+// Computes the input's products of several steps at once. With few sequences, this gives full
+// tiles, and the kernel is read once for all of these steps.
 #ifndef LSTM_IMPL_NATIVE_STEPS_AHEAD_H_
 #define LSTM_IMPL_NATIVE_STEPS_AHEAD_H_
 
@@ -15,8 +15,8 @@ namespace lstm_impl {
 
 class StepsAhead {
  public:
-  // How many pay. From 12 sequences on a step has full tiles of its own, and the product goes on in
-  // the same registers.
+  // Returns for how many steps this pays. From 12 sequences on, a step has full tiles of its own,
+  // and the product of h continues in the same registers.
   static Index usual(const Layer& layer) {
     constexpr Index kFull = 12, kRowsAhead = 48;
     if (layer.batch >= kFull) return 1;
@@ -30,11 +30,11 @@ class StepsAhead {
   bool any() const { return steps_ > 1; }
   bool begin(Index s) const { return any() && s % steps_ == 0; }
 
-  // Of those that begin with step `s`, how many, and the first in time.
+  // Return how many of these steps begin with step `s`, and the first of them in time.
   Index count(Index s) const { return std::min(steps_, layer_.timesteps - s); }
   Index first(Index s) const { return layer_.reverse ? layer_.timesteps - s - count(s) : s; }
 
-  // All of them, [time][batch][gate][lane].
+  // Returns the sums of all of them, [time][batch][gate][lane].
   float* sums(Index block) const { return sums_->get() + block * steps_ * layer_.batch * kPanel; }
 
   const float* sums(Index s, Index row, Index block) const {

@@ -1,10 +1,12 @@
-// A team of threads that share work in small segments, so that none waits for a missing one.
+// A team of threads that share work in small segments, so that no thread waits for one that is
+// missing.
 //
-// The work is a list of phases, each a number of steps in order, each step a number of segments in
-// any order. Each running thread claims segments; the calling thread does all of them if no other
-// runs. A segment is preferably claimed by the same thread in each step, whose cache then has what
-// it reads; another one takes it at once if that thread has not started or was interrupted, else
-// after some spins. The results do not depend on which thread computes them.
+// The work is a list of phases. A phase is a number of steps that are done in order. A step is a
+// number of segments that may be done in any order. Each running thread claims segments. The
+// calling thread does all of them if no other thread runs. In each step, the same thread preferably
+// claims the same segment, because its cache has the segment's data. Another thread takes the
+// segment at once if that thread has not started or was interrupted, and otherwise after some
+// spins. The results do not depend on which thread computes them.
 #ifndef LSTM_IMPL_NATIVE_THREAD_TEAM_H_
 #define LSTM_IMPL_NATIVE_THREAD_TEAM_H_
 
@@ -29,8 +31,8 @@ struct Phase {
   void (*leave)() = nullptr;  // what each thread does that may have worked on the phase, when it ends
 };
 
-// The k-th of [first, end), counted from the end in every other step: what the step before read last,
-// and the cache still holds, is then read first.
+// Returns the k-th number of [first, end), counted from the end in every other step. So each step
+// first reads what the step before read last, which the cache still holds.
 template <class Number>
 Number alternating_order(std::int64_t step, Number k, Number first, Number end) {
   return step % 2 == 0 ? k : first + end - 1 - k;
@@ -38,19 +40,20 @@ Number alternating_order(std::int64_t step, Number k, Number first, Number end) 
 
 class ThreadTeam {
  public:
-  // Does all on this thread and up to `workers` - 1 threads of the pool. work: see call_work(). How
-  // it is divided, and so each sum, does not depend on who comes.
+  // Does all work on this thread and on up to `workers` - 1 threads of the pool. work: see
+  // call_work(). The division of the work, and therefore each sum, does not depend on which threads
+  // take part.
   static void run(std::vector<Phase> phases, int workers, double work, const Pool& pool) {
     const bool alone = pool.asleep && work < kWakingWork;
     auto team = std::make_shared<ThreadTeam>(std::move(phases), workers);
-    // A helper may start after this has returned: it keeps the team alive, finds nothing to claim,
-    // and accesses nothing else.
+    // A helper may start after this function has returned. The helper keeps the team alive, finds
+    // nothing to claim, and accesses nothing else.
     try {
       for (int worker = 1; worker < workers && !alone; ++worker) {
         pool.schedule([team, worker] { team->work(worker); });
       }
     } catch (const std::bad_alloc&) {
-      // Scheduled helpers may be running: fewer threads do all the work.
+      // Helpers that were already scheduled may be running. Then fewer threads do all the work.
     }
     team->work(0);
   }
@@ -68,7 +71,7 @@ class ThreadTeam {
     here_[0].value.store(true, std::memory_order_relaxed);
   }
 
-  // Lets a processor rest for some tens of cycles.
+  // Lets the processor pause for some tens of cycles.
   static void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -80,25 +83,27 @@ class ThreadTeam {
   }
 
  private:
-  // Each has its own cache line, or threads would wait for each other's writes.
+  // Each claim has its own cache line. Otherwise threads would wait for each other's writes.
   struct alignas(64) Claim {
     std::atomic<std::int64_t> step{-1};  // the last step in which the segment was claimed
   };
   struct alignas(64) Flag {
     std::atomic<bool> value{false};
   };
-  // Adjacent, since a thread that looks for one reads all, and they change rarely.
+  // Chains are adjacent in memory, because a thread that looks for a chain reads all of them, and
+  // they change rarely.
   struct Chain {
     std::atomic<std::int64_t> steps{0};  // that are done
     std::atomic<bool> taken{false};
   };
 
-  // A pause is tens of cycles: tens of microseconds, many times what a segment differs by.
+  // A pause takes tens of cycles, so this many pauses take tens of microseconds. This is many times
+  // as long as the difference between two segments.
   static constexpr int kPatience = 1000;
   static constexpr int kYieldAfter = 2000;
 
-  // Work that takes twice as long as to wake a thread, which is 50 to 100 microseconds in a virtual
-  // machine. Less is done without those that sleep.
+  // This work takes twice as long as waking a thread, which takes 50 to 100 microseconds in a
+  // virtual machine. A call with less work does not use threads that sleep.
   static constexpr double kWakingWork = 7e6;
 
   void work(int worker) {
@@ -126,7 +131,7 @@ class ThreadTeam {
     }
   }
 
-  // Waits until the step is done, and does segments that others leave.
+  // Waits until the step is done, and meanwhile does segments that other threads have left.
   void wait(int worker, std::size_t phase, std::int64_t now) {
     const int segments = phases_[phase].segments;
     const bool free = phases_[phase].steps == 1;  // no later step has the same segments in cache
@@ -150,7 +155,7 @@ class ThreadTeam {
     }
   }
 
-  // Continues the chain that is furthest behind, until all are at their ends.
+  // Continues the chain that is furthest behind, until all chains are at their ends.
   void follow(int worker, std::size_t phase, std::int64_t now) {
     const Phase& one = phases_[phase];
     int spins = 0;
@@ -173,8 +178,8 @@ class ThreadTeam {
     }
   }
 
-  // Returns a chain that no thread has taken and that is not at its end, or -1. Of equally far
-  // ones the worker's own come first.
+  // Returns a chain that no thread has taken and that is not at its end, or -1. Of chains that are
+  // equally far behind, it prefers the worker's own.
   int furthest_behind(int worker, std::size_t phase) const {
     const Phase& one = phases_[phase];
     std::int64_t least = one.steps;
@@ -200,7 +205,7 @@ class ThreadTeam {
 
   bool claim(int segment, std::int64_t now) {
     std::int64_t last = claims_[segment].step.load(std::memory_order_relaxed);
-    // All segments of a finished step have been claimed, so that a late thread gets none.
+    // All segments of a finished step have been claimed, so a late thread gets none.
     return last < now &&
            claims_[segment].step.compare_exchange_strong(last, now, std::memory_order_acq_rel);
   }

@@ -1,8 +1,10 @@
-// The operations of AMX on tiles: eight registers of up to 16 rows of 64 bytes, and a product of
-// pairs of bfloat16 with sums in float32. All of AMX that the kernels use is behind this header.
+// The operations of AMX on tiles: eight registers of up to 16 rows with 64 bytes each, and a
+// product of pairs of bfloat16 numbers with sums in float32. Everything about AMX that the kernels
+// use is in this header.
 //
-// With LSTM_IMPL_EMULATED_TILES they are plain C++ that rounds as the instructions do and stops the
-// program where those would fault, so that tests on any machine run the kernels for tiles.
+// With LSTM_IMPL_EMULATED_TILES, the operations are plain C++. They round as the instructions do,
+// and stop the program where the instructions would fault. So tests can run the kernels for tiles
+// on any machine.
 #ifndef LSTM_IMPL_NATIVE_TILES_H_
 #define LSTM_IMPL_NATIVE_TILES_H_
 
@@ -11,8 +13,8 @@
 
 #include "vector.h"
 
-// Instructions are written out, as a library for any CPU with AVX-512 has them too. Assemblers know
-// them since the compilers have a header for them.
+// The instructions are written in assembly, because a library for every CPU with AVX-512 contains
+// them too. Assemblers have known them since compilers have had a header for them.
 #if defined(LSTM_IMPL_EMULATED_TILES)
 #define LSTM_IMPL_TILES 1
 #elif defined(__x86_64__) && defined(__AVX512F__) && defined(__linux__)
@@ -40,10 +42,11 @@ namespace lstm_impl::tiles {
 
 constexpr Index kMostRows = 16, kRowBytes = 64;
 
-// Of the left operand: numbers of a row; of the right one: its rows, which are pairs.
+// kDepth: the number of numbers in a row of the left operand. kPairs: the number of rows of the
+// right operand, which are pairs.
 constexpr Index kDepth = 32, kPairs = kDepth / 2;
 
-// What the instruction that sets all shapes at once reads: palette 1.
+// The memory that the instruction reads which sets all shapes at once: palette 1.
 struct Shapes {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t row_bytes[16] = {};
@@ -61,7 +64,8 @@ struct State {
 
 inline thread_local State state;
 
-// Threads whose tiles are configured, for tests to see that none is left so.
+// The number of threads whose tiles are configured. Tests use it to see that no thread keeps its
+// tiles configured.
 inline std::atomic<int> configured_threads{0};
 
 inline void require(bool met, const char* what) {
@@ -121,12 +125,12 @@ void store(void* to, Index apart) {
   }
 }
 
-// Denormal numbers are read, and written, as zero.
+// Denormal numbers are read and written as zero.
 inline float flushed(float value) {
   return std::fabs(value) < 1.17549435e-38f ? std::copysign(0.0f, value) : value;
 }
 
-// Number `column` of a row.
+// Returns the number `column` of a row.
 inline float number(const std::uint8_t* row, Index column) {
   std::uint16_t upper;
   std::memcpy(&upper, row + 2 * column, sizeof upper);
@@ -136,8 +140,9 @@ inline float number(const std::uint8_t* row, Index column) {
   return flushed(value);
 }
 
-// As Intel's manual has it: the lower numbers of all pairs are summed up with one rounding for a
-// product and its sum, so are the upper ones, and then both are added to what is there.
+// The order is that of Intel's manual. The lower numbers of all pairs are summed up with one
+// rounding for each product and its addition. The upper numbers are summed up in the same way. Then
+// both sums are added to the tile.
 template <int Sums, int Left, int Right>
 void dot() {
   static_assert(Sums != Left && Sums != Right && Left != Right);
@@ -171,8 +176,8 @@ void dot() {
   }
 }
 
-// The same product of bytes: a 32-bit sum takes four products at a time. Bytes of the left operand
-// have no sign, bytes of the right one do.
+// The same product with bytes. A 32-bit sum takes four products at a time. The bytes of the left
+// operand are unsigned, and those of the right operand are signed.
 template <int Sums, int Left, int Right>
 void dot_bytes() {
   static_assert(Sums != Left && Sums != Right && Left != Right);
@@ -198,19 +203,21 @@ inline bool can_multiply_bytes() { return true; }
 
 #else
 
-// Whether the CPU has tiles of the shapes above, and multiplies bfloat16 by them.
+// Returns whether the CPU has tiles of the shapes above, and multiplies bfloat16 with them.
 inline bool cpu_has_tiles() {
   unsigned a, b, c, d;
   constexpr unsigned kBfloat16 = 1u << 22, kTile = 1u << 24;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (~d & (kBfloat16 | kTile)) != 0) return false;
-  // Of palette 1: bytes of a row and number of tiles, and most rows.
+  // The leaf for palette 1 says how many bytes a row has, how many tiles there are, and how many
+  // rows a tile has at most.
   return __get_cpuid_count(0x1d, 1, &a, &b, &c, &d) && (b & 0xffff) >= kRowBytes && b >> 16 >= 8 &&
          (c & 0xffff) >= kMostRows;
 }
 
-// Why this process cannot have tiles, or null if it can: the CPU must have them, and Linux must
-// save them where it switches threads and must permit this process to use them. Linux gives its
-// permission only if it can save the tiles on every alternate stack for signals, which takes 8 kB.
+// Returns why this process cannot use tiles, or null if it can. The CPU must have tiles. Linux must
+// save them when it switches threads, and must permit this process to use them. Linux gives its
+// permission only if every alternate signal stack is large enough to save the tiles, which takes 8
+// kB.
 inline const char* refusal() {
   if (!cpu_has_tiles()) return "this CPU has no AMX tiles for bfloat16";
   unsigned a, b, c, d;
@@ -237,8 +244,8 @@ LSTM_IMPL_INLINE void zero() {
   asm volatile("tilezero %%tmm%c0" : : "i"(Tile));
 }
 
-// Rows are `apart` bytes apart. Streamed: each row is read once, and should not push data that is
-// read again out of the first cache.
+// Loads a tile. Rows are `apart` bytes apart. Streamed: each row is read only once, and should not
+// push data that will be read again out of the first cache.
 template <int Tile, bool Streamed = false>
 LSTM_IMPL_INLINE void load(const void* from, Index apart) {
   if constexpr (Streamed) {
@@ -253,7 +260,7 @@ LSTM_IMPL_INLINE void store(void* to, Index apart) {
   asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(apart), "i"(Tile) : "memory");
 }
 
-// Sums += Left * Right.
+// Computes Sums += Left * Right.
 template <int Sums, int Left, int Right>
 LSTM_IMPL_INLINE void dot() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sums), "i"(Left), "i"(Right));
@@ -264,7 +271,7 @@ LSTM_IMPL_INLINE void dot_bytes() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sums), "i"(Left), "i"(Right));
 }
 
-// Whether tiles multiply bytes, too: a feature of its own, amx_int8.
+// Returns whether tiles also multiply bytes. This is a separate feature of the CPU, amx_int8.
 inline bool can_multiply_bytes() {
   unsigned a, b, c, d;
   constexpr unsigned kInt8 = 1u << 25;

@@ -1,5 +1,5 @@
-// The transpose of a matrix in memory, such as PyTorch's weights [4 * units, inputs], which the
-// kernels read as [inputs, 4 * units].
+// Transposes a matrix in memory, such as PyTorch's weights [4 * units, inputs], which the kernels
+// read as [inputs, 4 * units].
 #ifndef LSTM_IMPL_NATIVE_TRANSPOSE_H_
 #define LSTM_IMPL_NATIVE_TRANSPOSE_H_
 
@@ -18,7 +18,8 @@
 namespace lstm_impl {
 
 // Stores the first `count` lanes, at most kLanes. The lanes hold numbers that load_part() has read
-// and nothing has changed. A store that rounds to bfloat16 would make zeros of denormal numbers.
+// and that nothing has changed. Therefore the function does not need to round them to bfloat16,
+// which would replace denormal numbers by zeros.
 template <class Value>
 LSTM_IMPL_INLINE void store_unchanged(Value* to, Vector value, Index count) {
   if constexpr (std::is_same_v<Value, float>) {
@@ -46,9 +47,9 @@ LSTM_IMPL_INLINE void transpose_square(const Value* from, Index rows, Index colu
   for (Index c = 0; c < kLanes; ++c) store_unchanged(to + c * rows, square[c], kLanes);
 }
 
-// Transposes what is left at an edge of a matrix [rows, columns]: at most kLanes rows and columns.
-// It is not inlined: the loop over full squares would lose registers to it, and take 1.2 times as
-// long.
+// Transposes the rest at an edge of a matrix [rows, columns]: at most kLanes rows and columns. The
+// function is not inlined, because the loop over full squares would lose registers to it and take
+// 1.2 times as long.
 template <class Value>
 __attribute__((noinline)) void transpose_edge(const Value* from, Index height, Index width,
                                               Index rows, Index columns, Value* to) {
@@ -68,8 +69,8 @@ __attribute__((noinline)) void transpose_edge(const Value* from, Index height, I
 template <class Value>
 void transpose_columns(const Value* from, Index rows, Index columns, Index first, Index last,
                        Value* to) {
-  // Rows of a matrix that are transposed before the next ones. On Zen 4, 64 rows take 0.9 times as
-  // long as 16 for a matrix of 1024x256, and 1.2 times as long for its transpose.
+  // The number of rows that are transposed before the next ones. On Zen 4, 64 rows take 0.9 times
+  // as long as 16 rows for a matrix of 1024x256, and 1.2 times as long for its transpose.
   const Index tall = rows > columns ? 64 : kLanes;
   for (Index top = 0; top < rows; top += tall) {
     const Index bottom = std::min(rows, top + tall);
@@ -89,12 +90,12 @@ void transpose_columns(const Value* from, Index rows, Index columns, Index first
   }
 }
 
-// Transposes a matrix [rows, columns] to [columns, rows], which must not overlap with it.
+// Transposes a matrix [rows, columns] to [columns, rows]. The two must not overlap.
 template <class Value>
 void transpose_matrix(const Value* from, Index rows, Index columns, Value* to, const Pool& pool) {
-  // One thread transposes so many numbers in 50 us. Waking another one takes as long.
+  // One thread transposes this many numbers in 50 us. Waking another thread takes as long.
   constexpr double kFewNumbers = 1 << 18;
-  // To transpose one number takes as long as so many multiplications of a kernel.
+  // Transposing one number takes as long as this many multiplications of a kernel.
   constexpr double kMultiplications = 16;
   const double numbers = static_cast<double>(rows) * static_cast<double>(columns);
   const Index blocks = blocks_of(columns, kLanes);

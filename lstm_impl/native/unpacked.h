@@ -1,5 +1,6 @@
-// Products of few rows with a kernel as it lies, [depth, gates * units]: where each weight is read a
-// few times only, to put it into panels first would cost more than all else.
+// Products of a few rows with a kernel in the caller's order, [depth, gates * units]. If each
+// weight is read only a few times, putting the kernel into panels first would cost more than
+// everything else.
 #ifndef LSTM_IMPL_NATIVE_UNPACKED_H_
 #define LSTM_IMPL_NATIVE_UNPACKED_H_
 
@@ -13,29 +14,31 @@
 
 namespace lstm_impl {
 
-// Rows of the kernel that are read side by side: each sum is then read and written once for so
-// many.
+// The number of rows of the kernel that are read side by side. Each sum is then read and written
+// only once for all of them.
 constexpr int kDeep = 4;
 
-// Rows of the left operand that share what is read of the kernel. kDeep numbers of each must fit
-// the registers, each number filling one.
+// The number of rows of the left operand that share what is read of the kernel. kDeep numbers of
+// each row must fit into the registers, and each number fills one register.
 constexpr int kRowsUnpacked = kRows == 6 ? 4 : 2;
 
-// Blocks of units [first, last) of a layer.
+// The blocks of units [first, last) of a layer.
 struct Blocks {
   Index units, first, last;
 
-  // The lanes of a block that are units.
+  // Returns how many lanes of a block are units.
   Index lanes(Index block) const { return std::min(kLanes, units - block * kLanes); }
 };
 
-// sums[r][block][sum][lane] += sum over Deep rows of the kernel of left[r * across + k] * row k, of
-// the gates that Columns says (see cell.h). Rows of sums are `sums_across` floats apart.
+// Computes sums[r][block][sum][lane] += sum over Deep rows of the kernel of left[r * across + k] *
+// row k, for the gates that Columns names (see cell.h). Rows of sums are `sums_across` floats
+// apart.
 template <class Columns, int Gates, int Rows, int Deep, class Value>
 LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* kernel,
                                const Blocks& blocks, float* sums, Index sums_across) {
   const Index row = Gates * blocks.units;
-  // Held, for a compiler cannot know that no sum is written over one of them.
+  // The factors are held in registers. A compiler cannot know that writing a sum does not change
+  // one of them.
   Vector factors[Rows][Deep];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
@@ -60,7 +63,7 @@ LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* ker
       store(to + r * sums_across, sum);
     }
   };
-  // All but the last block of a layer are full.
+  // All blocks of a layer are full, except perhaps the last one.
   const Index full = std::min(blocks.last, blocks.units / kLanes);
   for (std::size_t n = 0; n < Columns::kCount; ++n) {
     const Value* from = kernel + Columns::kGates[n] * blocks.units;
@@ -75,7 +78,7 @@ LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* ker
   }
 }
 
-// sums += left * kernel, left being [Rows, depth], its rows `across` floats apart.
+// Computes sums += left * kernel. left is [Rows, depth], and its rows are `across` floats apart.
 template <class Columns, int Gates, int Rows, class Value>
 void add_unpacked_tile(const float* left, Index across, Index depth, const Value* kernel,
                        const Blocks& blocks, float* sums, Index sums_across) {
@@ -99,9 +102,9 @@ void add_unpacked(const float* left, Index across, Index rows, Index depth, cons
   });
 }
 
-// The same with the kernel's transpose, [gates * units, `depth_across`], of which the first `depth`
-// columns are read. Squares of it are transposed in registers. Each sum adds the same products in
-// the same order as above, and so has the same bits.
+// The same with the transpose of the kernel, [gates * units, `depth_across`], of which the first
+// `depth` columns are read. Squares of it are transposed in registers. Each sum adds the same
+// products in the same order as above, and therefore has the same bits.
 template <class Columns, class Value>
 void add_unpacked_transpose(const float* left, Index across, Index rows, Index depth,
                             const Value* kernel, Index depth_across, const Blocks& blocks,
@@ -146,9 +149,9 @@ void add_unpacked_transpose(const float* left, Index across, Index rows, Index d
   }
 }
 
-// The same of one full block of units and as many rows as a panel's product takes at once, where the
-// sums are in the order of the gates: sums stay in registers, and what is read of the kernel is
-// `units` floats apart.
+// The same for one full block of units and as many rows as a panel's product takes at once, if the
+// sums are in the order of the gates. The sums stay in registers, and the parts of the kernel that
+// are read are `units` floats apart.
 template <int Rows, int Gates>
 LSTM_IMPL_INLINE void add_unpacked_block(Tile<Rows, Gates>& sums, const float* left, Index across,
                                          Index depth, const float* kernel, Index units) {
@@ -157,14 +160,16 @@ LSTM_IMPL_INLINE void add_unpacked_block(Tile<Rows, Gates>& sums, const float* l
   }
 }
 
-// Whether dz has so few rows that products with a kernel's transpose read that as it lies.
+// Returns whether dz has so few rows that products with the transpose of a kernel read the kernel
+// in the caller's order.
 inline bool has_few_rows(const Layer& layer) {
   return layer.units % kLanes == 0 && layer.timesteps * layer.batch <= (layer.batch == 1 ? 16 : 8);
 }
 
-// A row of dz of such a layer, [block][time][batch][sum][lane], times the transpose of kLanes rows
-// of a kernel. Columns: which sums, of which gates. Never inlined: in each of many tiles of the backward pass it took four fifths of the
-// time to compile that pass, and no call was faster for it.
+// Multiplies a row of dz of such a layer, [block][time][batch][sum][lane], by the transpose of
+// kLanes rows of a kernel. Columns: which sums belong to which gates. The function is never
+// inlined. Inlined into each of many tiles of the backward pass, it took four fifths of the time to
+// compile that pass, and no call became faster.
 template <class Columns, int Gates, class Value>
 LSTM_IMPL_ONCE Vector times_transpose(const float* dz, const Layer& layer, const Value* kernel) {
   const Index units = layer.units, apart = layer.timesteps * layer.batch * kPanel;
@@ -186,8 +191,8 @@ LSTM_IMPL_ONCE Vector times_transpose(const float* dz, const Layer& layer, const
   return sums[0];
 }
 
-// The same of a layer with any number of rows and units, times the transpose of `rows` rows of a
-// kernel, at most kLanes. It takes longer.
+// The same for a layer with any number of rows and units, and for the transpose of `rows` rows of a
+// kernel, at most kLanes. This function takes longer.
 template <class Columns, int Gates>
 LSTM_IMPL_ONCE Vector times_any_transpose(const float* dz, const Layer& layer, const float* kernel,
                                           Index rows) {

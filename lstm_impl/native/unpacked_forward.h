@@ -1,4 +1,4 @@
-// The forward pass of few rows, which reads the kernels in place.
+// The forward pass with few rows, which reads the kernels in place.
 #ifndef LSTM_IMPL_NATIVE_UNPACKED_FORWARD_H_
 #define LSTM_IMPL_NATIVE_UNPACKED_FORWARD_H_
 
@@ -24,11 +24,13 @@ namespace lstm_impl {
 template <class Cell, class Value, class Weight>
 class UnpackedForward {
  public:
-  // Of few rows each weight is read a few times only, which panels are not worth making for: of
-  // small weights they are made quickly, and large ones are better read once than for every
-  // kRowsUnpacked rows. Panels are not kept between calls. Whether the weights are still the same
-  // could only be seen by reading them, and from beyond the second cache, to read 2 MB of weights
-  // and then their panels takes 135 us, to make the panels and then read them 176.
+  // Returns whether this pass is faster than one with panels. With few rows, each weight is read
+  // only a few times, so making panels does not pay. How many rows are few depends on the weights:
+  // panels of small weights are made quickly, and large weights are better read once than once for
+  // every kRowsUnpacked rows. Panels are not kept between calls: the only way to see whether the
+  // weights are still the same is to read them. If they are beyond the second cache, reading 2 MB of
+  // weights and then their panels takes 135 us, and making the panels and then reading them takes
+  // 176 us.
   static bool serves(const Layer& layer) {
     if (Cell::kStages > 1) return false;
     constexpr Index kLarge = 1 << 19;  // floats, 2 MB
@@ -37,8 +39,8 @@ class UnpackedForward {
     return layer.timesteps * layer.batch <= most;
   }
 
-  // See kernels.h. The recurrent kernel is read in each step: of three steps, to transpose it in
-  // registers each time would take longer than to copy it once.
+  // See kernels.h. The recurrent kernel is read in each step. With three steps, transposing it in
+  // registers each time would take longer than copying it once.
   static bool reads_transposed(const Layer& layer) {
     constexpr Index kMostSteps = 2;
     return layer.timesteps <= kMostSteps && serves(layer);
@@ -87,10 +89,11 @@ class UnpackedForward {
   using Input = typename Cell::OfInput;
   using State = typename Cell::template OfState<0>;
 
-  // A single step is shared out by the kernels' rows, each part with sums of its own. Parts of the
-  // columns, whose distance is mostly a power of two, would be in a part of a cache's sets only,
-  // and half of 2 MB did not stay in 2 MB. Of more steps, and of many threads' sums, the second
-  // meeting would take longer than is gained.
+  // A single step is divided by the rows of the kernels, and each part has sums of its own. If it
+  // were divided by columns, the distance between the columns of a part would mostly be a power of
+  // two. A part would then use only some of the sets of a cache, and half of 2 MB of weights did
+  // not stay in a cache of 2 MB. With more steps, or with the sums of many threads, synchronising a
+  // second time would take longer than this saves.
   static constexpr int kMostByRows = 4, kPartsByRows = 4;
   bool by_kernel_rows() const {
     return layer_.timesteps == 1 && plan_.workers > 1 && plan_.workers <= kMostByRows;
@@ -104,16 +107,18 @@ class UnpackedForward {
     return std::max<Index>(1, layer_.timesteps * layer_.batch) * blocks_ * kPanel;
   }
 
-  // Whether this call goes through each thread's parts from the last to the first, as every other
-  // one with the same weights does: of weights that do not fit the second cache it then reads
-  // those first that are there. A part's own order, and so the sums, stay the same.
+  // Returns whether this call goes through the parts of each thread from the last to the first.
+  // Every other call with the same weights does. If the weights do not fit into the second cache,
+  // the call then first reads those that are still there. The order inside a part, and therefore
+  // the sums, stay the same.
   static bool turn(const void* weights) {
     static std::array<std::atomic<unsigned char>, 61> turns{};
     return turns[reinterpret_cast<std::uintptr_t>(weights) / 64 % turns.size()].fetch_xor(
                1, std::memory_order_relaxed) != 0;
   }
 
-  // The same thread's part that is as far from its last as this one from its first.
+  // Returns the part of the same thread that is as far from its last part as this one is from its
+  // first.
   int mirrored(int part) const {
     const int workers = plan_.workers, worker = ((part + 1) * workers - 1) / parts_;
     return static_cast<int>(share(parts_, worker, workers) + share(parts_, worker + 1, workers)) -
@@ -124,7 +129,7 @@ class UnpackedForward {
     Index first, count;
   };
 
-  // The rows of `depth` that a part multiplies.
+  // Returns the rows of `depth` that a part multiplies.
   Range rows_of_part(Index depth, int part) const {
     if (!by_kernel_rows()) return {0, depth};
     const Index all = blocks_of(depth, kDeep);
@@ -132,7 +137,8 @@ class UnpackedForward {
     return {first, std::min(depth, kDeep * share(all, part + 1, parts_)) - first};
   }
 
-  // A part of a step's products; in the first step also of the input's products of all steps.
+  // Computes a part of a step's products. In the first step, it also computes the part of the
+  // input's products of all steps.
   void multiply(Index s, int part) const {
     const Index batch = layer_.batch, across = blocks_ * kPanel;
     const bool by_rows = by_kernel_rows();
@@ -147,7 +153,8 @@ class UnpackedForward {
                           sums + time_of(layer_, s) * batch * across, across);
   }
 
-  // left: from the first of the rows of the kernel on. depth: all rows of the kernel.
+  // left: the left operand, from the first of these rows of the kernel on. depth: the number of all
+  // rows of the kernel.
   template <class Sums>
   void add_product_of(const float* left, Index left_across, Index count, const Range& rows,
                       const Weight* kernel, Index depth, const Blocks& blocks, float* sums,
@@ -181,7 +188,7 @@ class UnpackedForward {
     }
   }
 
-  // The rest of a step, once all its products are there.
+  // Does the rest of a step, after all its products are there.
   void finish(Index s, int part) const {
     const Index batch = layer_.batch, across = blocks_ * kPanel, t = time_of(layer_, s);
     const Index last = share(blocks_, part + 1, parts_);

@@ -1,15 +1,17 @@
-// One vector register of floats, as the compiler's vector extension: the same source becomes
-// AVX-512, AVX2 with FMA, NEON or another, by what the machine that compiles it has.
+// One vector register of floats, as the compiler's vector extension. The same source becomes
+// AVX-512, AVX2 with FMA, NEON or another instruction set, depending on the machine that it is
+// compiled for.
 //
-// What an instruction set can do better than the compiler is in one header for each. A new one
-// defines
-//   - kVectorLanes, the floats in a register, a power of two, and kRows, the rows of a product's register
-//     tile, which is four registers wide: its sums, four columns of the right operand and one value
-//     of the left one must fit the registers, which are 32 of AVX-512 and NEON, and 16 of AVX2;
+// What an instruction set can do better than the compiler is in one header for each instruction
+// set. A new header defines
+//   - kVectorLanes, the floats in a register, which is a power of two, and kRows, the rows of a
+//     product's register tile, which is four registers wide. Its sums, four columns of the right
+//     operand and one value of the left operand must fit into the registers, of which AVX-512 and
+//     NEON have 32, and AVX2 has 16;
 //   - struct Instructions, see portable_instructions.h;
 //   - LSTM_IMPL_DOTS and struct DotInstruction, if it multiplies pairs of bfloat16;
 //   - LSTM_IMPL_VNNI and struct ByteInstruction, if it multiplies quads of bytes;
-// and is named below. No other file knows an instruction set, but tiles.h, which knows AMX.
+// and is named below. No other file depends on an instruction set, except tiles.h for AMX.
 #ifndef LSTM_IMPL_NATIVE_VECTOR_H_
 #define LSTM_IMPL_NATIVE_VECTOR_H_
 
@@ -30,7 +32,7 @@
 #include "instructions_portable.h"
 #endif
 
-// Compiled once, and not again for each caller.
+// A function with this attribute is compiled once, and not again for each caller.
 #if defined(__clang__)
 #define LSTM_IMPL_ONCE __attribute__((noinline))
 #else
@@ -41,11 +43,11 @@ namespace lstm_impl {
 
 static_assert((kLanes & (kLanes - 1)) == 0);
 
-// Registers of sums of a block of units, see cell.h.
+// The number of registers for the sums of a block of units; see cell.h.
 constexpr Index kSums = 4;
 constexpr Index kPanel = kSums * kLanes;  // floats of the sums of one row of a block of units
 
-// Registers of the widest tile of a product.
+// The number of registers of the widest tile of a product.
 constexpr Index kMostWidth = 4;
 
 LSTM_IMPL_INLINE void hold(Vector& value) { Instructions::hold(value); }
@@ -58,7 +60,7 @@ LSTM_IMPL_INLINE void store_some(float* to, Vector value, Index count) {
   Instructions::store_some(to, value, count);
 }
 
-// The first `count` lanes from memory, at most kLanes; the others are zero.
+// Loads the first `count` lanes from memory, at most kLanes. The others are zero.
 LSTM_IMPL_INLINE Vector load_part(const float* from, Index count) {
   return count >= kLanes ? load(from) : load_some(from, count);
 }
