@@ -40,7 +40,7 @@ from bench.records.digest import with_digest
 from bench.records.maps import LearningMap, MapCell, nothing_to_learn
 from bench.render import escape
 from bench.render.table import TextTable, numbers
-from lstm_impl.tuning.machine import count_usable_cpus
+from lstm_impl.processors import count_usable_cpus
 
 BATCH, HIDDEN, LEARNING_RATE = 16, 24, 0.02
 """The settings of each cell. Adam's rate was chosen at distance 8, from 0.01 to 0.06."""

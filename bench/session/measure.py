@@ -71,7 +71,7 @@ from bench.session.session import (
     load_newest,
 )
 from bench.session.workers import LocalExecutor
-from lstm_impl.tuning.machine import count_usable_cpus
+from lstm_impl.processors import count_usable_cpus
 
 BUDGET = 900.0
 """The default budget, in seconds. Ten minutes were enough for six processes of `quick` on two

@@ -16,8 +16,8 @@ import psutil
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.machine.reasons import Reason
+from lstm_impl.processors import count_usable_cpus
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.tuning.machine import count_usable_cpus
 from lstm_impl.workload import Workload, differentiated
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}

@@ -36,8 +36,8 @@ from bench.records.schema import Figures
 from bench.worker import estimate, roof_libraries
 from bench.worker.disturbances import LIMITING
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
+from lstm_impl.processors import count_usable_cpus
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.tuning.machine import count_usable_cpus
 from lstm_impl.workload import Workload
 
 WELL_ABOVE = 1.5

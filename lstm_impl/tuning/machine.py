@@ -1,7 +1,6 @@
 """Describe the machine on which a race runs, as decisions record it."""
 
 import functools
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from lstm_impl.frameworks import list_frameworks
+from lstm_impl.processors import count_usable_cpus
 
 DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
 """Distributions whose versions decide. A decision holds only for the versions with which it was
@@ -100,10 +100,3 @@ def _read_cpuinfo() -> str:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def count_usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
 import lstm_impl.private_files as private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backend import Backend
+from lstm_impl.processors import count_usable_cpus
 from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.workload import Workload
 
@@ -733,14 +735,34 @@ def _flush(path: Path) -> None:
 
 
 def _run(*commands: Sequence[str]) -> None:
-    """Run commands in parallel. Raise UnavailableError with the error of the first that fails."""
-    running = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for command in commands
-    ]
-    _compiling.update(running)
-    said = [process.communicate()[1] for process in running]
-    _compiling.difference_update(running)
-    for process, words in zip(running, said, strict=True):
-        if process.returncode != 0:
-            raise UnavailableError(_gist(words))
+    """Run commands, at most one for each processor at a time.
+
+    Each compiler takes up to 0.4 GB. All of them together would take 5 GB, and would be no faster.
+
+    Raises
+    ------
+    UnavailableError
+        With the error of the first command that fails. The others are stopped.
+    """
+    waiting = deque(commands)
+    running: deque[subprocess.Popen[str]] = deque()
+    try:
+        while waiting or running:
+            while waiting and len(running) < count_usable_cpus():
+                process = subprocess.Popen(
+                    waiting.popleft(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+                running.append(process)
+                _compiling.add(process)
+            said = running[0].communicate()[1]
+            if running[0].returncode != 0:
+                raise UnavailableError(_gist(said))
+            _compiling.discard(running.popleft())
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+            _compiling.discard(process)

@@ -24,7 +24,7 @@ from bench.worker.roofs import (
     precisions,
 )
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
-from lstm_impl.tuning.machine import count_usable_cpus
+from lstm_impl.processors import count_usable_cpus
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 

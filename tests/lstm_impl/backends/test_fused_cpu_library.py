@@ -363,6 +363,38 @@ def test_failed_compilation_is_remembered_and_leaves_no_file(
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["lock"]
 
 
+def test_compilers_run_at_most_one_for_each_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library, "count_usable_cpus", lambda: 1)
+    busy = tmp_path / "busy"
+    alone = ["sh", "-c", f"mkdir {busy} && sleep 0.02 && rmdir {busy}"]
+    library._run(alone, alone, alone)
+    monkeypatch.setattr(library, "count_usable_cpus", lambda: 2)
+    first, second = tmp_path / "first", tmp_path / "second"
+    os.mkfifo(first)
+    os.mkfifo(second)
+    # Each of the two waits for the other.
+    library._run(
+        ["sh", "-c", f"echo > {first}; read line < {second}"],
+        ["sh", "-c", f"read line < {first}; echo > {second}"],
+    )
+
+
+def test_after_a_failure_no_other_compiler_starts_or_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library, "count_usable_cpus", lambda: 2)
+    with pytest.raises(UnavailableError, match="no such thing"):
+        library._run(
+            ["sh", "-c", "echo 'error: no such thing' >&2; exit 1"],
+            ["sleep", "600"],
+            ["touch", str(tmp_path / "started")],
+        )
+    assert not (tmp_path / "started").exists()
+    assert not library._compiling
+
+
 def test_key_changes_with_all_that_the_library_depends_on(
     make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
