@@ -1,6 +1,7 @@
 "use strict";
-// The form, filters and plots over the data that bench/render/page.py writes into the page. Texts
-// are not trusted: they are set as textContent only, and Plotly's labels pass through plain().
+// The form, the filters and the plots of the page. They show the data that bench/render/page.py
+// writes into it. Texts in the data are not trusted: the script sets them only as textContent, and
+// passes Plotly's labels through plain().
 (() => {
 const data = JSON.parse(document.getElementById("results").textContent);
 const { cases, works, backends, sections, whys } = data;
@@ -45,7 +46,7 @@ const invalid = (i) => cases.trust[i] === 1;
 const TRUST = ["", "INVALID", "unreliable time", ""];
 const colour = (backend) => data.looks[backend][0];
 const name = (i) => backends[cases.backend[i]];
-/** Return a colour for each backend of one picture: further backends of a colour get lighter tints. */
+/** Return a colour for each backend of one picture. If backends share a colour, the later ones get lighter tints. */
 function tints(shown) {
   const found = new Map();
   const before = {};
@@ -63,7 +64,7 @@ for (const i of all) byWork[cases.work[i]].push(i);
 const ranked = (work) => byWork[work].filter(measured).sort((a, b) => cases.time[a] - cases.time[b]);
 const questionOf = (work) => Object.fromEntries(KEYS.map((key) => [key, works[key][work]]));
 const keyOf = (question) => JSON.stringify(KEYS.map((key) => question[key]));
-/** The works of each query, the newest session first. */
+/** The works that answer each question, with the newest session first. */
 const answers = new Map();
 for (const work of byWork.keys()) {
   if (!byWork[work].some(measured)) continue;
@@ -71,7 +72,7 @@ for (const work of byWork.keys()) {
   if (!answers.has(key)) answers.set(key, []);
   answers.get(key).push(work);
 }
-/** Return the works of a query, first the newest that compares two or more backends. */
+/** Return the works that answer a question. The newest one that compares two or more backends comes first. */
 function answersTo(question) {
   const found = answers.get(keyOf(question)) ?? [];
   const compared = found.find((work) => ranked(work).length > 1);
@@ -83,7 +84,7 @@ function answersTo(question) {
 const tabs = [...$("tabs").children];
 const FILTERED = ["compare", "scaling", "all-cases"];
 const PLOTTED = ["scaling", "tail-latency", "processes"];
-/** Show a tab's panel and hide the others; the browser's own search still finds text in those. */
+/** Show the panel of a tab and hide the others. The browser's own search still finds text in hidden panels. */
 function openTab(id) {
   state.tab = id;
   for (const tab of tabs) {
@@ -91,7 +92,7 @@ function openTab(id) {
     const panel = $(tab.hash.slice(1));
     tab.setAttribute("aria-selected", chosen);
     tab.tabIndex = chosen ? 0 : -1;
-    // A panel that is hidden until something in it is found is no place for the focus.
+    // A hidden panel must not get the focus, although the browser's search can find and show it.
     panel.tabIndex = chosen ? 0 : -1;
     if (chosen) panel.removeAttribute("hidden");
     else panel.setAttribute("hidden", "until-found");
@@ -104,7 +105,7 @@ function chooseTab(id) {
   openTab(id);
   writeAddress("replaceState");
 }
-/** Make tabs of the links, by the pattern of the ARIA authoring practices. */
+/** Turn the links into tabs, following the pattern of the ARIA authoring practices. */
 function makeTabs() {
   for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
   document.documentElement.className = "tabbed";
@@ -131,7 +132,7 @@ function makeTabs() {
 
 // ---- the form
 
-const NEAR = 1.5; // shapes within this factor in each number are similar
+const NEAR = 1.5; // two shapes are similar if each of their numbers differs by at most this factor
 const optionText = (select) => select.options[select.selectedIndex].text;
 const chosenValue = (key, text) => (key === "variant" && text === "usual" ? "" : text);
 /** Return the form's values; null if a number is missing or invalid. */
@@ -156,7 +157,7 @@ function fill(question) {
   for (const key of data.choices) pick(key, question[key]);
   state.ownInput = $("want-input_size").value !== "";
 }
-/** Reset what the changed field excludes: units an input that nobody typed, a mode the settings of others. */
+/** Reset fields that do not fit the changed field: new units clear an input that nobody typed, and a new mode clears settings of other modes. */
 function reset(changed) {
   if (changed === "want-input_size") state.ownInput = $(changed).value !== "";
   if (changed === "want-hidden_size" && !state.ownInput) $("want-input_size").value = "";
@@ -169,12 +170,12 @@ function reset(changed) {
   const usual = mode === "streaming" ? known : ["", ...known];
   pick("variant", usual.find((each) => answers.has(keyOf({ ...typed(), variant: each }))) ?? usual[0] ?? "");
 }
-/** Put the question into the address, so that a link or the browser's history asks it again. */
+/** Put the question into the address of the page, so that a link or the browser's history asks it again. */
 function note(question) {
   state.question = String(new URLSearchParams(KEYS.filter((key) => (question[key] ?? "") !== "").map((key) => [key, question[key]])));
   writeAddress("pushState");
 }
-/** Write the tab, unless it is the first, and the question: `#compare`, `#batch=32&…` or `#compare&batch=32&…`. */
+/** Write the tab (unless it is the first one) and the question into the address: `#compare`, `#batch=32&…` or `#compare&batch=32&…`. */
 function writeAddress(how) {
   const words = [state.tab === "answer" ? "" : state.tab, state.question].filter(Boolean).join("&");
   if (location.hash.slice(1) !== words) history[how](null, "", words ? `#${words}` : location.pathname + location.search);
@@ -218,12 +219,12 @@ function askAbout(work) {
   $("decision").focus({ preventScroll: true });
   $("tabs").scrollIntoView({ block: "start" });
 }
-/** Return the decision on one line: the name, the factor and how certain it is; and below it the report's sentence. */
+/** Return the decision: one line with the name, the factor and its certainty, and below it the report's sentence. */
 function decision(work, sentence) {
   const [best] = ranked(work);
   const baseline = sections[works.session[work]].baseline;
   if (cases.mark[best] === data.fastest && cases.verdict[best] === "FASTER" && !invalid(best))
-    return [el("p", { className: "main" }, `Use ${name(best)}: ${cases.texts[best][2]}× as fast as ${baseline} (99.5% CI ${cases.texts[best][3]}), and significantly faster than each other backend.`), el("p", {}, sentence)];
+    return [el("p", { className: "main" }, `Use ${name(best)}: ${cases.texts[best][2]}× as fast as ${baseline} (99.5% CI ${cases.texts[best][3]}), and significantly faster than every other backend.`), el("p", {}, sentence)];
   const end = sentence.search(/\. (?=\S)/) + 1 || sentence.length;
   return [el("p", {}, el("strong", { className: "main" }, sentence.slice(0, end)), sentence.slice(end))];
 }
@@ -236,19 +237,19 @@ function known(work) {
   if (works.why[work]) lines.push(el("p", {}, `Why it takes that long: ${works.why[work]}.`));
   return [...lines, el("p", {}, "Case: ", el("code", {}, works.group[work]))];
 }
-/** Return the largest factor between the numbers of two queries, and the product of all. */
+/** Return by which factor the numbers of two questions differ: the largest factor, and the product of all factors. */
 function factors(one, other) {
   const found = data.sizes.map((key) => {
     if (one[key] === other[key]) return 1;
-    if (one[key] === null || other[key] === null) return Infinity; // cut into windows or not
+    if (one[key] === null || other[key] === null) return Infinity; // only one of the two is cut into windows
     return Math.max(one[key] / other[key], other[key] / one[key]);
   });
   return [Math.max(...found), found.reduce((a, b) => a * b, 1)];
 }
 function unknown(question) {
-  if (!answers.size) return [el("p", { className: "main" }, "Nothing on this page has a time; the reasons are below.")];
-  if (!question) return [el("p", { className: "main" }, "Fill in whole numbers from 1 on. Input may be left out (as many as units), and window (none: the whole sequence at once).")];
-  const lines = [el("p", { className: "main" }, "This page has no results of this shape.")];
+  if (!answers.size) return [el("p", { className: "main" }, "No case on this page has a time. The reasons are below.")];
+  if (!question) return [el("p", { className: "main" }, "Fill in whole numbers from 1 on. You may leave two fields empty: input (then it is equal to units) and window (then sequences are not cut).")];
+  const lines = [el("p", { className: "main" }, "This page has no results for this shape.")];
   const others = [...answers.values()].map(([work]) => ({ work, question: questionOf(work) }));
   const changes = (each) => [...data.choices.map((key) => each.question[key] !== question[key]), (each.question.window === null) !== (question.window === null)].filter(Boolean).length;
   const away = (each) => factors({ ...each.question, window: null }, { ...question, window: null })[1];
@@ -261,7 +262,7 @@ function unknown(question) {
   const otherwise = others.filter((each) => !near.includes(each) && sizes.every((key) => each.question[key] === question[key]));
   if (otherwise.length) lines.push(el("p", {}, "These sizes were measured with other settings:"), offers(otherwise.slice(0, 12)));
   const [words, why] = command(question);
-  lines.push(words ? el("p", {}, "To measure it in about two minutes: ", copied(words)) : el("p", {}, why));
+  lines.push(words ? el("p", {}, "To measure this shape in about two minutes, run: ", copied(words)) : el("p", {}, why));
   return lines;
 }
 const copied = (words) => el("span", { className: "copied" }, el("code", { className: "command" }, words), copyButton(words));
@@ -272,25 +273,25 @@ function copyButton(words) {
       await navigator.clipboard.writeText(words);
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Not allowed here: select the command and copy it";
+      button.textContent = "The browser does not allow this: select the command and copy it";
     }
   });
   return button;
 }
 const offers = (found) => el("ul", {}, ...found.map(({ work }) =>
   el("li", {}, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, works.text[work]), ` ${works.answer[work][0]}`)));
-/** Return the options of bench.ask for a variant, or null if a variant needs a suite file. */
+/** Return the options of bench.ask for a variant, or null if measuring the variant needs a suite file. */
 function variantOptions(variant) {
   const option = (word) => (word === "bidirectional" ? "--bidirectional" : data.cells.includes(word) ? `--cell ${word}` : null);
   const options = variant.split(", ").filter(Boolean).map(option);
   return options.includes(null) ? null : options;
 }
-/** Return the command that measures a query, or why there is none. */
+/** Return the command that measures a question, or the reason why there is none. */
 function command(question) {
   const { window: cut, timesteps, device, mode, variant } = question;
-  if (cut !== null && (cut > timesteps || timesteps % cut)) return ["", `A window has to divide the ${timesteps} steps, so that all windows are equal.`];
+  if (cut !== null && (cut > timesteps || timesteps % cut)) return ["", `The window must divide the ${timesteps} steps, so that all windows have the same length.`];
   if (!/^(cpu|gpu:\d+)$/.test(device)) return ["", `No command measures on ${device}.`];
-  if (mode === "streaming") return ["", "Streams are measured by a suite: python -m bench.run streaming."];
+  if (mode === "streaming") return ["", "To measure streams, run a suite: python -m bench.run streaming."];
   const options = variantOptions(variant ?? "");
   if (!options) return ["", `Measuring it with ${variant} needs a suite file (bench.run --suite).`];
   const given = [["batch", question.batch], ["steps", timesteps], ["hidden", question.hidden_size],
@@ -301,7 +302,7 @@ function command(question) {
   const words = given.filter(([, value]) => value !== null).map(([key, value]) => `--${key} ${value}`);
   return [["python -m bench.ask", ...words, ...options].join(" "), ""];
 }
-/** Show the backends of the query with bars of speed, fastest first, and those without a time. */
+/** Show the backends of the question with bars for their speed, the fastest first, and then the backends without a time. */
 function showBackends() {
   if (state.work === null) return $("picture").replaceChildren();
   const order = ranked(state.work);
@@ -336,7 +337,7 @@ function clearFilters() {
   $("valid-only").checked = false;
   for (const box of $("backends").querySelectorAll("input")) box.checked = true;
 }
-/** Let the filters pass the shape of a question: device, mode and precision become its own. */
+/** Change the filters so that they show the shape of a question: they take over its device, mode and precision. */
 function follow(question) {
   for (const key of FILTERS) {
     const select = $(`filter-${key}`);
@@ -377,10 +378,10 @@ function update() {
 // ---- which is fastest where: shapes by backends
 
 const MOST_SHAPES = 20;
-const MOST_COLUMNS = 8; // with a shape's name they fit a screen
+const MOST_COLUMNS = 8; // together with the name of a shape, they fit on a screen
 const TIME_UNITS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
 const FIGURES = { speed: (i) => cases.speed[i], time: (i) => cases.time[i] };
-/** Write a work as batch × steps × hidden size, with what is unusual, and with what differs in one list. */
+/** Return a work as text: batch × steps × hidden size, then unusual settings, then what differs between the works of one list. */
 function shapeText(work, differing = []) {
   const get = (key) => works[key][work];
   const rest = [
@@ -390,7 +391,7 @@ function shapeText(work, differing = []) {
   ];
   return [[get("batch"), get("timesteps"), get("hidden_size")].join("×"), ...rest.filter(Boolean)].join(", ");
 }
-/** Offer the modes that have times, the question's first, and return the one that is chosen. */
+/** Offer the modes that have times, and return the chosen one. The mode of the question is chosen first. */
 function mapMode(timed) {
   const found = [...new Set(timed.map(of("mode")))].sort();
   const kept = [$("map-mode").value, state.work === null ? "" : works.mode[state.work]];
@@ -411,7 +412,7 @@ function showWhere(timed, mostShapes = MOST_SHAPES, mostColumns = MOST_COLUMNS) 
     if (!cells.has(work)) cells.set(work, new Map());
     cells.get(work).set(cases.backend[i], i);
   }
-  // A baseline without another backend next to it says nothing.
+  // A row with only the baseline compares nothing, so it is left out.
   if (unit === "speed") for (const [work, row] of cells) if ([...row.values()].every((i) => cases.verdict[i] === "baseline")) cells.delete(work);
   const shapes = [...cells.keys()].sort((a, b) => (b === state.work) - (a === state.work));
   const kept = shapes.slice(0, mostShapes);
@@ -443,9 +444,9 @@ function showWhere(timed, mostShapes = MOST_SHAPES, mostColumns = MOST_COLUMNS) 
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "batch×steps×hidden"), ...columns.map((backend) => el("th", { scope: "col" }, ...breakable(backends[backend]))))), el("tbody", {}, ...lines));
   const without = new Set(here.map((i) => cases.work[i])).size - shapes.length;
   const more = (left, noun, ...most) => (left > 0 ? [el("button", { type: "button", onclick: () => showWhere(timed, ...most) }, `Show ${left.toLocaleString("en")} more ${noun}${left > 1 ? "s" : ""}`), " "] : []);
-  $("where").replaceChildren(...(rows.length ? [scrolling(caption, built)] : [el("p", {}, here.length ? "No selected shape has a speedup: let the cells show times." : "No selected case has a time.")]),
+  $("where").replaceChildren(...(rows.length ? [scrolling(caption, built)] : [el("p", {}, here.length ? "No selected shape has a speedup. To see times, change “Cells show”." : "No selected case has a time.")]),
     ...more(shapes.length - kept.length, "shape", Infinity, mostColumns), ...more(order.length - columns.length, "backend", mostShapes, Infinity),
-    ...(rows.length && without ? [el("p", { className: "dim" }, `${without.toLocaleString("en")} ${without > 1 ? "shapes have" : "shape has"} no speedup; the cells can show times.`)] : []));
+    ...(rows.length && without ? [el("p", { className: "dim" }, `${without.toLocaleString("en")} ${without > 1 ? "shapes have" : "shape has"} no speedup. To see their times, change “Cells show”.`)] : []));
 }
 function heat(i, unit, scale) {
   if (i === undefined) return el("td", { className: "empty" }, "–");
@@ -467,7 +468,7 @@ const DASHES = ["solid", "dash", "dot", "dashdot"];
 const look = (backend) => ({ color: colour(backend), symbol: SYMBOLS[data.looks[backend][1]], size: 8 });
 const of = (key) => (i) => works[key][cases.work[i]];
 const per = (key, amount) => (i) => (cases[key][i] ? amount(i) / cases[key][i] : null);
-/** Each quantity by its heading, as [value, low, high] of a case. */
+/** The quantities by their headings. Each function returns [value, low, high] of a case. */
 const UP = {
   "sequences per second": (i) => ["time", "high", "low"].map((key) => per(key, of("batch"))(i)),
   "time of a step (s)": (i) => [cases.time[i], cases.low[i], cases.high[i]],
@@ -484,13 +485,13 @@ const ACROSS = {
 };
 const AXIS = { batch: "batch", "hidden size": "hidden_size", timesteps: "timesteps", window: "window" };
 const MOST_MARKS = 1500; // more are slow and unreadable
-/** Return what the cases of one line share. */
+/** Return a key that the cases of one line share. */
 function lineKey(i, across) {
   const work = cases.work[i];
   const square = across === "hidden size" && works.input_size[work] === works.hidden_size[work];
   return JSON.stringify([cases.backend[i], ...["session", "kind", ...KEYS].filter((key) => key !== AXIS[across]).map((key) => (square && key === "input_size" ? "=" : works[key][work]))]);
 }
-/** Return lists of the cases that share a key. */
+/** Return the cases as lists. The cases of a list share a key. */
 function linesOf(chosen, keyFor) {
   const found = new Map();
   for (const i of chosen) {
@@ -500,7 +501,7 @@ function linesOf(chosen, keyFor) {
   }
   return [...found.values()];
 }
-/** Return the axis on which most lines pass through the shape above, else on which most lines are. */
+/** Return the axis along which most lines pass through the shape above. If none does, return the axis with most lines. */
 function bestAxis() {
   const work = state.work;
   const passes = ["device", "mode", "dtype"].map((key) => works[key]);
@@ -512,7 +513,7 @@ function bestAxis() {
   });
   return rated.sort((a, b) => b[1] - a[1])[0][0];
 }
-/** Return the backends of some lines: those of the shape above by speed, then those with most points. */
+/** Return the backends of some lines: first those of the shape above, by their speed, then the others, those with most points first. */
 function favourites(lines) {
   const points = new Map();
   for (const line of lines) points.set(cases.backend[line[0]], (points.get(cases.backend[line[0]]) ?? 0) + line.length);
@@ -523,7 +524,7 @@ function favourites(lines) {
 function explore() {
   const [up, across] = [$("y-axis").value, $("x-axis").value];
   const points = state.chosen.filter((i) => measured(i) && ACROSS[across](i) !== null && UP[up](i)[0]);
-  if (!points.length) return { description: "No selected case has these figures." };
+  if (!points.length) return { description: "No selected case has values for these two axes." };
   const roofline = across === "operations per byte";
   const grouped = linesOf(points, roofline ? (i) => `${cases.backend[i]}` : (i) => lineKey(i, across));
   const isLine = (line) => new Set(line.map(ACROSS[across])).size > 1;
@@ -572,7 +573,7 @@ function explore() {
 }
 const bounds = (up) => (up.startsWith("speedup") ? ", with 99.5% CI" : /^(sequences|time of)/.test(up) ? ", with 95% CI" : "");
 const median = (values) => { const sorted = [...values].sort((a, b) => a - b); const at = sorted.length / 2; return sorted.length % 2 ? sorted[Math.floor(at)] : (sorted[at - 1] + sorted[at]) / 2; };
-/** Return a case's samples in seconds by process, from what pack_samples of page.py wrote. */
+/** Return the samples of a case in seconds, by process. pack_samples of page.py wrote them. */
 function samplesOf(i) {
   const [low, high, sizes, text] = data.samples[i];
   const bytes = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
@@ -584,7 +585,7 @@ function processes() {
   const samples = new Map(order.map((i) => [i, samplesOf(i)]));
   const shades = tints(order.map((i) => cases.backend[i]));
   return {
-    description: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
+    description: `Every sample of ${works.text[state.work]}, with one box for each process${data.complete ? "" : ", drawn from its order statistics"}.`,
     traces: order.map((i) => ({
       type: "box", name: plain(name(i), 30), marker: { color: shades.get(cases.backend[i]), symbol: look(cases.backend[i]).symbol, size: 4 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
       x: samples.get(i).flatMap((values, n) => values.map(() => n + 1)), y: samples.get(i).flat(), hoverinfo: "y",
@@ -603,7 +604,7 @@ function latency() {
   const total = (i) => data.latency[i].bins.reduce((sum, [, calls]) => sum + calls, 0);
   const marks = [...new Set(found.flatMap((i) => data.latency[i].parts.map(([part]) => part)))];
   return {
-    description: "Share of the calls by their latency, from when they were due; marks are percentiles.",
+    description: "Share of the calls that take longer than a latency, which counts from when a call is due. The marks are percentiles.",
     traces: [
       ...found.map((i) => ({ x: data.latency[i].bins.map(([at]) => at), y: data.latency[i].bins.map(([, calls]) => calls / total(i)), name: plain(name(i), 40), mode: "lines", line: { color: shades.get(cases.backend[i]), shape: "hvh", dash: DASHES[data.looks[cases.backend[i]][1] % DASHES.length] } })),
       ...found.map((i) => ({ x: data.latency[i].parts.map(([, at]) => at), y: data.latency[i].parts.map(([part]) => Math.max(1e-6, 1 - part / 100)), text: data.latency[i].parts.map(([part]) => `p${part}`), mode: "markers+text", textposition: "top center", showlegend: false, marker: { ...look(cases.backend[i]), color: shades.get(cases.backend[i]) } })),
@@ -613,19 +614,19 @@ function latency() {
     rows: found.map((i) => [name(i), data.latency[i].calls.toLocaleString("en"), ...marks.map((part) => data.latency[i].parts.find(([each]) => each === part)?.[2] ?? ""), data.latency[i].missed === null ? "" : String(data.latency[i].missed)]),
   };
 }
-/** Say where streams are, if the shape under Answer is none. */
+/** Offer the streams that were measured, if the shape under Answer is not a stream. */
 function showStreams() {
   const streams = [...byWork.keys()].filter((work) => byWork[work].some((i) => data.latency[i]));
   const words = "python -m bench.run streaming";
   $("no-latency").replaceChildren(...(streams.length
-    ? [el("p", {}, "The shape under Answer is no stream. These streams were measured:"), el("ul", {}, ...streams.slice(0, 20).map((work) => el("li", {}, el("button", { type: "button", className: "link", onclick: () => { ask(questionOf(work), work); note(questionOf(work)); } }, works.text[work]))))]
+    ? [el("p", {}, "The shape under Answer is not a stream. These streams were measured:"), el("ul", {}, ...streams.slice(0, 20).map((work) => el("li", {}, el("button", { type: "button", className: "link", onclick: () => { ask(questionOf(work), work); note(questionOf(work)); } }, works.text[work]))))]
     : [el("p", {}, "No stream was measured. To measure streams: ", copied(words))]));
 }
 const VIEWS = { explore, samples: processes, latency };
 const stale = new Set(Object.keys(VIEWS));
 const near = new Set();
 const tone = (key) => getComputedStyle(document.documentElement).getPropertyValue(`--${key}`).trim();
-/** Plotly's script: unpacked when the page is idle, because printing cannot wait, and read when the first plot is near. */
+/** Plotly's script. It is unpacked when the page is idle, because printing cannot wait for it, and read when the first plot comes near. */
 const plotly = {
   failed: false,
   text: null,
@@ -643,7 +644,7 @@ const plotly = {
   /** Read the unpacked script, and return whether plots can be drawn. */
   read() {
     if (window.Plotly || this.text === null || this.failed) return Boolean(window.Plotly);
-    document.body.append(el("script", { textContent: this.text })); // The page's policy has the hash of this text.
+    document.body.append(el("script", { textContent: this.text })); // The page's security policy allows this text by its hash.
     if (!window.Plotly) this.fail();
     return Boolean(window.Plotly);
   },
@@ -657,7 +658,7 @@ const plotly = {
     redraw(...Object.keys(VIEWS));
   },
 };
-/** Update descriptions now, and plots when they are near the visible part of the page. */
+/** Update the descriptions now, and each plot when it is near the visible part of the page. */
 function redraw(...ids) {
   for (const id of ids) {
     stale.add(id);
@@ -717,7 +718,7 @@ function showCases() {
 
 // ---- start
 
-/** Rate a question: several backends, training, the whole sequence, nothing unusual, and Keras's default batch are the commonest. */
+/** Rate how common a question is. The most common one has several backends, training, whole sequences, nothing unusual, and Keras's default batch. */
 const commonness = (work) => 16 * (ranked(work).length > 1) + 8 * (works.mode[work] === "training") + 4 * (works.window[work] === null) + 2 * (works.variant[work] === "") + (works.optimizer[work] === "none") + (works.batch[work] === 32) / 2;
 function start() {
   const [first] = [...answers.values()].flat().sort((a, b) => commonness(b) - commonness(a) || a - b);
@@ -747,7 +748,7 @@ $("answer-of").addEventListener("change", () => {
 });
 $("filters").addEventListener("change", update);
 $("other-shape").addEventListener("click", () => $("want-batch").focus());
-$("filter-fold").open = innerWidth > 640; // on a phone the filters would fill the screen
+$("filter-fold").open = innerWidth > 640; // on a phone, open filters would fill the screen
 for (const [id, on] of [["backends-all", true], ["backends-none", false]])
   $(id).addEventListener("click", () => {
     for (const box of $("backends").querySelectorAll("input")) box.checked = on;
@@ -770,7 +771,7 @@ const watcher = new IntersectionObserver((entries) => {
     if (isIntersecting && stale.has(target.id)) draw(target.id);
   }
 }, { rootMargin: "300px" });
-/** Draw the plots again with other colours or another width: now those that are near, the others when they come near. */
+/** Draw the plots again with other colours or another width: at once those that are near, and the others when they come near. */
 function again() {
   for (const id of Object.keys(VIEWS)) {
     if (near.has(id)) draw(id);

@@ -46,14 +46,20 @@ PLOTLY = Path(__file__).parent / "plotly/plotly-cartesian.min.js"
 """The script that draws the plots: the part of Plotly that has lines, boxes and bars."""
 
 MOST_CASES = 100_000
-"""A browser opens this number of cases in a second or two. --device and --kind select from more."""
+"""The most cases of a page. A browser opens this number in a second or two. If there are more,
+select some of them with --device and --kind."""
 
-_MOST_SAMPLES = 200_000  # about half a megabyte; of more only order statistics are kept
-_MOST_SKIPPED = 1000  # a page of more rows is slow on a phone; CSV has every case
+# These samples take about half a megabyte. If there are more, the page keeps order statistics only.
+_MOST_SAMPLES = 200_000
+# A page with more rows is slow on a phone. CSV has every case.
+_MOST_SKIPPED = 1000
 _MOST_ROWS = 1500
-_FEWEST_ROWS = 20  # of each table, however many tables there are
-_MOST_OPEN = 4  # sessions that are not folded
-_MOST_LISTED = 1000  # shapes in the list of the form
+# Each table has at least this many rows, however many tables there are.
+_FEWEST_ROWS = 20
+# At most this many sessions are not folded.
+_MOST_OPEN = 4
+# The list of the form has at most this many shapes.
+_MOST_LISTED = 1000
 
 SIZES = {
     "batch": "Batch",
@@ -86,7 +92,7 @@ TABS = {
     "all-cases": ("All cases", False),
     "about": ("About", False),
 }
-"""The tabs by the names that addresses have: each label, and whether the tab needs a script."""
+"""The tabs by their names in the page's address: each label, and whether the tab needs a script."""
 
 NO_OPTIMIZER = "none"
 
@@ -135,7 +141,7 @@ def page(report: Report) -> str:
 
 
 def _template(folder: Path) -> Template:
-    """Return the page's template, which escapes every text, with what its parts are made by."""
+    """Return the page's template, which escapes every text, with the functions that it calls."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
@@ -168,7 +174,10 @@ def _template(folder: Path) -> Template:
 
 
 def _compress(text: bytes) -> str:
-    """Return text as base64 of gzip: a third of Plotly's script, which the browser unpacks."""
+    """Return text as base64 of gzip, which the browser unpacks.
+
+    Plotly's script then takes a third of its size.
+    """
     return base64.b64encode(gzip.compress(text, mtime=0)).decode()
 
 
@@ -206,7 +215,7 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
 
 
 def describe_source(section: Section) -> list[tuple[str, str]]:
-    """Return whose results a section has: machine, date, and each recorded part, with labels."""
+    """Return where and when a section was measured, with a label for each part of the answer."""
     when = f"{section.started:%Y-%m-%d %H:%M} UTC"
     runs = quantities.count(len(section.runs), "process")
     suite = labels.name(section.run.suite) or "unnamed suite"
@@ -218,7 +227,7 @@ _DETAILS = ("kernel", "container", "cpu", "memory", "gpus", "threads", "tensorfl
 
 
 def _details(section: Section) -> list[tuple[str, str]]:
-    """Return what else the first run recorded of the machine, by the names in its file."""
+    """Return what else the first run recorded about the machine, by the names in its file."""
     before, after = section.run.before, section.run.after
     late = {key: after[key] for key in ("threads", "tensorflow") if key in after}
     found: dict[str, list[str]] = {key: [] for key in _DETAILS}
@@ -248,13 +257,13 @@ _FIGURES = {
     "operations": "operations",
     "bytes": "bytes_moved",
 }
-"""The script's names of the report's columns."""
+"""The columns of the report, by their names in the script."""
 
 
 class PageData:
-    """The data of the page's script: columns of cases and of works, each text once.
+    """The data of the page's script: columns of cases and of works, with each text only once.
 
-    A work is what is computed where, in one session; its cases differ in their backend alone.
+    A work is a shape on a device in one session. Its cases differ only in their backend.
     """
 
     def __init__(self, report: Report) -> None:
@@ -409,7 +418,7 @@ class PageData:
         return found
 
     def _samples(self) -> tuple[list[PackedSamples], bool]:
-        """Return each case's packed samples; order statistics where there are too many."""
+        """Return each case's packed samples, or their order statistics if there are too many."""
         total = sum(row.result.samples for _, row in self._pairs)
         share = max(1, _MOST_SAMPLES // max(1, len(self._pairs)))
         found = []
@@ -428,7 +437,8 @@ class PageData:
 
 PackedSamples = tuple[float, float, list[int], str]
 
-_SMALLEST = 1e-12  # seconds; no clock sees less, and a logarithm needs more than 0
+# In seconds. No clock measures less, and a logarithm needs a number above 0.
+_SMALLEST = 1e-12
 
 
 def pack_samples(processes: Sequence[Samples]) -> PackedSamples:
@@ -482,12 +492,12 @@ def work_text(case: Case) -> str:
 
 
 def _other_cells() -> list[str]:
-    """Return the names of the cells besides the LSTM, which no id of a case names."""
+    """Return the names of all cells except the LSTM, which the id of a case does not name."""
     return [each for each in list_cells() if each != DEFAULT_CELL.name]
 
 
 def variant(case: Case) -> str:
-    """Return what the form's other fields leave open; empty for a usual training step."""
+    """Return the settings that no other field of the form shows; empty if they are usual."""
     work = case.workload
     found = quantities.unusual(case)
     if work.streaming:
@@ -505,14 +515,14 @@ def _short(value: object) -> float | int | None:
 
 
 BINS_PER_DECADE = 20
-"""Of the histogram of latencies: each bin is 12% wide."""
+"""The bins of the latencies' histogram in each power of ten: each bin is 12% wide."""
 
 
 def _latency(row: RankedRow) -> dict[str, object] | None:
     """Return percentiles and histogram of a stream's calls; None for any other case.
 
-    parts: ``[percentile, seconds, its text]`` of each that can be reported. bins: ``[seconds,
-    calls]``.
+    parts: ``[percentile, seconds, its text]`` for each percentile that has enough calls. bins:
+    ``[seconds, calls]``.
     """
     stream = row.result.stream
     if stream is None:
@@ -521,7 +531,7 @@ def _latency(row: RankedRow) -> dict[str, object] | None:
         histograms = list(map(decode, stream.histograms))
     except ValueError:
         histograms = []
-    # Of the middle of each bin in nanoseconds, of which no clock sees less than one.
+    # The middle of each bin in nanoseconds. No clock measures less than one nanosecond.
     middles = [np.maximum(0.5e9 * (each.low + each.high), 1.0) for each in histograms]
     places = [np.floor(BINS_PER_DECADE * np.log10(middle)).astype(np.int64) for middle in middles]
     none = np.zeros(0, np.int64)

@@ -290,7 +290,7 @@ def test_page_opens_with_whose_results_and_one_decision(opened: Opened) -> None:
     assert "CPU\nCPU of machine, 2 cores" in source
     assert opened.page.locator("#decision .main").inner_text() == (
         "Use static_unroll: 2.00× as fast as keras (99.5% CI 2.00–2.00), "
-        "and significantly faster than each other backend."
+        "and significantly faster than every other backend."
     )
     signs = opened.page.locator("#picture .good").evaluate_all(
         "all => all.map((one) => getComputedStyle(one, '::before').content)"
@@ -337,7 +337,7 @@ def test_page_backends_are_ranked_with_the_reports_numbers(opened: Opened) -> No
 
 def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> None:
     answered = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
-    assert "This page has no results of this shape." in answered
+    assert "This page has no results for this shape." in answered
     assert "Similar shapes (each number within a factor of 1.5):" in answered
     assert opened.backends == []
     opened.page.locator("#decision button").first.click()
@@ -582,8 +582,8 @@ def test_page_pictures_give_each_backend_its_own_look(new: Any, tmp_path: Path) 
 )
 def test_page_explorer_draws_any_figure_on_any_axis(opened: Opened, up: str, across: str) -> None:
     opened.choose("Mode", "training")
-    opened.choose("Up", up)
-    opened.choose("Across", across)
+    opened.choose("Vertical axis", up)
+    opened.choose("Horizontal axis", across)
     traces = opened.plot("explore")
     assert {"static_unroll", "keras", "while_loop"} <= {trace["name"] for trace in traces}
     assert all(value > 0 for trace in traces for value in trace["y"])
