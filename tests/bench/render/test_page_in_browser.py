@@ -468,7 +468,7 @@ def test_page_without_any_time_says_so(new: Any, tmp_path: Path) -> None:
     outcome = Outcome(refused, a_run(), "refused", recorded("", "needs a GPU", ""), Path("a.json"))
     path.write_text(explorable(build(made_results.gather(outcome))), encoding="utf-8")
     found = new(path)
-    assert found.answer.startswith("Nothing on this page has a time")
+    assert found.answer.startswith("No case on this page has a time")
     assert "needs a GPU" in (found.page.locator("main").text_content() or "")
     assert found.wrong == []
 
