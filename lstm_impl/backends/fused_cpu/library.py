@@ -763,6 +763,7 @@ def _run(*commands: Sequence[str]) -> None:
             _compiling.discard(running.popleft())
     finally:
         for process in running:
-            process.kill()
-            process.communicate()
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
             _compiling.discard(process)
