@@ -621,13 +621,13 @@ def test_flax_module_of_another_type_or_device_is_computed_by_flax(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
-    from lstm_impl.backends.jax import flax_layer
+    from lstm_impl.backends.jax import flax_sequence
 
-    flax_layer._warn.cache_clear()
+    flax_sequence._warn.cache_clear()
     dtype = jnp.float16 if reason == "type" else jnp.float32
     message = "not float16" if reason == "type" else "and this call is on tpu"
     if reason == "device":
-        monkeypatch.setattr(flax_layer, "_platform", lambda x: "tpu")
+        monkeypatch.setattr(flax_sequence, "_platform", lambda x: "tpu")
     made = nnx.OptimizedLSTMCell if kind == "LSTM" else nnx.GRUCell
     cell = made(IN, H, dtype=dtype, rngs=nnx.Rngs(0))
     ours, theirs = (each(cell, **how) for each in (getattr(lstm_impl.jax, kind), nnx.RNN))
