@@ -15,7 +15,14 @@ from lstm_impl.availability import Availability
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.call import Tensor
 from lstm_impl.cell import DEFAULT, GRU, Cell
-from lstm_impl.keras.choice import AUTO, Arguments, Choice, Explanation, LayerCall
+from lstm_impl.keras.choice import (
+    AUTO,
+    Arguments,
+    Choice,
+    Explanation,
+    LayerCall,
+    needs_keras,
+)
 from lstm_impl.spec import UnsupportedError
 
 logger = logging.getLogger(__name__)
@@ -293,6 +300,14 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
             pairs += zip(part.shape, (batch, self.units), strict=True)
         is_real = "complex" not in keras.backend.standardize_dtype(sequences.dtype)
         return is_real and all(a is None or b is None or a == b for a, b in pairs)
+
+    def _require_loop_with_resets(self) -> None:
+        """Raise UnsupportedError if only Keras's own loop, without resets, computes this layer."""
+        if reason := needs_keras(self._arguments()):
+            raise UnsupportedError(
+                f"backend={AUTO!r} cannot compute this call: the layer has {reason}, and Keras's "
+                "own loop takes no resets; split the sequences there"
+            )
 
     def _dropped(self, sequences: Tensor, training: bool) -> Tensor:
         """Return the input of a backend, to which Keras's dropout mask is applied in training."""

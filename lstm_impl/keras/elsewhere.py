@@ -1,8 +1,10 @@
 """Define the Keras layers for Keras on JAX or PyTorch."""
 
+from __future__ import annotations
+
 import functools
 import importlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -11,9 +13,17 @@ import lstm_impl.keras.base as base
 from lstm_impl.call import Tensor
 from lstm_impl.cell import DEFAULT
 from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Shape, needs_keras
+from lstm_impl.model import NO_RESETS
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import PRECISIONS, Refusal, UnsupportedError, find_refusal_code
+from lstm_impl.spec import (
+    PRECISIONS,
+    Refusal,
+    UnsupportedError,
+    find_refusal_code,
+    require_choice,
+)
 from lstm_impl.tuning import Decision
+from lstm_impl.workload import RESET_TO
 
 _THEIRS = keras.config.backend()
 """Keras's backend in this process: ``jax`` or ``torch``."""
@@ -63,7 +73,43 @@ class PeerLayer(base.BackendLayer):
             return Choice(self.backend, "it was requested by name")
         return choose(arguments, call)
 
+    def _choose_for_resets(self, call: LayerCall) -> Choice:
+        """Choose what computes a call with resets. Raise UnsupportedError if nothing can."""
+        picked = self._choose(call)
+        if self.backend == AUTO:
+            if picked.backend == _computing.FUSED or _can_use_kernels(self._arguments(), call):
+                return Choice(_computing.FUSED, "it takes resets")
+            self._require_loop_with_resets()
+            return Choice(_computing.BACKEND, f"{_computing.LOOP} takes resets")
+        if self.backend == KERAS or not get_backend(self.backend).takes_resets:
+            raise UnsupportedError(
+                f"backend={self.backend!r} cannot compute this call: {NO_RESETS}"
+            )
+        return picked
+
     # -- the computation
+
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool = False,
+        resets: Tensor | None = None,
+        reset_to: str = "zeros",
+    ) -> Any:
+        """Compute the layer. This overrides Keras's method.
+
+        resets: bool ``[B, T]``. A sequence starts over before a step that is True, which is where
+        an episode begins. No gradient flows past it. A reset at a masked step changes nothing.
+        reset_to: the state from which it starts over, ``zeros``, or ``initial_state``.
+
+        Raises UnsupportedError for resets if a backend was named that takes none.
+        """
+        require_choice("reset_to", reset_to, RESET_TO)
+        if resets is not None:
+            mask = SteppedMask.of(sequences, base.one_mask(mask), resets, reset_to)
+        return self.keras_layer.call(self, sequences, initial_state, mask, training)
 
     def inner_loop(
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
@@ -76,14 +122,21 @@ class PeerLayer(base.BackendLayer):
             The last output ``[B, H]``, the outputs ``[B, T, H]`` (``[B, 1, H]`` without
             return_sequences), and the final states ``[B, H]``.
         """
-        mask = base.one_mask(mask)
+        resets = mask if isinstance(mask, SteppedMask) else None
+        mask = base.one_mask(mask) if resets is None else resets.mask
         if not self._fits(sequences, initial_state):
+            if resets is not None:
+                shapes = [tuple(each.shape) for each in (sequences, *initial_state)]
+                raise ValueError(
+                    f"the input and the states have shapes {shapes}, which do not fit a layer of "
+                    f"{self.units} units for {self.cell.kernel.shape[0]} features"
+                )
             last, outputs, states = self.keras_layer.inner_loop(
                 self, sequences, initial_state, mask, training
             )
             return last, outputs, list(states)
         call = self._describe_call(sequences, training, mask is not None)
-        choice = self._choose(call)
+        choice = self._choose(call) if resets is None else self._choose_for_resets(call)
         self._remember(call, choice)
         if choice.backend == KERAS:
             last, outputs, states = self.keras_layer.inner_loop(
@@ -95,9 +148,12 @@ class PeerLayer(base.BackendLayer):
         if mask is not None:
             mask = keras.ops.cast(mask, "bool")
             mask = mask[:, :, 0] if len(mask.shape) == 3 else mask
+        starts = None
         if self.go_backwards:
             x = keras.ops.flip(x, axis=1)
             mask = None if mask is None else keras.ops.flip(mask, axis=1)
+        if resets is not None:
+            starts = resets.in_order(mask, self.go_backwards)
         if choice.backend == _computing.FUSED and _computing.on_gpu():
             raise UnsupportedError(
                 f"{choice.backend}: its kernels run on a CPU only, and Keras computes on a GPU; "
@@ -112,7 +168,7 @@ class PeerLayer(base.BackendLayer):
             as_they_are = not base.are_cast_faster(self.cell.weights)
         weights = base.Weights.of(self.cell, as_they_are)
         cell = self._recurrent_cell()
-        y, states = _computing.compute(choice.backend, cell, x, start, weights, mask)
+        y, states = _computing.compute(choice.backend, cell, x, start, weights, mask, starts)
         last = states[0]
         if mask is not None:
             shown, before = keras.ops.any(mask, axis=1), keras.ops.zeros_like(last)
@@ -124,6 +180,52 @@ class PeerLayer(base.BackendLayer):
             if self.return_sequences and not self.zero_output_for_mask:
                 y = _repeated(y, mask, before)
         return last, y if self.return_sequences else last[:, None], [*states]
+
+
+@dataclass(frozen=True)
+class SteppedMask:
+    """Carry resets in the place of a mask through the method ``call`` of Keras's layer.
+
+    Attributes
+    ----------
+    mask
+        The mask ``[B, T]`` or ``[B, T, 1]``, or None.
+    resets
+        Bool ``[B, T]``.
+    reset_to
+        The state from which a sequence starts over, one of ``RESET_TO``.
+    """
+
+    mask: Tensor | None
+    resets: Tensor
+    reset_to: str
+
+    @classmethod
+    def of(cls, x: Tensor, mask: Tensor | None, resets: Any, reset_to: str) -> SteppedMask:
+        """Check resets and return them with a mask. Raises ValueError if they do not fit x."""
+        given = keras.ops.convert_to_tensor(resets)
+        dtype = keras.backend.standardize_dtype(given.dtype)
+        pairs = zip(given.shape, x.shape, strict=False)
+        fits = len(given.shape) == 2 and all(None in pair or len({*pair}) == 1 for pair in pairs)
+        if dtype != "bool" or not fits:
+            raise ValueError(
+                f"resets is {dtype} {tuple(given.shape)}; expected bool {tuple(x.shape[:2])}"
+            )
+        return cls(mask, given, reset_to)
+
+    def in_order(self, mask: Tensor | None, go_backwards: bool) -> tuple[Tensor, str]:
+        """Return before which of the steps, in the order of computation, sequences start over.
+
+        mask: bool ``[B, T]`` in the order of computation, or None. The result is bool ``[B, T]``,
+        and the state from which they start over.
+        """
+        first = keras.ops.flip(self.resets, axis=1) if go_backwards else self.resets
+        if mask is not None:
+            first = keras.ops.logical_and(first, mask)
+        if go_backwards:  # A sequence that is read backwards starts over behind a reset.
+            never = keras.ops.zeros_like(first[:, :1])
+            first = keras.ops.concatenate([never, first[:, :-1]], axis=1)
+        return first, self.reset_to
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -197,6 +299,14 @@ def obstacle(name: str, arguments: Arguments) -> str:
     if arguments.compute_dtype in PRECISIONS:
         return get_backend(name).refusal(arguments.spec())
     return ""
+
+
+def _can_use_kernels(arguments: Arguments, call: LayerCall) -> bool:
+    """Return whether the kernels can compute a call, however fast other code may be."""
+    if needs_keras(arguments) or obstacle(_computing.FUSED, arguments):
+        return False
+    how = _computing.BINDING, _computing.load
+    return not base.not_fused(call, arguments.compute_dtype, *how)
 
 
 def choose(arguments: Arguments, call: LayerCall) -> Choice:

@@ -306,7 +306,8 @@ class TensorFlowLayer(BackendLayer):
             )
         if self.backend != AUTO or (picked.backend == FUSED_CPU and not picked.portable):
             return picked
-        return Choice(LOOP, "it takes resets")
+        self._require_loop_with_resets()
+        return Choice("static_unroll" if self.unroll else LOOP, "it takes resets")
 
     def _by(
         self, picked: Choice, sequences: Tensor, state: list[Tensor], mask: Any, training: bool

@@ -1,13 +1,14 @@
 """Compute the layers for Keras on JAX with ``lax.scan`` or the fused kernels, and any mask."""
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.jax.fused_layer import compute_layer, lanes
+from lstm_impl.backends.jax.fused_layer import compute_layer, encode_steps, lanes
 from lstm_impl.backends.jax.scan import scan_cell
 from lstm_impl.call import Outputs, States, Tensor
 from lstm_impl.cell import Cell
@@ -16,6 +17,9 @@ from lstm_impl.keras.choice import LayerCall
 
 BACKEND = "jax_scan+preproject"
 """The backend without the kernels. It computes the input products of all steps before the loop."""
+
+LOOP = "a scan"
+"""What computes resets without the kernels, for explanations."""
 
 FUSED, BINDING, load = "jax_fused_cpu", library.JAX, lanes
 STEPS = keras.Model.test_step.__code__, keras.Model.predict_step.__code__
@@ -60,16 +64,30 @@ def cummax(steps: Tensor) -> Tensor:
 
 
 def compute(
-    name: str, cell: Cell, sequences: Tensor, states: States, weights: Weights, mask: Tensor | None
+    name: str,
+    cell: Cell,
+    sequences: Tensor,
+    states: States,
+    weights: Weights,
+    mask: Tensor | None,
+    starts: tuple[Tensor, str] | None = None,
 ) -> Outputs:
-    """Compute the outputs ``[B, T, H]``, which are zero in masked steps, and the final states."""
+    """Compute the outputs ``[B, T, H]``, which are zero in masked steps, and the final states.
+
+    starts: before which steps sequences start over, bool ``[B, T]``, and the state from which.
+    """
     x = jnp.swapaxes(sequences, 0, 1)
     valid = None if mask is None else jnp.swapaxes(mask, 0, 1)
     parameters = weights.parameters
+    first, reset_to = (None, "zeros") if starts is None else (starts[0].T, starts[1])
     if name == FUSED:
-        y, *last = compute_layer(cell, x, states, parameters, valid)
+        bits = valid if first is None else encode_steps(first, reset_to, valid)
+        y, *last = compute_layer(cell, x, states, parameters, bits)
     else:
         steps = None if valid is None else valid[:, :, None]
-        scanned = scan_cell(cell, x, states, parameters, steps, preproject=name == BACKEND)
-        y, *last = scanned.flat
+        how: Any = {"preproject": name == BACKEND}
+        if first is not None:
+            from_zeros = reset_to == "zeros"
+            how["from_zeros" if from_zeros else "from_initial"] = first[:, :, None]
+        y, *last = scan_cell(cell, x, states, parameters, steps, **how).flat
     return Outputs(jnp.swapaxes(y, 0, 1), tuple(last))

@@ -10,6 +10,7 @@ from torch.nn.utils import rnn
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.torch.fused_layer import (
     compute_layer,
+    encode_steps,
     is_forward_mode,
     select_operators,
 )
@@ -21,6 +22,9 @@ from lstm_impl.keras.choice import LayerCall
 
 BACKEND = "torch"
 """The backend without the kernels: PyTorch's own LSTM and GRU."""
+
+LOOP = "a loop of PyTorch's operators"
+"""What computes resets without the kernels, for explanations."""
 
 FUSED, BINDING, load = "torch_fused_cpu", library.C, c_interface.kernels
 NAMES = (BACKEND, FUSED)
@@ -54,14 +58,26 @@ def cummax(steps: Tensor) -> Tensor:
 
 
 def compute(
-    name: str, cell: Cell, sequences: Tensor, states: States, weights: Weights, mask: Tensor | None
+    name: str,
+    cell: Cell,
+    sequences: Tensor,
+    states: States,
+    weights: Weights,
+    mask: Tensor | None,
+    starts: tuple[Tensor, str] | None = None,
 ) -> Outputs:
-    """Compute the outputs ``[B, T, H]``, which are zero in masked steps, and the final states."""
+    """Compute the outputs ``[B, T, H]``, which are zero in masked steps, and the final states.
+
+    starts: before which steps sequences start over, bool ``[B, T]``, and the state from which.
+    """
     # The state of a stateful layer is a variable, which changes before the gradient is computed.
     states = tuple(part.clone() for part in states)
     valid = None if mask is None else mask.T
+    if starts is not None:
+        valid = encode_steps(starts[0].T, starts[1], valid)
     call = Call(sequences, states)
-    if is_forward_mode():  # Neither oneDNN's LSTM nor the kernels have a forward mode.
+    # Neither oneDNN's LSTM nor the kernels have a forward mode, and oneDNN's takes no resets.
+    if is_forward_mode() or (starts is not None and name != FUSED):
         cast = Weights(*(each.to(sequences.dtype) for each in weights))
         return loop_layer(cell, call, cast.parameters, valid, batch_major=True)
     if name == FUSED:

@@ -170,6 +170,16 @@ def test_layer_of_keras_starts_over_where_resets_say(backend: str, reset_to: str
     assert first[1, :2].any()
 
 
+def test_layer_of_keras_with_unroll_starts_over_where_resets_say() -> None:
+    layer, unrolled = (keras_layer("auto", unroll=unroll) for unroll in (False, True))
+    x = drawn()[0].swapaxes(0, 1)
+    for each in (layer, unrolled):
+        each.build(x.shape)
+    unrolled.set_weights(layer.get_weights())
+    found = [each(x, resets=RESETS.T)[0] for each in (layer, unrolled)]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
 def test_layer_of_keras_refuses_resets_by_a_backend_without_them() -> None:
     layer = keras_layer("block_lstm")
     x, _ = drawn()
@@ -177,3 +187,6 @@ def test_layer_of_keras_refuses_resets_by_a_backend_without_them() -> None:
         layer(x.swapaxes(0, 1), resets=RESETS.T)
     with pytest.raises(ValueError, match="resets is float32"):
         layer(x.swapaxes(0, 1), resets=RESETS.T.astype(np.float32))
+    relu = keras_layer("auto", activation="relu")
+    with pytest.raises(UnsupportedError, match=r"has activation='relu',.* takes no resets; split"):
+        relu(x.swapaxes(0, 1), resets=RESETS.T)

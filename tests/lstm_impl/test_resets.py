@@ -304,3 +304,46 @@ def test_windows_and_streams_pass_the_gate_with_resets(name: str) -> None:
     model = built(name, LSTMSpec(3, 4))
     passes(model, Workload(3, 7, "training", window=3, optimizer="sgd", reset_rate=0.1))
     passes(model, Workload(3, 2, "streaming", reset_rate=0.1))
+
+
+@pytest.mark.parametrize(
+    ("cell", "reset_to"),
+    [
+        ("lstm", "initial_state"),
+        pytest.param("lstm", "zeros", marks=pytest.mark.slow),  # each traces three gradients
+        pytest.param("gru", "initial_state", marks=pytest.mark.slow),
+        pytest.param("gru", "zeros", marks=pytest.mark.slow),
+    ],
+)
+def test_second_gradient_and_forward_mode_of_the_op_equal_the_loop(
+    cell: str, reset_to: str
+) -> None:
+    spec = LSTMSpec(3, 4, cell=CELLS[cell])
+    weights, inputs = draw(spec, lengths=np.array([5, 3, 4]))
+    found = []
+    for name in ("fused_cpu", "while_loop"):
+        model: Any = ready(name).build(spec, weights)
+        import tensorflow as tf
+
+        x, *state = (tf.constant(each, tf.float32) for each in (inputs.x, *inputs.state))
+
+        def loss(x: Any, *state: Any, model: Any = model) -> Any:
+            resets, lengths = tf.constant(RESETS), tf.constant(inputs.lengths)
+            y, last = model(x, state, lengths, resets=resets, reset_to=reset_to)
+            return sum(tf.reduce_sum(tf.sin(each)) for each in (y, *last))
+
+        def second(*given: Any, loss: Any = loss) -> list[Any]:
+            with tf.GradientTape() as outer:
+                outer.watch(given)
+                with tf.GradientTape() as inner:
+                    inner.watch(given)
+                    value = loss(*given)
+                penalty = sum(tf.reduce_sum(each**2) for each in inner.gradient(value, given))
+            return list(outer.gradient(penalty, given))
+
+        with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as forward:
+            value = loss(x, *state)
+        moved = forward.jvp(value)
+        found.append([*second(x, *state), *tf.function(second)(x, *state), moved])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)

@@ -29,7 +29,12 @@ from lstm_impl.backends.fused_cpu.c_interface import (
     STEP,
     KernelModel,
 )
-from lstm_impl.backends.tensorflow.backend import FirstSteps, PaddingMask, TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import (
+    FirstStepBits,
+    FirstSteps,
+    PaddingMask,
+    TensorFlowBackend,
+)
 from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
@@ -263,12 +268,6 @@ NO_SECOND_GRADIENT = (
     "the loop that has one; use while_loop+hoisted for a second gradient there"
 )
 """The reason why a second gradient cannot be computed inside ``tf.vectorized_map``."""
-
-
-NO_SECOND_GRADIENT_OF_RESETS = (
-    "fused_cpu has no second gradient and no forward mode for sequences that start over; "
-    "use while_loop+hoisted for them"
-)
 
 
 class Kept(NamedTuple):
@@ -512,12 +511,10 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
         kernel, recurrent_kernel, bias = (tf.cast(each, x.dtype) for each in parameters)
         biases = [bias] if bias.shape.rank == 1 else [bias[0], bias[1]]
         x = tf.transpose(x, [1, 0, 2]) if batch_major else x
-        mask = _steps(x, padding)
-        # A loop needs only the mask, and no lengths.
-        steps = None if mask is None else PaddingMask(None, mask)
+        mask, first = _steps(x, padding)
         own = Call(x, tuple(state[0] for state in states))
         arrays = [kernel, recurrent_kernel, *biases]
-        y, final = WhileLoop().layer(own, arrays, steps, reverse, cell)
+        y, final = WhileLoop().plain_layer(own, arrays, mask, reverse, first, cell)
         y = tf.transpose(y, [1, 0, 2]) if batch_major else y
         return (y, *(state[None] for state in final))
 
@@ -533,12 +530,18 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     return [dx, *dstates, *[None] * (2 - count), *weights, None]
 
 
-def _steps(x: Tensor, padding: Tensor) -> Tensor | None:
-    """Return the mask ``[T, B, 1]`` of an op's padding, or None if there is no padding."""
+def _steps(x: Tensor, padding: Tensor) -> tuple[Tensor | None, FirstStepBits | None]:
+    """Return an op's padding as a mask ``[T, B, 1]``, and where sequences start over.
+
+    Each of them is None if there is none.
+    """
     import tensorflow as tf
 
     if padding.shape == [0]:
-        return None
+        return None, None
     if padding.dtype == tf.uint8:
-        raise UnsupportedError(NO_SECOND_GRADIENT_OF_RESETS)
-    return padding[:, :, None] if padding.dtype == tf.bool else PaddingMask.of(x, padding).mask
+        bits = padding[:, :, None]
+        mask = tf.bitwise.bitwise_and(bits, tf.constant(STEP, tf.uint8)) > 0
+        return mask, FirstStepBits(bits)
+    mask = padding[:, :, None] if padding.dtype == tf.bool else PaddingMask.of(x, padding).mask
+    return mask, None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
+from lstm_impl.backends.fused_cpu.c_interface import FROM_INITIAL, FROM_ZEROS
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.tensorflow.framework import TENSORFLOW
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
@@ -109,6 +110,28 @@ class FirstSteps:
             return passed, ()
         caught = (tf.where(now, each, zero) for zero, each in zip(zeros, flow, strict=True))
         return passed, tuple(a + b for a, b in zip(of_initial, caught, strict=True))
+
+
+class FirstStepBits(NamedTuple):
+    """Say where sequences start over by the bits that the kernels of ``fused_cpu`` read.
+
+    Attributes
+    ----------
+    steps
+        uint8 ``[T, B, 1]``, whose bits are ``FROM_ZEROS`` and ``FROM_INITIAL``.
+    """
+
+    steps: Tensor
+
+    def begin(self, now: Tensor, states: Tensors, initial: Tensors) -> tuple[Tensor, ...]:
+        """Return the states that a step begins from, as ``FirstSteps.begin`` does."""
+        import tensorflow as tf
+
+        for bit, fresh in ((FROM_ZEROS, map(tf.zeros_like, states)), (FROM_INITIAL, initial)):
+            starts_over = tf.bitwise.bitwise_and(now, tf.constant(bit, tf.uint8)) > 0
+            pairs = zip(fresh, states, strict=True)
+            states = tuple(tf.where(starts_over, new, old) for new, old in pairs)
+        return tuple(states)
 
 
 def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lstm_impl.backends.recurrence import make_recurrence
-from lstm_impl.backends.tensorflow.backend import FirstSteps, PaddingMask, TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import (
+    FirstStepBits,
+    FirstSteps,
+    PaddingMask,
+    TensorFlowBackend,
+)
 from lstm_impl.backends.tensorflow.gru_gradient import backward_gru, forward_gru
 from lstm_impl.call import Call, Outputs, States, Tensor, Tensors, Upstream
 from lstm_impl.cell import DEFAULT, GRU, Cell, Operations, Recurrence
@@ -118,6 +123,22 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         if "hoisted" in self.options:
             given = LayerInputs(call.x, tuple(call.states), tuple(parameters))
             return self._hoisted_layer(given, mask, reverse, first, cell)
+        return self.plain_layer(call, parameters, mask, reverse, first, cell)
+
+    def plain_layer(
+        self,
+        call: Call,
+        parameters: Tensors,
+        mask: Tensor | None,
+        reverse: bool,
+        first: FirstSteps | FirstStepBits | None,
+        cell: Cell,
+    ) -> Outputs:
+        """Compute a layer with ops that TensorFlow can differentiate any number of times.
+
+        mask: bool ``[T, B, 1]``, or None. first: where sequences start over in this direction, in
+        place of the call's resets.
+        """
         import tensorflow as tf
 
         x, initial = call.x, call.states

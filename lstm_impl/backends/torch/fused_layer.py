@@ -336,7 +336,16 @@ def step_bits(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | None:
     first = first_steps(call, valid, reverse)
     if first is None:
         return valid
-    bit = c_interface.FROM_ZEROS if call.restarts is None else c_interface.FROM_INITIAL
+    return encode_steps(first, call.reset_to, valid)
+
+
+def encode_steps(first: Tensor, reset_to: str, valid: Tensor | None) -> Tensor:
+    """Return the bits of steps ``[T, B]`` that the kernels read.
+
+    first: bool ``[T, B]``, before which steps in the order of computation sequences start over.
+    valid: bool ``[T, B]``, or None.
+    """
+    bit = c_interface.FROM_ZEROS if reset_to == "zeros" else c_interface.FROM_INITIAL
     return first.to(torch.uint8) * bit + (c_interface.STEP if valid is None else valid)
 
 

@@ -6,6 +6,7 @@ state, over a covering array of behaviours.
 """
 
 import functools
+import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,116 @@ def test_forward_mode_of_torch_agrees_with_the_gradient(way: str, name: str, mas
             made = function(forward_ad.make_dual(x, direction))
             found = forward_ad.unpack_dual(made).tangent
     torch.testing.assert_close(found.detach(), (gradient * direction).sum(), rtol=1e-4, atol=1e-4)
+
+
+# -- sequences that start over
+
+RESETS = random(BATCH, TIMESTEPS, seed=5) > 0.3
+RESETS[0] = [False, False, False, True, False, False]
+TAKERS = [name for name in NAMES if get_backend(name).takes_resets]
+
+
+def by_parts(layer: Any, x: Any, states: list[Any], mask: Any, reset_to: str) -> tuple[Any, Any]:
+    """Return outputs and the last state of h, of each part between two resets by itself."""
+    rows, lasts = [], []
+    for row in range(BATCH):
+        resets = RESETS[row] if mask is None else RESETS[row] & mask[row]
+        bounds = sorted({0, TIMESTEPS, *map(int, np.flatnonzero(resets))})
+        parts = list(itertools.pairwise(bounds))
+        outputs: list[Array] = []
+        state = begun = [each[row : row + 1] for each in states]
+        for start, stop in reversed(parts) if layer.go_backwards else parts:
+            is_first = stop == TIMESTEPS if layer.go_backwards else start == 0 and not resets[0]
+            if not is_first:
+                state = begun if reset_to == "initial_state" else [each * 0 for each in begun]
+            own = None if mask is None else mask[row : row + 1, start:stop]
+            y, last, *_ = layer(x[row : row + 1, start:stop], initial_state=state, mask=own)
+            outputs.append(flat(y)[0][0])
+        rows.append(np.concatenate(outputs))
+        lasts.append(flat(last)[0][0])
+    return np.stack(rows), np.stack(lasts)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "mask", "go_backwards", "reset_to"),
+    [
+        ("auto", "lstm", "no mask", False, "zeros"),
+        ("auto", "gru", "left padded and gaps", True, "initial_state"),
+        *((name, "lstm", "right padded", True, "zeros") for name in TAKERS),
+        *((name, "gru", "no mask", False, "initial_state") for name in TAKERS),
+        *((name, "gru_reset_before", "left padded and gaps", True, "zeros") for name in TAKERS),
+    ],
+)
+def test_layer_starts_over_where_resets_say(
+    name: str, cell: str, mask: str, go_backwards: bool, reset_to: str
+) -> None:
+    how = {"return_sequences": True, "return_state": True, "go_backwards": go_backwards}
+    layer, _ = pair(name, cell, units=UNITS, **how)
+    layer.zero_output_for_mask = True
+    rows = MASKS[mask]
+    valid = None if rows is None else np.array([list(each) for each in rows]) == "1"
+    x, states = random(BATCH, TIMESTEPS, FEATURES), [random(BATCH, UNITS, seed=k) for k in (1, 2)]
+    states = states[: 2 if cell == "lstm" else 1]
+    given: Any = {"initial_state": states, "mask": valid, "reset_to": reset_to}
+    y, last, *_ = layer(x, resets=RESETS, **given)
+    wanted = by_parts(layer, x, states, valid, reset_to)
+    for mine, right in zip((y, last), wanted, strict=True):
+        np.testing.assert_allclose(flat(mine)[0], right, atol=2e-6)
+
+
+def test_loop_and_kernels_agree_on_resets_and_no_gradient_flows_past_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, resets = random(BATCH, TIMESTEPS, FEATURES), keras.ops.convert_to_tensor(RESETS)
+
+    def gradients() -> Array:
+        layer, _ = pair("auto", units=UNITS, return_sequences=True)
+        layer.set_weights([random(*each.shape, seed=1) for each in layer.get_weights()])
+
+        def late(x: Any) -> Any:
+            return keras.ops.sum(layer(x, resets=resets, training=True)[:, 3:])
+
+        if THEIRS == "jax":
+            import jax
+
+            return np.asarray(jax.grad(late)(x))
+        import torch
+
+        source = torch.tensor(x, requires_grad=True)
+        return flat(torch.autograd.grad(late(source), source)[0].detach())[0]
+
+    found = gradients()
+    assert not found[0, :3].any()  # it starts over at step 3
+    assert found[0, 3:].all()
+    monkeypatch.setattr(base, "not_fused", lambda *given: "it is a test of the other code")
+    np.testing.assert_allclose(gradients(), found, atol=1e-5)
+
+
+def test_model_of_keras_takes_resets_as_an_input() -> None:
+    inputs = keras.Input((TIMESTEPS, FEATURES)), keras.Input((TIMESTEPS,), dtype="bool")
+    layer = lstm_impl.keras.LSTM(UNITS, return_sequences=True)
+    model = keras.Model(inputs, layer(inputs[0], resets=inputs[1]))
+    x = random(BATCH, TIMESTEPS, FEATURES)
+    found = model.predict([x, RESETS], verbose=0)
+    np.testing.assert_allclose(found, flat(layer(x, resets=RESETS))[0], atol=1e-6)
+
+
+def test_resets_that_nothing_can_compute_are_refused_with_one_line() -> None:
+    x = random(BATCH, TIMESTEPS, FEATURES)
+    for name in ("keras", *(each for each in NAMES if each not in TAKERS)):
+        with pytest.raises(UnsupportedError, match=f"backend={name!r} .* takes no resets"):
+            lstm_impl.keras.LSTM(UNITS, backend=name)(x, resets=RESETS)
+    with pytest.raises(UnsupportedError, match=r"has activation='relu',.* takes no resets"):
+        lstm_impl.keras.LSTM(UNITS, activation="relu")(x, resets=RESETS)
+    layer = lstm_impl.keras.GRU(UNITS)
+    with pytest.raises(ValueError, match=r"resets is float32 \(4, 6\); expected bool \(4, 6\)"):
+        layer(x, resets=RESETS.astype("float32"))
+    with pytest.raises(ValueError, match=r"resets is bool \(6, 4\); expected bool \(4, 6\)"):
+        layer(x, resets=RESETS.T)
+    with pytest.raises(ValueError, match=r"reset_to is 'ones'; expected one of"):
+        layer(x, resets=RESETS, reset_to="ones")
+    with pytest.raises(TypeError, match="resets"):
+        keras.layers.LSTM(UNITS)(x, resets=RESETS)
 
 
 # -- float32 weights in a layer that computes in bfloat16
