@@ -53,15 +53,15 @@ def console() -> NoReturn:
     command_line.run_and_exit(lambda: main(prog="lstm-bench"))
 
 
-def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m bench") -> int:
     """Run the command that the first argument names, or list the commands. Return the exit code."""
-    words = sys.argv[1:] if words is None else words
-    if words and words[0] in NAMES:
-        return _run(words[0], words[1:])
-    if words and not words[0].startswith("-"):
-        near = did_you_mean(words[0], NAMES)
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in NAMES:
+        return _run(argv[0], argv[1:])
+    if argv and not argv[0].startswith("-"):
+        near = did_you_mean(argv[0], NAMES)
         return command_line.report_failure(
-            f"there is no command {printable(words[0], 60)!r}{near}; {prog} lists the commands"
+            f"there is no command {printable(argv[0], 60)!r}{near}; {prog} lists the commands"
         )
     parser = arguments.Parser(
         prog=prog,
@@ -69,7 +69,7 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> i
         description="The commands of the LSTM benchmark suite, by question.",
     )
     parser.add_argument("command", metavar="COMMAND", nargs="?", choices=NAMES)
-    parser.parse_args(words)
+    parser.parse_args(argv)
     begin = f"{prog} " if prog == "lstm-bench" else f"{prog}."
     command_line.write_non_ascii()
     console = output.make_console()
@@ -87,12 +87,12 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> i
     return 0
 
 
-def _run(command: str, words: Sequence[str]) -> int:
+def _run(command: str, argv: Sequence[str]) -> int:
     name = f"bench.{command}"
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.submodule_search_locations is not None:
         name += ".__main__"  # A package is run through its __main__ module.
-    code = importlib.import_module(name).main(words)
+    code = importlib.import_module(name).main(argv)
     return int(code)
 
 

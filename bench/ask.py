@@ -73,11 +73,11 @@ with this batch size and this number of steps. It does not run any code of the m
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     # The library raises a plain ValueError for sizes that no LSTM can have.
     bad = ResultWriteError, LockError, UnsupportedError, ValueError
-    return command_line.run(_parser(), _answer_queries, words, *bad, interrupted="")
+    return command_line.run(_parser(), _answer_queries, argv, *bad, interrupted="")
 
 
 def _answer_queries(options: argparse.Namespace) -> int:

@@ -69,9 +69,9 @@ docs/check_your_kernel.md explains the check and begins with a function in CUDA,
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _check, words, UnsupportedError, ValueError)
+    return command_line.run(_parser(), _check, argv, UnsupportedError, ValueError)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -132,7 +132,7 @@ def _refuse_early(options: argparse.Namespace) -> None:
         raise UsageError(reason_line(missing))
 
 
-def _declared(options: argparse.Namespace) -> dict[str, object]:
+def _read_declaration(options: argparse.Namespace) -> dict[str, object]:
     """Return what the user declared of the target, as the fields of ``Declaration``."""
     given = {
         "layout": options.layout,
@@ -197,7 +197,7 @@ def _measure(options: argparse.Namespace, result: CheckResult) -> int:
         "strategy": name,
         "target": timing.absolute_target(options.target),
         "cell": options.cell,
-        "declared": _declared(options),
+        "declared": _read_declaration(options),
         "folder": str(Path.cwd()),
     }
     text = f"measuring {name}: {query.describe(case)}, for up to {options.budget:.0f} s"

@@ -55,9 +55,9 @@ verdict of them.
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _compare, words, interrupted="stopped")
+    return command_line.run(_parser(), _compare, argv, interrupted="stopped")
 
 
 def _compare(options: argparse.Namespace) -> int:

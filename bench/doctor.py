@@ -30,7 +30,12 @@ from bench.render.quantities import count
 from bench.render.table import Column, TableCell, TextTable
 from bench.worker.disturbances import findings
 from lstm_impl import Availability, UnsupportedError
-from lstm_impl.backends.fused_cpu.c_interface import TYPES, KernelLayer, Kernels, kernels_at_hand
+from lstm_impl.backends.fused_cpu.c_interface import (
+    TYPES,
+    KernelLayer,
+    Kernels,
+    get_available_kernels,
+)
 from lstm_impl.backends.fused_cpu.prebuilt import cpu_flags
 
 SCHEMA = 1
@@ -174,7 +179,9 @@ def diagnose(
         ray = metadata.version("ray")
     found = survey(tuple(dict.fromkeys(names)), backends, ask)
     spoils = tuple(findings(here, meanwhile, facts))
-    return Diagnosis(found, here, spoils, ray, describe_precisions(cpu_flags(), kernels_at_hand()))
+    return Diagnosis(
+        found, here, spoils, ray, describe_precisions(cpu_flags(), get_available_kernels())
+    )
 
 
 def print_diagnosis(found: Diagnosis, console: Console) -> None:
@@ -315,9 +322,9 @@ def _join(*parts: str | bool | int | None) -> str:
 # -- the command
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _doctor, words, UnsupportedError)
+    return command_line.run(_parser(), _doctor, argv, UnsupportedError)
 
 
 def _doctor(options: argparse.Namespace) -> int:

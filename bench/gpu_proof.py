@@ -242,10 +242,10 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     errors = (UnsupportedError, ResultWriteError, LockError)
-    return command_line.run(_parser(), _prove, words, *errors)
+    return command_line.run(_parser(), _prove, argv, *errors)
 
 
 def _prove(options: argparse.Namespace) -> int:

@@ -31,9 +31,9 @@ docs/history.md describes the method and its error rates.
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _show, words)
+    return command_line.run(_parser(), _show, argv)
 
 
 def _show(options: argparse.Namespace) -> int:

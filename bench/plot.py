@@ -34,9 +34,9 @@ bench.history --format svg` draws several sessions over time, and `python -m ben
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _plot, words, ResultWriteError)
+    return command_line.run(_parser(), _plot, argv, ResultWriteError)
 
 
 def _plot(options: argparse.Namespace) -> int:

@@ -188,9 +188,9 @@ def compose_trace(profile: Profile, about: Mapping[str, object]) -> str:
 # -- the command
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _profile, words)
+    return command_line.run(_parser(), _profile, argv)
 
 
 def _profile(options: argparse.Namespace) -> int:

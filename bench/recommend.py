@@ -50,9 +50,9 @@ extrapolated. docs/truncation.md describes the method.
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _recommend, words, ResultWriteError)
+    return command_line.run(_parser(), _recommend, argv, ResultWriteError)
 
 
 def _device(text: str) -> str:

@@ -181,14 +181,14 @@ bench.load_samples(paths) returns every sample.
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     # A report consists of millions of small objects that live until its end. Collecting cycles
     # among them would take a third of the time and free nothing.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return command_line.run(_parser(), write_report, words)
+        return command_line.run(_parser(), write_report, argv)
     finally:
         if collecting:
             gc.enable()

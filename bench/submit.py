@@ -52,14 +52,14 @@ exit codes:
 
 
 def main(
-    words: Sequence[str] | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    argv: Sequence[str] | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> int:
     """Run the command and return its exit code (see ``EPILOG``).
 
     clock: returns the current date and time.
     """
     return command_line.run(
-        _parser(), lambda options: _submit(options, clock()), words, ResultWriteError
+        _parser(), lambda options: _submit(options, clock()), argv, ResultWriteError
     )
 
 

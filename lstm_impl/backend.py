@@ -224,7 +224,9 @@ class Backend:
                 f"In {name} it acts before the product (reset_after=False)",
                 Refusal.NO_CELL,
             )
-        known = f"cell {self.cells[0]}" if len(self.cells) == 1 else f"cells {_listed(self.cells)}"
+        known = (
+            f"cell {self.cells[0]}" if len(self.cells) == 1 else f"cells {_list_names(self.cells)}"
+        )
         return RefusalReason(f"it computes the {known} only, not {name}", Refusal.NO_CELL)
 
     def use_threads(self, count: int) -> None:
@@ -300,6 +302,6 @@ class Backend:
         return f"<backend {self.name}>"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     """Join names as English lists them: ``a, b and c``."""
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -146,17 +146,17 @@ def own_seconds(events: Iterable[Event]) -> Iterator[tuple[Event, float]]:
         open_: list[tuple[Event, list[float]]] = []
         for event in sorted(track, key=lambda each: (each.start, -each.seconds)):
             while open_ and open_[-1][0].end <= event.start:
-                yield _closed(*open_.pop())
+                yield _with_own_seconds(*open_.pop())
             if open_:
                 # An event counts at most until its caller's end, because profilers' clocks can be
                 # slightly off.
                 open_[-1][1].append(min(event.end, open_[-1][0].end) - event.start)
             open_.append((event, []))
         while open_:
-            yield _closed(*open_.pop())
+            yield _with_own_seconds(*open_.pop())
 
 
-def _closed(event: Event, within: Sequence[float]) -> tuple[Event, float]:
+def _with_own_seconds(event: Event, within: Sequence[float]) -> tuple[Event, float]:
     """Return an event with its own seconds."""
     return event, max(0.0, event.seconds - sum(within))
 

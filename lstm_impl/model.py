@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ from lstm_impl.spec import (
     require_real,
 )
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
-from lstm_impl.workload import RESET_TO, Inputs, InputSets, Workload, differentiated
+from lstm_impl.workload import RESET_TO, Inputs, InputSets, Workload, select_differentiated
 
 NO_RESETS = RefusalReason(
     "it takes no resets, so a sequence cannot start over in the middle of a call; "
@@ -339,16 +340,16 @@ class Model(abc.ABC):
         )
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         shape = self._layout((timesteps, batch, self.spec.output_size))
-        flowing = checked_state(self.spec, "dstate", dstate, batch)
+        flowing = check_state(self.spec, "dstate", dstate, batch)
         upstream = Upstream(
-            self._to_device(checked_array(self.spec, "dy", dy, shape)),
+            self._to_device(check_array(self.spec, "dy", dy, shape)),
             tuple(map(self._to_device, flowing)),
         )
         if optimizer is None:
             raw = self._train(of, call, upstream)
         else:
             raw = self._train_and_update(optimizer, of, call, upstream)
-        requested = differentiated(of, "x", "state")
+        requested = select_differentiated(of, "x", "state")
         gradients = LSTMGradients(
             x=self._host_float(raw.dx) if "x" in requested else None,
             weights=self._host_weights(raw.weights),
@@ -419,7 +420,7 @@ class Model(abc.ABC):
                 found["dx"] = self._swapped(self._host_float(raw.dx))
             for name, gradient in zip(names, raw.dstates or (), strict=False):
                 found[f"d{name}"] = self._host_float(gradient)
-            found |= self._host_weights(raw.weights).named("d")
+            found |= self._host_weights(raw.weights).label_arrays("d")
         return found
 
     def _place_results(self, results: Results) -> Callable[[], Results]:
@@ -428,7 +429,7 @@ class Model(abc.ABC):
         The returned function copies them to the host and converts them, as ``_host_results`` does
         after a step.
         """
-        names = (self.given_weights or self.get_weights()).named("d").keys() & results.keys()
+        names = (self.given_weights or self.get_weights()).label_arrays("d").keys() & results.keys()
         rest = {name: array for name, array in results.items() if name not in names}
         own: Sequence[FloatArray] = []
         if names:
@@ -448,7 +449,7 @@ class Model(abc.ABC):
             made = dict(zip(rest, found[len(own) :], strict=True))
             if own:
                 weights = self.backend.unpack(self.spec, found[: len(own)], gradient=True)
-                made |= weights.named("d")
+                made |= weights.label_arrays("d")
             return made
 
         return copy
@@ -482,14 +483,14 @@ class Model(abc.ABC):
         spec, x = self.spec, np.asarray(x)
         batch, timesteps = batch_and_timesteps(x.shape, self.batch_major)
         place = self._lend if gradients is None else self._to_device
-        x_ = checked_array(spec, "x", x, self._layout((timesteps, batch, spec.input_size)))
+        x_ = check_array(spec, "x", x, self._layout((timesteps, batch, spec.input_size)))
         if state is None:
             states = self._zero_state(batch)
         else:
-            states = tuple(map(place, checked_state(spec, "state", state, batch)))
-        lengths_ = checked_lengths(lengths, batch, timesteps)
-        masks_ = checked_masks(spec, masks, batch, timesteps)
-        resets_ = checked_resets(resets, batch, timesteps, self.batch_major)
+            states = tuple(map(place, check_state(spec, "state", state, batch)))
+        lengths_ = check_lengths(lengths, batch, timesteps)
+        masks_ = check_masks(spec, masks, batch, timesteps)
+        resets_ = check_resets(resets, batch, timesteps, self.batch_major)
         require_choice("reset_to", reset_to, RESET_TO)
         starts_over = None if resets_ is None else reset_to
         shortest = None if lengths_ is None else int(lengths_.min())
@@ -509,7 +510,7 @@ class Model(abc.ABC):
             )
             self._refuse(workload)
             self._accepted = requested
-        given = (lengths_, masks_, *named_resets(resets_, reset_to))
+        given = (lengths_, masks_, *name_resets(resets_, reset_to))
         rest = (None if each is None else self._to_device(each) for each in given)
         return Call(place(x_), states, *rest)
 
@@ -730,7 +731,7 @@ class Stream:
                 states,
                 lengths,
                 self._place(each.masks),
-                *map(self._place, named_resets(each.resets, each.reset_to)),
+                *map(self._place, name_resets(each.resets, each.reset_to)),
             )
             for each in windows
         ]
@@ -747,7 +748,7 @@ class Stream:
         return self._place(self._model._swapped(sequence))
 
 
-def given_step(
+def make_step_on_inputs(
     model: Model, inputs: Inputs, mode: str = "inference", gradients: str = "weights"
 ) -> Step:
     """Place the caller's own inputs on the device, and return the step on them.
@@ -805,7 +806,7 @@ def batch_and_timesteps(shape: tuple[int, ...], batch_major: bool) -> tuple[int,
     return batch, timesteps
 
 
-def checked_array(
+def check_array(
     spec: LSTMSpec, name: str, value: npt.ArrayLike, shape: tuple[int, ...]
 ) -> FloatArray:
     """Return an array in the spec's storage type, without a copy if it already has that type.
@@ -841,7 +842,7 @@ def _is_finite(array: FloatArray) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def checked_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int) -> LSTMState:
+def check_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int) -> LSTMState:
     """Return the state, or zeros for None. Raise ValueError if it does not fit the cell."""
     kind = spec.cell.state_type
     if state is not None and type(state) is not kind:
@@ -852,12 +853,12 @@ def checked_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int
     shape = (spec.state_layers, batch, spec.hidden_size)
     arrays = zip(spec.cell.states, state or kind.zeros(spec, batch), strict=True)
     checked: LSTMState = kind(
-        *(checked_array(spec, f"{name}.{each}", array, shape) for each, array in arrays)
+        *(check_array(spec, f"{name}.{each}", array, shape) for each, array in arrays)
     )
     return checked
 
 
-def checked_lengths(
+def check_lengths(
     lengths: npt.ArrayLike | None, batch: int, timesteps: int
 ) -> npt.NDArray[np.int32] | None:
     """Return the lengths ``[batch]``, or None. Raise ValueError if they do not fit the input."""
@@ -881,7 +882,7 @@ Resets = npt.NDArray[np.bool_]
 """Before which steps sequences start over, ``[T, B]``."""
 
 
-def checked_resets(
+def check_resets(
     resets: npt.ArrayLike | None, batch: int, timesteps: int, batch_major: bool
 ) -> Resets | None:
     """Return the resets ``[T, B]``, or None. Raises ValueError if they do not fit."""
@@ -896,12 +897,12 @@ def checked_resets(
     return np.ascontiguousarray(array.T) if batch_major else array
 
 
-def named_resets(resets: Any, reset_to: str) -> tuple[Any, Any]:
+def name_resets(resets: Any, reset_to: str) -> tuple[Any, Any]:
     """Return resets as the two fields of a ``Call``: resets to zeros, and to the initial state."""
     return (None, resets) if reset_to == "initial_state" else (resets, None)
 
 
-def checked_masks(
+def check_masks(
     spec: LSTMSpec, masks: npt.ArrayLike | None, batch: int, timesteps: int
 ) -> FloatArray | None:
     """Return the masks ``[L-1, T, B, D*H]``, or None. Raise ValueError if they do not fit."""
@@ -912,4 +913,32 @@ def checked_masks(
             "masks are given for one layer; expected None, because dropout acts between layers"
         )
     shape = (spec.num_layers - 1, timesteps, batch, spec.output_size)
-    return checked_array(spec, "masks", masks, shape)
+    return check_array(spec, "masks", masks, shape)
+
+
+_RENAMED = {
+    "given_step": make_step_on_inputs,
+    "checked_array": check_array,
+    "checked_state": check_state,
+    "checked_lengths": check_lengths,
+    "checked_resets": check_resets,
+    "checked_masks": check_masks,
+    "named_resets": name_resets,
+}
+"""The functions by their names until version 0.2."""
+
+
+if not TYPE_CHECKING:  # A type checker should not find other names.
+
+    def __getattr__(name: str) -> Callable[..., object]:
+        """Return a function under its old name, with a DeprecationWarning."""
+        if name not in _RENAMED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: Callable[..., object] = _RENAMED[name]
+        warnings.warn(
+            f"{__name__}.{name} was renamed and will be removed in the next version; use "
+            f"{__name__}.{found.__name__} instead",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return found

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lstm_impl.cell import Cell, CellState, Float64, LSTMState, States, StepWeights, sigmoid
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMWeights
-from lstm_impl.workload import differentiated
+from lstm_impl.workload import select_differentiated
 
 __all__ = ["forward", "forward_and_gradients", "sigmoid"]
 
@@ -136,7 +136,7 @@ def _backward(
     of: str,
 ) -> LSTMGradients:
     """Run all layers backward, and return the gradients."""
-    inputs = differentiated(of, "x", "h", "c")
+    inputs = select_differentiated(of, "x", "h", "c")
     d_out = np.asarray(dy, np.float64)
     batch = d_out.shape[1]
     d_last = _state64(spec, dstate, batch)

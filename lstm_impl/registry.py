@@ -28,7 +28,7 @@ def variants(strategy: str) -> list[str]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        reason = _described(error)
+        reason = _describe(error)
         problem = f"backend {strategy!r} cannot list its variants: {reason}"
         raise UnavailableError(problem) from error
 
@@ -62,11 +62,11 @@ def get_backend(name: str) -> Backend:
     except (UnsupportedError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        reason = _described(error)
+        reason = _describe(error)
         raise UnavailableError(f"backend {name!r} cannot be made: {reason}") from error
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     """Return the type and the message of another package's error, even if formatting it raises."""
     return traceback.format_exception_only(error)[-1].strip()
 
@@ -82,7 +82,7 @@ def _load(strategy: str) -> type[Backend]:
         raise
     except BaseException as error:
         # The import runs another package's code, which may raise anything, even SystemExit.
-        raise UnavailableError(f"{registered} cannot be imported: {_described(error)}") from error
+        raise UnavailableError(f"{registered} cannot be imported: {_describe(error)}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
         raise UnsupportedError(f"{registered} is not a Backend")
     return loaded

@@ -9,6 +9,7 @@ layouts of other libraries and back.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,10 +133,20 @@ class LSTMWeights:
             for name, _ in zip(ARRAY_NAMES, cell, strict=False)
         ]
 
-    def named(self, before: str = "") -> dict[str, FloatArray]:
+    def label_arrays(self, before: str = "") -> dict[str, FloatArray]:
         """Return ``arrays()`` by ``names()``, with a prefix before each name."""
         pairs = zip(self.names(), self.arrays(), strict=True)
         return {before + name: array for name, array in pairs}
+
+    def named(self, before: str = "") -> dict[str, FloatArray]:
+        """Return ``label_arrays(before)``, of which this is the deprecated name."""
+        warnings.warn(
+            "LSTMWeights.named was renamed and will be removed in the next version; call "
+            "LSTMWeights.label_arrays instead",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.label_arrays(before)
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> LSTMWeights:
         """Apply a function to each array, and return the results as weights."""

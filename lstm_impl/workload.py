@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,12 +52,27 @@ the call began, and the gradient of the state after the reset flows into it."""
 _INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, None), strict=True))
 
 
-def differentiated(gradients: str, x: _T, *states: _T) -> tuple[_T, ...]:
+def select_differentiated(gradients: str, x: _T, *states: _T) -> tuple[_T, ...]:
     """Select the inputs that are differentiated besides the weights: none, x, or x and the states.
 
     ``gradients`` is one of ``GRADIENTS``.
     """
     return (x, *states)[: _INPUTS_DIFFERENTIATED[gradients]]
+
+
+if not TYPE_CHECKING:  # A type checker should not find other names.
+
+    def __getattr__(name: str) -> Callable[..., object]:
+        """Return ``select_differentiated`` under its deprecated name, with a DeprecationWarning."""
+        if name != "differentiated":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{__name__}.differentiated was renamed and will be removed in the next version; use "
+            f"{__name__}.select_differentiated instead",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return select_differentiated
 
 
 @dataclass(frozen=True)
@@ -281,7 +297,7 @@ class Workload:
         if self.min_length is None:
             return None
         spread = np.linspace(self.timesteps, self.min_length, self.batch).round().astype(np.int32)
-        return np.random.default_rng(seed).permutation(_with_a_tie(spread))
+        return np.random.default_rng(seed).permutation(_make_a_tie(spread))
 
     def resets(self, seed: int | np.random.Generator = 0) -> npt.NDArray[np.bool_] | None:
         """Return before which steps a sequence starts over, bool ``[T, B]``, or None if none does.
@@ -337,7 +353,7 @@ class Workload:
         return bool(self.dropout) and self.training and spec.num_layers > 1
 
 
-def _with_a_tie(spread: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _make_a_tie(spread: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Make two descending lengths equal if all differ, and keep the sum and both ends."""
     lengths = spread.copy()
     if len(lengths) < 4 or len(np.unique(lengths)) < len(lengths):

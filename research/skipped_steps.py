@@ -115,10 +115,10 @@ def fewest_steps(trials: Sequence[Trial], timesteps: int, tolerance: float) -> i
     return high
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, and return 0."""
     parser = argparse.ArgumentParser(prog="python -m research.skipped_steps", description=__doc__)
-    parser.parse_args(words)
+    parser.parse_args(argv)
     print("| problem | tolerance | enough of 512 steps |")
     print("|---|---|---|")
     for problem in PROBLEMS:

@@ -177,7 +177,7 @@ def largest_spread(effect: float, processes: int, power: float) -> float:
     return low
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables, and return 2 if a file is bad or there is no such pair."""
     parser = arguments.make_parser(
         "verdict_pairs",
@@ -185,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("results", nargs="+", type=Path, help="result files, or folders of them")
     arguments.add_choice(parser, "format", ("markdown",), default="markdown")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     results = read_results(options.results)
     with Progress("comparing"):
         pairs = find_pairs(results)

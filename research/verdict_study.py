@@ -20,9 +20,9 @@ from research.pictures import pictures
 from research.rules import TRIALS
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code: 2 if a picture cannot be drawn or written."""
-    return command_line.run(_parser(), _study, words)
+    return command_line.run(_parser(), _study, argv)
 
 
 def _study(options: argparse.Namespace) -> int:

@@ -324,7 +324,7 @@ def _chosen(choice: SuiteChoice) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for key, resolve in (("backends", _backends), ("devices", _devices)):
         if (names := getattr(choice, key)) is not None:
-            chosen[key] = _resolved(resolve, (("", name) for name in names))
+            chosen[key] = _resolve_names(resolve, (("", name) for name in names))
     for key in ("periods", "variants", "cells"):
         if (values := getattr(choice, key)) is not None:
             chosen[key] = _unique(values)
@@ -348,7 +348,7 @@ def _group_axes(group: Field, own: _Axes) -> _Axes:
             for backend, variant in itertools.product(own.backends, own.variants)
         )
         place = f"{group.path}: {group.name}: "
-        names = _resolved(_backends, ((place, name) for name in varied))
+        names = _resolve_names(_backends, ((place, name) for name in varied))
         own = replace(own, backends=names)
     return own
 
@@ -446,13 +446,13 @@ def _names(
 ) -> tuple[str, ...]:
     if names == ALL:
         return tuple(resolve(ALL))
-    return _resolved(
+    return _resolve_names(
         resolve,
         ((f"{i.path}: {i.name}: ", name) for i, name in zip(place.items(), names, strict=True)),
     )
 
 
-def _resolved(
+def _resolve_names(
     resolve: Callable[[str], Sequence[str]], names: Iterable[tuple[str, str]]
 ) -> tuple[str, ...]:
     """Resolve names and return each once.

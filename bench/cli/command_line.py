@@ -73,7 +73,7 @@ def run_and_exit(main: Callable[[], int]) -> NoReturn:
 def run(
     parser: argparse.ArgumentParser,
     work: Callable[[argparse.Namespace], int],
-    words: Sequence[str] | None,
+    argv: Sequence[str] | None,
     *more: type[Exception],
     interrupted: str | None = None,
 ) -> int:
@@ -85,7 +85,7 @@ def run(
     interrupted: the message to print for Ctrl-C, which then returns ``INTERRUPTED``. None lets the
     KeyboardInterrupt pass.
     """
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     write_non_ascii()
     expected: tuple[type[Exception], ...] = (InputError, *more)
     try:

@@ -9,14 +9,14 @@ from bench.cli import command_line
 from bench.echo import run, windows
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``run.EPILOG`` and ``windows.EPILOG``)."""
-    words = sys.argv[1:] if words is None else words
+    argv = sys.argv[1:] if argv is None else argv
     parser, work = run.parser, run.train
-    if words[:1] == ["windows"]:
-        parser, work, words = windows.parser, windows.main, words[1:]
+    if argv[:1] == ["windows"]:
+        parser, work, argv = windows.parser, windows.main, argv[1:]
     failures = lstm_impl.UnsupportedError, BrokenExecutor, OSError
-    return command_line.run(parser(), work, words, *failures, interrupted="stopped at once")
+    return command_line.run(parser(), work, argv, *failures, interrupted="stopped at once")
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ class Training:
         kernel, bias = self.parameters.kernel, self.parameters.bias
         head = softmax_loss(np.asarray(y, np.float64), targets, kernel, bias)
         if not np.isfinite(head.loss):
-            raise self._diverged()
+            raise self._make_error()
         # The mean over many steps makes the gradient of each step too small for half precision, and
         # their sum would be too large. A power of two changes nothing in wider types.
         scale = 2.0 ** round(0.5 * np.log2(targets.size))
@@ -266,7 +266,7 @@ class Training:
         else:
             updated, sums = adagrad(before, sums, gradients, rate)
         if not all(np.all(np.isfinite(array)) for array in updated):
-            raise self._diverged()
+            raise self._make_error()
         self.last = Window(head.loss, head.accuracy, inputs, targets, head.ones)
         self.parameters = Parameters.from_arrays(settings.spec, updated)
         self.model.set_weights(self.parameters.lstm)
@@ -284,7 +284,7 @@ class Training:
             self.step()
         return np.array(self.losses)
 
-    def _diverged(self) -> DivergedError:
+    def _make_error(self) -> DivergedError:
         return DivergedError(
             f"the training diverged at window {self.windows_done + 1}: the loss or a weight is no "
             "longer finite. Reduce the learning rate, or use a wider dtype"

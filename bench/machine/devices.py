@@ -122,7 +122,7 @@ def gpu_facts(
         installed=installed,
         visible=visible,
         hidden_by=setting if visible < installed else None,
-        hardware=_on_the_bus(root) or driver or installed > 0,
+        hardware=_is_on_the_bus(root) or driver or installed > 0,
         driver=driver or installed > 0,
         container=container(root, environ) is not None,
         problem=problem,
@@ -234,7 +234,7 @@ def decode_text(text: str | bytes) -> str:
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
-def _on_the_bus(root: Path) -> bool:
+def _is_on_the_bus(root: Path) -> bool:
     for place in root.glob("sys/bus/pci/devices/*"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             # These are NVIDIA's vendor number, and the PCI classes of displays and accelerators.

@@ -121,7 +121,7 @@ class Guard:
         warnings.simplefilter("default")
         for category in _EXPECTED:
             warnings.simplefilter("ignore", category)
-        warnings.showwarning = self._warned
+        warnings.showwarning = self._record_warning
         return self
 
     def __exit__(
@@ -160,7 +160,7 @@ class Guard:
         if text not in self.remarks and len(self.remarks) < MOST_REMARKS:
             self.remarks.append(text)
 
-    def _warned(
+    def _record_warning(
         self, message: Warning | str, category: type[Warning], *_: object, **__: object
     ) -> None:
         text = message if isinstance(message, str) else one_line(message)

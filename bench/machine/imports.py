@@ -49,7 +49,7 @@ class ImportState:
             if _BUILTINS.get(name, _MISSING) is not value:
                 _BUILTINS[name] = value
                 changed += [name]
-        found = [f"the built-in {_named(changed)}"] if changed else []
+        found = [f"the built-in {_list_names(changed)}"] if changed else []
         if getattr(sys, "modules", None) is not _MODULES:
             sys.modules = _MODULES
             found.append("sys.modules")
@@ -57,7 +57,7 @@ class ImportState:
             if _restore_list(name, whole, before):
                 found.append(f"sys.{name}")
         if modules := sorted(self._restore_modules()):
-            found.append(f"sys.modules of {_named(modules)}")
+            found.append(f"sys.modules of {_list_names(modules)}")
         if self._restore_caches():
             found.append("sys.path_importer_cache")
         return found
@@ -125,7 +125,7 @@ def _is_setuptools(finder: object) -> bool:
     return module in _REPLACED_BY_SETUPTOOLS
 
 
-def _named(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     shown = ", ".join(printable(name, 60) for name in names[:MOST_NAMED])
     more = len(names) - MOST_NAMED
     return f"{shown} and {more} more" if more > 0 else shown

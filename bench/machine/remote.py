@@ -118,7 +118,7 @@ def open_place(url: str) -> RemotePath:
     except Exception as error:
         # The ImportError of fsspec says what to install.
         install = isinstance(error, ImportError)
-        text = printable(_cleaned(str(error), url)) if install else reason(error, url)
+        text = printable(_remove_credentials(str(error), url)) if install else reason(error, url)
         raise PlaceError(f"{safe_url(url)} cannot be reached: {text}") from None
     return RemotePath(url, files, str(root))
 
@@ -155,17 +155,17 @@ def reason(error: BaseException, url: str = "") -> str:
 
     url: the URL of the place. Other libraries may put its credentials into their messages.
     """
-    if _denied(error):
+    if _is_denied(error):
         return "access is denied; check the credentials"
     if isinstance(error, TimeoutError):
         return f"no answer within {limit():g} s (set {LIMIT_VARIABLE}=SECONDS to wait longer)"
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
-    text = _cleaned(re.sub(r"\?[^\s'\"]*", "", str(error)), url) or "no reason was given"
+    text = _remove_credentials(re.sub(r"\?[^\s'\"]*", "", str(error)), url) or "no reason was given"
     return printable(f"{type(error).__name__}: {text}", 200)
 
 
-def _cleaned(text: str, url: str) -> str:
+def _remove_credentials(text: str, url: str) -> str:
     """Remove the credentials of a URL and their parts from a text, the longest first."""
     head, _, query = url.partition("://")[2].partition("?")
     user = head.rpartition("@")[0]
@@ -178,10 +178,10 @@ def _cleaned(text: str, url: str) -> str:
 
 def is_gone(error: BaseException) -> bool:
     """Return whether something does not exist. Some places report denied access in the same way."""
-    return isinstance(error, FileNotFoundError) and not _denied(error)
+    return isinstance(error, FileNotFoundError) and not _is_denied(error)
 
 
-def _denied(error: BaseException) -> bool:
+def _is_denied(error: BaseException) -> bool:
     """Return whether access was denied, by the error or its causes (401 and 403 in HTTP)."""
     seen: list[BaseException] = []
     cause: BaseException | None = error

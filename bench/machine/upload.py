@@ -70,13 +70,13 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
     target = place.inside(name)
     created = False
     try:
-        found = _there(place, target)
+        found = _read_existing(place, target)
         if found is None:
             if place.protocols & _WITH_FOLDERS:
                 answer_within_limit(place.files.makedirs, place.root, exist_ok=True)
             created = _create(place, target, data)
             # If two writers write the same name at the same time, only one finds its own file.
-            found = _there(place, target)
+            found = _read_existing(place, target)
         if not created:
             found = _wait_for_writer(place, target, data, found)
     except Exception as error:
@@ -108,7 +108,7 @@ def _wait_for_writer(
         if _clock() >= deadline:
             break
         _pause(BETWEEN_LOOKS)
-        before, found = found, _there(place, target)
+        before, found = found, _read_existing(place, target)
         if found is not None and len(found) > len(before):
             deadline = _clock() + QUIET
     return found
@@ -131,7 +131,7 @@ def _create(place: RemotePath, target: str, data: bytes) -> bool:
             # S3 and Google's store can refuse to replace a file (`If-None-Match: *`).
             answer_within_limit(place.files.pipe_file, target, data, mode="create")
     except Exception as error:
-        if isinstance(error, FileExistsError) or _there(place, target) is not None:
+        if isinstance(error, FileExistsError) or _read_existing(place, target) is not None:
             return False
         if not isinstance(error, TypeError | NotImplementedError) and (
             "NotImplemented" not in str(error)
@@ -142,7 +142,7 @@ def _create(place: RemotePath, target: str, data: bytes) -> bool:
     return True
 
 
-def _there(place: RemotePath, target: str) -> bytes | None:
+def _read_existing(place: RemotePath, target: str) -> bytes | None:
     """Return the contents of a file, or None if it does not exist."""
     try:
         found: bytes = answer_within_limit(place.files.cat_file, target)

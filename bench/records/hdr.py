@@ -62,7 +62,7 @@ def encode(seconds: npt.NDArray[np.float64]) -> str:
 
 def decode(text: str) -> Histogram:
     """Return the histogram that a text encodes. Raise ValueError for other text."""
-    numbers = _numbers(_unpacked(text))
+    numbers = _numbers(_unpack(text))
     # A negative number stands for that many empty bins.
     ends = np.cumsum(np.where(numbers < 0, -numbers, 1))
     if ends.size and ends[-1] > _MOST_COUNTS:
@@ -93,7 +93,7 @@ def _variable(number: int) -> bytes:
     return bytes(found)
 
 
-def _unpacked(text: str) -> bytes:
+def _unpack(text: str) -> bytes:
     if len(text) > LONGEST_HISTOGRAM:
         raise ValueError(f"it has more than {LONGEST_HISTOGRAM} characters")
     try:

@@ -654,12 +654,14 @@ def decisions(report: Report) -> Iterator[Decision]:
                 continue
             # Of nearly equal backends, the one with the shortest median may not be the one that
             # leads in pairs.
-            raced = sorted((_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio)
+            raced = sorted(
+                (_to_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio
+            )
             requested = TuningRequest(first.case.spec, first.case.workload, "model", machine)
             yield Decision(requested, tuple(raced), "", made, BY)
 
 
-def _raced(row: RankedRow, first: RankedRow) -> RacedBackend:
+def _to_raced(row: RankedRow, first: RankedRow) -> RacedBackend:
     ratio = None if row is first else first.behind[row.case.backend].ratio
     ends = (ratio.mid, ratio.low, ratio.high) if ratio else (1.0, 1.0, 1.0)
     first_call = float(row.result.setup.get("first_call_s") or 0.0)

@@ -25,7 +25,7 @@ def summary_line(
     """Return the window, the backend and their cost, or what is not known."""
     known = ""
     if found.need.assumed:
-        known = f"{_capital(_known(found.need))}. "
+        known = f"{_capital(_describe_known(found.need))}. "
     if isinstance(found, recommend.NoRecommendation):
         start = "it was not measured which backend is the fastest"
         if known:
@@ -59,7 +59,7 @@ def _differ(found: Sequence[recommend.Difference]) -> str:
     return ", ".join(f"{name} {measured} in place of {wanted}" for name, measured, wanted in found)
 
 
-def _known(found: recommend.NeededWindow) -> str:
+def _describe_known(found: recommend.NeededWindow) -> str:
     """Return what is known of a dependency for which no map gives a window."""
     if found.furthest is None:
         return f"no map says which window learns a dependency of {found.dependency}"
@@ -125,7 +125,7 @@ def window_reason(found: recommend.NeededWindow) -> str:
         return (
             f"{quantities.join_names(messages)}; every seed learned it, with the state carried over"
         )
-    return f"{_known(found)}; twice the dependency plus one timestep is assumed"
+    return f"{_describe_known(found)}; twice the dependency plus one timestep is assumed"
 
 
 def document(

@@ -99,7 +99,7 @@ def parts(table: Table) -> list[TablePart]:
         found.append(TablePart(f"p{part:g}", text, 0 if part == TAIL else 3))
         if part == TAIL:
             found.append(TablePart(f"p{part:g}, {labels.TIME_INTERVAL}", _tail_interval, 1))
-    found.append(TablePart("late", _missed, 2))
+    found.append(TablePart("late", _format_missed, 2))
     if not windows:
         found.append(
             TablePart("first result", lambda row: _known(row.result.first_result, seconds), 5)
@@ -159,7 +159,7 @@ def _tail_interval(row: RankedRow) -> str:
     return seconds_range(found.low, found.high, found.mid) if found else ""
 
 
-def _missed(row: RankedRow) -> str:
+def _format_missed(row: RankedRow) -> str:
     stream = row.result.stream
     missed = None if stream is None else stream.missed
     return "" if stream is None or missed is None else f"{missed:,} of {stream.calls:,}"

@@ -314,10 +314,10 @@ def markdown_table(
     widths = [max(2, *map(len, column)) if aligned else 0 for column in zip(*rows, strict=True)]
     under = zip(widths, right, strict=True)
     rows.insert(1, ["-" * (width - end if aligned else 3) + ":" * end for width, end in under])
-    return "\n".join(f"| {' | '.join(map(_padded, row, widths, right))} |" for row in rows)
+    return "\n".join(f"| {' | '.join(map(_pad, row, widths, right))} |" for row in rows)
 
 
-def _padded(text: str, width: int, right: bool) -> str:
+def _pad(text: str, width: int, right: bool) -> str:
     return text.rjust(width) if right else text.ljust(width)
 
 

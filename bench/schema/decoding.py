@@ -49,7 +49,7 @@ def decode(field: Field, kind: type[_T]) -> _T:
     try:
         return msgspec.convert(field.value, kind, dec_hook=_make)
     except msgspec.ValidationError as error:
-        raise _translated(error, field, kind) from None
+        raise _translate(error, field, kind) from None
     except UnicodeEncodeError:
         # JSON can spell half of a UTF-16 pair, but UTF-8 text cannot contain it.
         field.value = _without_surrogates(field.value)
@@ -67,7 +67,7 @@ def _without_surrogates(value: object) -> object:
     return value
 
 
-def _translated(error: msgspec.ValidationError, field: Field, kind: Any) -> ResultError:
+def _translate(error: msgspec.ValidationError, field: Field, kind: Any) -> ResultError:
     cause = error.__cause__
     text = str(error)
     # The message of a cause may quote the file, and the quoted part may look like a place.
@@ -143,19 +143,19 @@ def _is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, types.UnionType)
 
 
-def _constrained(kind: Any, value: object) -> Any:
+def _select_alternative(kind: Any, value: object) -> Any:
     """Return the alternative of a union that fits this sort of value, or else the type itself."""
     plain = _plain(kind)
     if _is_union(plain):
         for each in get_args(plain):
             if _fits(_alternative(each, value), value):
-                return _constrained(each, value)
+                return _select_alternative(each, value)
     return kind
 
 
 def _alternative(kind: Any, value: object) -> Any:
-    """Return the result of ``_constrained`` without its constraints."""
-    return _plain(_constrained(kind, value))
+    """Return the result of ``_select_alternative`` without its constraints."""
+    return _plain(_select_alternative(kind, value))
 
 
 def _fits(kind: Any, value: object) -> bool:
@@ -180,7 +180,7 @@ def _metas(kind: Any) -> Iterator[Meta]:
 
 def _expected(kind: Any, value: object) -> str:
     """Return what a type expects in place of a value, as the end of an error message."""
-    own = _constrained(kind, value)
+    own = _select_alternative(kind, value)
     plain = _plain(own)
     metas = list(_metas(own))
     if _is_union(plain) and not any(meta.description for meta in metas):

@@ -396,7 +396,7 @@ def _two_new(options: argparse.Namespace) -> _EnvironmentSessions:
                 "of each environment run"
             )
     paths = [expand_path(path) for path in options.python]
-    pythons = map(_installed, paths)
+    pythons = map(_find_python, paths)
     sides = [LabelledPython(*each) for each in zip(labels(paths), pythons, strict=True)]
     changed = {"processes": options.processes or PROCESSES, "memory": options.memory or "off"}
     first, suite = new_session(argparse.Namespace(**vars(options) | changed))
@@ -421,7 +421,7 @@ def _two_resumed(options: argparse.Namespace) -> _EnvironmentSessions:
     except ResultError as wrong:
         raise UsageError(str(wrong)) from None
     for side in sides:
-        if changes := differences(side.python, _installed(Path(side.python.executable))):
+        if changes := differences(side.python, _find_python(Path(side.python.executable))):
             message = join_names([f"{name} {was} → {now}" for name, was, now in changes], 3)
             raise UsageError(
                 clean(
@@ -433,7 +433,7 @@ def _two_resumed(options: argparse.Namespace) -> _EnvironmentSessions:
     return sides, [session for session, _ in found], found[0][1], folder
 
 
-def _installed(path: Path) -> Python:
+def _find_python(path: Path) -> Python:
     try:
         return packages.ask(path)
     except NoPythonError as error:

@@ -253,7 +253,7 @@ class LocalWorker:
             self._lines.seek(before + len(complete))
         except OSError:
             return []
-        return [line for line in map(_parsed, complete.splitlines()) if line is not None]
+        return [line for line in map(_parse_line, complete.splitlines()) if line is not None]
 
     def kill(self) -> None:
         """Send SIGKILL to the worker and all its descendants, including daemons."""
@@ -373,12 +373,12 @@ def _read_session(journal: Path) -> str | None:
         return ""
     if not first.endswith(b"\n"):
         return None
-    run = (_parsed(first) or {}).get("run")
+    run = (_parse_line(first) or {}).get("run")
     session = run.get("session") if isinstance(run, Mapping) else None
     return session if isinstance(session, str) else ""
 
 
-def _parsed(line: bytes) -> dict[str, object] | None:
+def _parse_line(line: bytes) -> dict[str, object] | None:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

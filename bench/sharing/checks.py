@@ -102,9 +102,9 @@ def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
         yield "lstm.run.finished is missing: the run is unfinished"
         return
     moments = [
-        ("lstm.run.environment.before.time", _looked(run.environment.get("before"))),
+        ("lstm.run.environment.before.time", _read_time(run.environment.get("before"))),
         ("lstm.run.started", run.started),
-        ("lstm.run.environment.after.time", _looked(run.environment.get("after"))),
+        ("lstm.run.environment.after.time", _read_time(run.environment.get("after"))),
         ("lstm.run.finished", run.finished),
     ]
     known = [(name, when) for name, when in moments if when is not None]
@@ -115,7 +115,7 @@ def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
         yield f"lstm.run.finished ({run.finished.isoformat()}) is in the future"
 
 
-def _looked(state: object) -> datetime | None:
+def _read_time(state: object) -> datetime | None:
     """Return when the machine's state was read, or None if that is unknown."""
     try:
         when = datetime.fromisoformat(str(mapping(state).get("time")))

@@ -564,7 +564,7 @@ def _rise(values: FloatArray) -> float:
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
     """Return the series to test, with their scope and the first of their cases."""
-    levels, shared = _polished(logs)
+    levels, shared = _polish_medians(logs)
     found: list[tuple[Scope, int, FloatArray]] = [(Scope.ALL, 0, shared)]
     rest = logs - levels[:, None] - shared
     alone: set[int] = set()
@@ -746,7 +746,7 @@ def _find_reversal(each: ChangeEvent, later: Iterable[ChangeEvent]) -> int | Non
 # Medians without missing values
 
 
-def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _polish_medians(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the level of each case and the effect of each session by median polish."""
     levels, shared = _medians(logs, axis=1), np.zeros(logs.shape[1])
     for _ in range(_POLISHING):

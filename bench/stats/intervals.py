@@ -505,7 +505,7 @@ def median_interval(samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE)
 
     Raises ValueError for samples that are empty, not finite or not positive.
     """
-    values = checked_times("samples", samples)
+    values = check_times("samples", samples)
     low, mid, high, coverage = median_intervals(values, np.array([0, values.size]), confidence)
     return Interval(float(low[0]), float(mid[0]), float(high[0]), float(coverage[0]))
 
@@ -569,7 +569,7 @@ def case_intervals(cases: Sequence[Runs]) -> list[CaseInterval]:
     if len(cases) == 0:
         return []
     arrays = [
-        checked_times(f"run {index} samples", samples)
+        check_times(f"run {index} samples", samples)
         for runs in cases
         for index, (_, samples) in enumerate(runs)
     ]
@@ -764,7 +764,7 @@ def boundaries(sizes: IntArray) -> IntArray:
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
+def check_times(name: str, samples: npt.ArrayLike) -> FloatArray:
     """Return times as an array. Raise ValueError unless all are above 0 and finite."""
     try:
         values = np.asarray(samples, dtype=np.float64)

@@ -81,7 +81,7 @@ class RunSamples:
     started: float | None = None
 
     def __post_init__(self) -> None:
-        intervals.checked_times("samples", self.samples)
+        intervals.check_times("samples", self.samples)
         if self.rounds is not None and self.rounds.shape != self.samples.shape:
             raise ValueError(f"rounds: shape {self.rounds.shape}")
         if self.rounds is not None and self.rounds.dtype.kind not in "iu":

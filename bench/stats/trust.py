@@ -199,7 +199,7 @@ def find_ratio_problems(new: Side, base: Side) -> tuple[Problem, ...]:
     if not shared:
         sides = (side.unpaired[len(side.invalid) :] for side in (validity, base_validity))
         return drop_duplicates(itertools.chain.from_iterable(sides))
-    drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
+    drifted = sum(_has_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     short = sum(pair[0].run in few for pair in shared)
     counts = (
         (UNSTEADY_RATIO, drifted, _many(drifted, len(shared))),
@@ -212,7 +212,7 @@ def find_ratio_problems(new: Side, base: Side) -> tuple[Problem, ...]:
     )
 
 
-def _drifted(new: RunSamples, base: RunSamples) -> bool:
+def _has_drifted(new: RunSamples, base: RunSamples) -> bool:
     """Return whether the ratio of two sides differs between earlier and later rounds."""
     if new.rounds is None or base.rounds is None:
         return True  # Without interleaving, the drift of one side is a drift of the ratio.

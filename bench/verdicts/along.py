@@ -482,15 +482,15 @@ def steps(case: Case) -> int:
 
 def step_interval(result: CaseResult) -> Interval | None:
     """Return the seconds of one step, on a window."""
-    return _divided(result, steps(result.case))
+    return _divide(result, steps(result.case))
 
 
 def unit_interval(result: CaseResult, axis: str = "window") -> Interval | None:
     """Return the seconds of one timestep of the batch, or along the batch, of one sequence."""
-    return _divided(result, units(result.case, axis))
+    return _divide(result, units(result.case, axis))
 
 
-def _divided(result: CaseResult, by: int) -> Interval | None:
+def _divide(result: CaseResult, by: int) -> Interval | None:
     found = result.interval
     return found and Interval(found.low / by, found.mid / by, found.high / by, found.confidence)
 

@@ -209,13 +209,13 @@ def _line(
     ):
         point = Point(session, result)
         if result.measured and last is not None:
-            point = _compared(point, last, commits)
+            point = _compare(point, last, commits)
         points.append(point)
         last = point if result.measured else last
     return CaseHistory(items[0].case, tuple(points))
 
 
-def _compared(point: Point, last: Point, commits: Mapping[str, str]) -> Point:
+def _compare(point: Point, last: Point, commits: Mapping[str, str]) -> Point:
     """Return a point with its ratio to an earlier one, and what changed between the two."""
     # Sessions are never paired by rounds.
     both = [[run.without_rounds for run in each.result.runs] for each in (point, last)]

@@ -320,7 +320,7 @@ def _answer_from(query: Query, requested: NeededWindow, place: MeasuredWindows) 
     recommended = length
     if query.steps is not None:
         recommended = min(length, query.steps) if query.training else query.steps
-    best, *rest = _ranked(place.by_window[length])
+    best, *rest = _rank(place.by_window[length])
     against = [Rival(row, compare(row.result.runs, best.result.runs)) for row in rest]
     return Recommendation(
         need=requested,
@@ -363,7 +363,7 @@ def longest_window(query: Query) -> float:
     return math.inf if query.steps is None else NEAR * query.steps
 
 
-def _ranked(rows: Sequence[RankedRow]) -> list[RankedRow]:
+def _rank(rows: Sequence[RankedRow]) -> list[RankedRow]:
     """Return the rows by time, with INVALID rows after all others."""
     return sorted(
         rows, key=lambda row: (bool(row.result.invalid), row.result.time, row.case.backend)
@@ -378,7 +378,7 @@ def _longer(
         (_known(unit_interval(first.result)), first)
         for each, rows in place.by_window.items()
         if length < each <= (steps or math.inf)
-        for first in _ranked(rows)[:1]
+        for first in _rank(rows)[:1]
     ]
     if not found:
         return None

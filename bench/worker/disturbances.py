@@ -82,7 +82,7 @@ def validity(
         yield Reason("swap", {"megabytes": disturbance.swapped / 1e6})
     if device == "cpu":
         if disturbance.cpu_throttled:
-            yield _throttled("CPU", disturbance.cpu_throttled)
+            yield _make_throttled("CPU", disturbance.cpu_throttled)
         change = disturbance.clock_change
         if change is not None and abs(change - 1) > CLOCK_CHANGE:
             yield Reason("clock", {"times": change})
@@ -91,10 +91,10 @@ def validity(
         return
     hot = disturbance.gpu_throttled.get(devices.gpu_index(device), 0.0)
     if hot > HOT_SHARE * disturbance.seconds:
-        yield _throttled("GPU", 0, hot, disturbance.seconds)
+        yield _make_throttled("GPU", 0, hot, disturbance.seconds)
 
 
-def _throttled(processor: str, times: int, hot: float = 0.0, seconds: float = 0.0) -> Reason:
+def _make_throttled(processor: str, times: int, hot: float = 0.0, seconds: float = 0.0) -> Reason:
     values = {"processor": processor, "times": times, "hot": hot, "seconds": seconds}
     return Reason("throttled", values)
 

@@ -194,7 +194,7 @@ class _Timed:
         """Return an answer of the judge that depends only on the case and on ``what``."""
         digest = self._facts.copy()
         digest.update(repr(what).encode())
-        return _cached(digest.hexdigest(), ask)
+        return _find_answer(digest.hexdigest(), ask)
 
     def expected(self, numbers: Sequence[int]) -> dict[str, FloatArray]:
         """Return what consecutive calls compute, in the form of ``_expected_results``."""
@@ -399,7 +399,7 @@ def _expected_results(
         answer: dict[str, FloatArray] = {}
         for call, number in enumerate(numbers):
             _, found = _run_windows(judge, spec, weights, workload, sets(number))
-            answer |= {f"{call} {name}": _shortened(spec, array) for name, array in found.items()}
+            answer |= {f"{call} {name}": _shorten(spec, array) for name, array in found.items()}
         return answer
     parts, zero = workload.windows(), spec.cell.state_type.zeros(spec, workload.batch)
     names = weights.names()
@@ -424,7 +424,7 @@ def _expected_results(
             pairs = zip(weights.arrays(), changes, strict=True)
             weights = LSTMWeights.from_arrays(spec, [old + change for old, change in pairs])
         answer |= {f"{call} {name}": array for name, array in found.items()}
-    answer |= weights.named(f"{len(numbers)} ")
+    answer |= weights.label_arrays(f"{len(numbers)} ")
     answer |= {
         f"{len(numbers)} error {name}": np.sqrt(square)
         for name, square in zip(names, squares, strict=True)
@@ -432,7 +432,7 @@ def _expected_results(
     return answer
 
 
-def _shortened(spec: LSTMSpec, array: FloatArray) -> FloatArray:
+def _shorten(spec: LSTMSpec, array: FloatArray) -> FloatArray:
     """Return an answer in float32, at half its size, unless the network computes in float64.
 
     The conversion rounds the answer by at most half a unit of float32. The bounds are at least nine
@@ -571,18 +571,18 @@ def _with_cache(judge: Judge, spec: LSTMSpec) -> Judge:
         weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
         key = find_key(f"{judge.name} {spec}", weights, inputs, dstate)
-        return _cached(key, lambda: judge.run(weights, inputs, dstate))
+        return _find_answer(key, lambda: judge.run(weights, inputs, dstate))
 
     def estimate(
         of: LSTMSpec, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
         key = find_key(f"deviations {of}", weights, inputs, dstate)
-        return _cached(key, lambda: judge.estimate(of, weights, inputs, dstate))
+        return _find_answer(key, lambda: judge.estimate(of, weights, inputs, dstate))
 
     return Judge(judge.name, run, estimate)
 
 
-def _cached(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:
+def _find_answer(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:
     """Return the judge's answer from this process, from the session, or computed now."""
     if key not in _answers:
         answer = None

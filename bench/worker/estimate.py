@@ -18,7 +18,7 @@ from bench.machine import devices
 from bench.machine.reasons import Reason
 from lstm_impl.processors import count_usable_cpus
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import Workload, differentiated
+from lstm_impl.workload import Workload, select_differentiated
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -94,13 +94,13 @@ def _outside(spec: LSTMSpec, workload: Workload) -> int:
     """Count the input and output numbers of a timestep: x and y, and in training dy and possibly
     dx.
     """
-    features = spec.input_size * (2 if "x" in _differentiated(workload) else 1)
+    features = spec.input_size * (2 if "x" in _list_differentiated(workload) else 1)
     return features + spec.output_size * (2 if workload.training else 1)
 
 
-def _differentiated(workload: Workload) -> tuple[str, ...]:
+def _list_differentiated(workload: Workload) -> tuple[str, ...]:
     """Return for which of the input x and the initial state h, c a step computes gradients."""
-    return differentiated(workload.gradients, "x", "h", "c") if workload.training else ()
+    return select_differentiated(workload.gradients, "x", "h", "c") if workload.training else ()
 
 
 def operations(spec: LSTMSpec, workload: Workload) -> float:
@@ -120,10 +120,10 @@ def operations(spec: LSTMSpec, workload: Workload) -> float:
     )
     weights = spec.parameter_count - biases
     uses = weights * (3 if workload.training else 1) * workload.valid_timesteps()
-    if workload.training and "x" not in _differentiated(workload):
+    if workload.training and "x" not in _list_differentiated(workload):
         first_kernels = spec.num_directions * spec.gate_columns * spec.input_size
         uses -= first_kernels * workload.valid_timesteps()
-    if workload.training and "h" not in _differentiated(workload):
+    if workload.training and "h" not in _list_differentiated(workload):
         recurrent = spec.gate_columns * spec.hidden_size * spec.state_layers
         windows = -(-workload.timesteps // (workload.window or workload.timesteps))
         uses -= recurrent * workload.batch * windows
@@ -145,7 +145,7 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     if workload.dropout and training:
         outside += (spec.num_layers - 1) * spec.output_size
     # The states before and after, and their gradients if requested.
-    arrays = 2 * len(spec.cell.states) * (2 if "h" in _differentiated(workload) else 1)
+    arrays = 2 * len(spec.cell.states) * (2 if "h" in _list_differentiated(workload) else 1)
     states = arrays * spec.state_layers * spec.hidden_size
     return kept * passes * spec.parameter_count + computed * (
         outside * workload.valid_timesteps() + states * workload.batch

@@ -180,15 +180,15 @@ def stream_calls(
     missed = 0 if deadline is None else int(np.count_nonzero(streamed.latency > deadline))
     return StreamCalls(
         calls=streamed.latency.size,
-        latency=_taken(streamed.latency),
-        service=_taken(streamed.service),
+        latency=_summarise_calls(streamed.latency),
+        service=_summarise_calls(streamed.service),
         load=conditions.load,
         deadline=deadline,
         missed=missed,
     )
 
 
-def _taken(seconds: FloatArray) -> CallTimes:
+def _summarise_calls(seconds: FloatArray) -> CallTimes:
     ordered = np.sort(seconds).astype(np.float64)
     found = {part: each for part in PARTS if (each := percentile(ordered, part)) is not None}
     return CallTimes(found, float(ordered[-1]), hdr.encode(ordered))
@@ -586,7 +586,7 @@ def measure_group(
         if ready:
             bench.announce([case for case in cases if case.id in ready])
         before, begun = bench.activity(), bench.clock.now()
-        timed = _timed(ready, plan, bench, cases[0], judged)
+        timed = _time_cases(ready, plan, bench, cases[0], judged)
         seconds = (bench.clock.now() - begun) / max(1, len(ready))
         disturbance = between(before, bench.activity())
         threads = bench.too_many_threads() if ready else ()
@@ -620,7 +620,7 @@ def measure_group(
     return {case.id: results[case.id] for case in cases}
 
 
-def _timed(
+def _time_cases(
     ready: Mapping[str, Prepared],
     plan: timing.TimingPlan,
     bench: Bench,

@@ -46,9 +46,9 @@ from lstm_impl.model import (
     Model,
     TrainingArguments,
     batch_and_timesteps,
-    checked_lengths,
-    checked_state,
-    given_step,
+    check_lengths,
+    check_state,
+    make_step_on_inputs,
 )
 from lstm_impl.proof.comparison import collect_results
 from lstm_impl.registry import get_backend
@@ -250,7 +250,7 @@ class DenormalModel(VariantModel):
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         self._refuse(workload)
         inputs = self.inputs(workload, seed)
-        step = given_step(self.inner, inputs, workload.mode, workload.gradients)
+        step = make_step_on_inputs(self.inner, inputs, workload.mode, workload.gradients)
         # The gate judges the model instead, because denormal numbers have too few digits for its
         # bounds.
         return replace(step, results=None, place_results=None, overwritten=None)
@@ -461,7 +461,7 @@ class BatchedModel(VariantModel):
             (inputs,) = given
             parts = self._parts(inputs)
             steps[:] = [
-                given_step(self.inner, part.of(inputs), workload.mode, workload.gradients)
+                make_step_on_inputs(self.inner, part.of(inputs), workload.mode, workload.gradients)
                 for part in parts
             ]
 
@@ -511,14 +511,14 @@ class BatchedModel(VariantModel):
         reset_to: str = "zeros",
     ) -> tuple[FloatArray, LSTMState]:
         self._refuse_call("inference", masks, resets=resets)
-        found = self._in_batches(x, None, state, None, lengths)
+        found = self._compute_in_batches(x, None, state, None, lengths)
         return self._swapped(found["y"]), self._collect_state(found)
 
     def _forward_and_gradients(
         self, given: TrainingArguments
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
         self._refuse_call("training", given.masks, given.optimizer, given.resets)
-        found = self._in_batches(*given[:5], given.of)
+        found = self._compute_in_batches(*given[:5], given.of)
         names = self.get_weights().names()
         gradients = LSTMGradients(
             self._swapped(found["dx"]) if "dx" in found else None,
@@ -533,7 +533,7 @@ class BatchedModel(VariantModel):
         made: LSTMState = cell.state_type(*(results[prefix + name] for name in cell.states))
         return made
 
-    def _in_batches(
+    def _compute_in_batches(
         self,
         x: npt.ArrayLike,
         dy: npt.ArrayLike | None,
@@ -551,11 +551,11 @@ class BatchedModel(VariantModel):
         inputs = Inputs(
             swap(np.asarray(x)),
             swap(np.asarray(x if dy is None else dy)),
-            checked_state(self.spec, "state", state, batch),
-            checked_lengths(lengths, batch, timesteps),
+            check_state(self.spec, "state", state, batch),
+            check_lengths(lengths, batch, timesteps),
             None,
         )
-        back = replace(inputs, state=checked_state(self.spec, "dstate", dstate, batch))
+        back = replace(inputs, state=check_state(self.spec, "dstate", dstate, batch))
         parts, found = self._parts(inputs), []
         for part in parts:
             given, gradients = part.of(inputs), None

@@ -22,7 +22,7 @@ from lstm_impl.checking.layout import (
 from lstm_impl.model import Model
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload, differentiated
+from lstm_impl.workload import Workload, select_differentiated
 
 
 class TargetModel(Model):
@@ -170,7 +170,7 @@ class FunctionModel(TargetModel):
         flows = [upstream.dy if name == "y" else states[name] for name in returned]
         count = 1 + len(spec.cell.states)
         taken = backend.layout.takes_state(spec.cell)
-        inputs = differentiated(gradients, 0, *(range(1, count) if taken else ()))
+        inputs = select_differentiated(gradients, 0, *(range(1, count) if taken else ()))
         chosen = [*inputs, *range(count, count + len(self._placed))]
         if backend.backward is not None:
             results: Sequence[Tensor]
@@ -187,7 +187,7 @@ class FunctionModel(TargetModel):
             by_number[number].reshape(shape) if number in by_number else missing
             for number in range(1, count)
         )
-        wanted = differentiated(gradients, "x", "state")
+        wanted = select_differentiated(gradients, "x", "state")
         return RawGradients(
             *outputs,
             dx if "x" in wanted else None,

@@ -21,7 +21,7 @@ from lstm_impl.checking.target import Declaration, Target, load_target
 from lstm_impl.model import Model
 from lstm_impl.spec import Array, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload, differentiated
+from lstm_impl.workload import Workload, select_differentiated
 
 PROBE = Workload(2, 3, "inference")
 """A small call that shows which results a target returns, and in which order."""
@@ -83,7 +83,7 @@ class TimedModel(FunctionModel):
             **dict(zip(self.spec.cell.states, upstream.dstates, strict=True)),
         }
         given = [flows[name] for name in self.returned]
-        inputs = differentiated(gradients, 0, *range(1, count))
+        inputs = select_differentiated(gradients, 0, *range(1, count))
         chosen = [*inputs, *range(count, count + len(self._placed))]
         step = self._train_compiled.get(gradients)
         if step is None:
@@ -93,7 +93,7 @@ class TimedModel(FunctionModel):
         end = len(self.returned)
         results, found = self._last[:end], self._last[end:]
         by_number = dict(zip(chosen, found, strict=True))
-        wanted = differentiated(gradients, "x", "state")
+        wanted = select_differentiated(gradients, "x", "state")
         return RawGradients(
             *self._outputs(results),
             by_number[0] if "x" in wanted else None,

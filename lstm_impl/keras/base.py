@@ -309,7 +309,7 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
                 "own loop takes no resets; split the sequences there"
             )
 
-    def _dropped(self, sequences: Tensor, training: bool) -> Tensor:
+    def _apply_dropout(self, sequences: Tensor, training: bool) -> Tensor:
         """Return the input of a backend, to which Keras's dropout mask is applied in training."""
         if not (training and 0.0 < self.dropout < 1.0):
             return sequences

@@ -26,14 +26,14 @@ def convert(
     """Turn each LSTM and GRU of a model into a layer of this package, as in ``accelerate``."""
     _check(model)
     _check_backend(layer_classes, backend)
-    replace = functools.partial(_replaced, layer_classes=layer_classes, backend=backend)
+    replace = functools.partial(_replace, layer_classes=layer_classes, backend=backend)
     _each_layer(model, replace, print_fn)
 
 
 def restore(model: Any, layer_classes: Layers, print_fn: Callable[[str], object] | None) -> None:
     """Turn each layer of this package in a model into one of Keras, as in ``decelerate``."""
     _check(model)
-    _each_layer(model, functools.partial(_restored, layer_classes=layer_classes), print_fn)
+    _each_layer(model, functools.partial(_restore, layer_classes=layer_classes), print_fn)
 
 
 def _check_backend(layer_classes: Layers, backend: str) -> None:
@@ -114,7 +114,7 @@ def is_accelerated(layer: Any) -> bool:
     return isinstance(layer, _SavedAsKeras)
 
 
-def _replaced(layer: Any, layer_classes: Layers, backend: str) -> str | None:
+def _replace(layer: Any, layer_classes: Layers, backend: str) -> str | None:
     """Replace an LSTM or a GRU, and return a line about it, or None for another kind of layer."""
     before, cell = type(layer), getattr(layer, "cell", None)
     cells = cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
@@ -143,7 +143,7 @@ def _replaced(layer: Any, layer_classes: Layers, backend: str) -> str | None:
     return f'{name} is now lstm_impl.keras.{layer_class.__name__}, backend="{backend}"'
 
 
-def _restored(layer: Any, layer_classes: Layers) -> str | None:
+def _restore(layer: Any, layer_classes: Layers) -> str | None:
     """Turn a layer of this package into one of Keras, and return a line about it.
 
     Return None for any other layer.

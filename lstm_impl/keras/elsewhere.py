@@ -144,7 +144,7 @@ class PeerLayer(base.BackendLayer):
             )
             return last, outputs, list(states)
         dtype = self.cell.compute_dtype
-        x = keras.ops.cast(self._dropped(sequences, training), dtype)
+        x = keras.ops.cast(self._apply_dropout(sequences, training), dtype)
         if mask is not None:
             mask = keras.ops.cast(mask, "bool")
             mask = mask[:, :, 0] if len(mask.shape) == 3 else mask
@@ -178,7 +178,7 @@ class PeerLayer(base.BackendLayer):
                 before = start[0]
             last = keras.ops.where(shown[:, None], last, before)
             if self.return_sequences and not self.zero_output_for_mask:
-                y = _repeated(y, mask, before)
+                y = _repeat_last_output(y, mask, before)
         return last, y if self.return_sequences else last[:, None], [*states]
 
 
@@ -266,7 +266,7 @@ class GRU(PeerLayer, keras.layers.GRU):  # type: ignore[misc]
     keras_layer = keras.layers.GRU
 
 
-def _repeated(y: Tensor, mask: Tensor, before: Tensor) -> Tensor:
+def _repeat_last_output(y: Tensor, mask: Tensor, before: Tensor) -> Tensor:
     """Repeat the last valid output of ``y [B, T, H]`` in masked steps.
 
     Before the first valid step, the output is ``before [B, H]``.

@@ -57,7 +57,7 @@ from lstm_impl.keras.base import (
     outside_autocast,
 )
 from lstm_impl.keras.choice import AUTO, FUSED_CPU, KERAS, Arguments, Choice, LayerCall, Sizes
-from lstm_impl.model import NO_RESETS, named_resets
+from lstm_impl.model import NO_RESETS, name_resets
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError, find_refusal_code, require_choice
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
@@ -315,7 +315,7 @@ class TensorFlowLayer(BackendLayer):
         """Compute the last output, the outputs and the final states with the chosen backend."""
         resets = mask if isinstance(mask, MaskWithResets) else None
         mask = mask if resets is None else resets.mask
-        sequences = self._dropped(tf.cast(sequences, self.cell.compute_dtype), training)
+        sequences = self._apply_dropout(tf.cast(sequences, self.cell.compute_dtype), training)
         # The state of a stateful layer is a variable, which changes before the gradient is
         # computed.
         states = tuple(tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
@@ -449,7 +449,7 @@ class MaskWithResets:
     ) -> Outputs:
         """Compute one layer. inputs: time-major. valid: the mask as bool ``[T, B]``, or None."""
         x, states, parameters = inputs
-        resets = named_resets(tf.transpose(self.resets), self.reset_to)
+        resets = name_resets(tf.transpose(self.resets), self.reset_to)
         if isinstance(backend, FusedCpu):
             call = Call(x, tuple(each[None] for each in states), valid, None, *resets)
             layer = FusedLayer(reverse=reverse, cell=cell)

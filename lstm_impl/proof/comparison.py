@@ -13,7 +13,7 @@ from lstm_impl.cell import DEFAULT
 from lstm_impl.optimizer import BETA2, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
-from lstm_impl.workload import Inputs, Workload, differentiated
+from lstm_impl.workload import Inputs, Workload, select_differentiated
 
 CONSTANT = 4.0
 """The safety factor over the random-walk model of rounding. The maximum of many random numbers is
@@ -226,7 +226,7 @@ def collect_results(
             arrays |= {
                 name_gradient(name): each for name, each in gradients.state.by_name().items()
             }
-        arrays |= gradients.weights.named("d")
+        arrays |= gradients.weights.label_arrays("d")
     return arrays
 
 
@@ -236,7 +236,7 @@ def select_requested_results(
     """Select the results of a judge that the workload's step computes too."""
     states = [name for name in theirs if name_gradient(name) in theirs]
     flow = ["dx", *map(name_gradient, states)]
-    left_out = set(flow) - set(differentiated(workload.gradients, *flow))
+    left_out = set(flow) - set(select_differentiated(workload.gradients, *flow))
     return {name: array for name, array in theirs.items() if name not in left_out}
 
 

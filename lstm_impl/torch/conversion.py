@@ -98,7 +98,7 @@ def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
     ``torch.nn.LSTM`` or ``GRU``. Code that uses ``isinstance`` must test for the base class, or run
     before ``accelerate``.
     """
-    return _convert(model, _accelerated, print_fn)
+    return _convert(model, _accelerate, print_fn)
 
 
 def decelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
@@ -122,7 +122,7 @@ def decelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
     TypeError
         If ``model`` is not a module of PyTorch.
     """
-    return _convert(model, _decelerated, print_fn)
+    return _convert(model, _decelerate, print_fn)
 
 
 def _convert(model: Model, convert: Callable[[Any], str], print_fn: PrintFunction | None) -> Model:
@@ -148,7 +148,7 @@ def _is_recurrent(module: Any) -> bool:
     return isinstance(module, (*_ACCELERATED, RecurrentLayer)) or name in ("LSTM", "GRU")
 
 
-def _accelerated(module: Any) -> str:
+def _accelerate(module: Any) -> str:
     """Accelerate a module if the kernels can compute it, and return a line about it."""
     if isinstance(module, RecurrentLayer):
         return f"it is lstm_impl.torch.{type(module).__name__} already"
@@ -159,7 +159,7 @@ def _accelerated(module: Any) -> str:
     return f"{name} is now lstm_impl.torch.{made.__name__}"
 
 
-def _decelerated(module: Any) -> str:
+def _decelerate(module: Any) -> str:
     """Turn a layer of this package into one of PyTorch, and return a line about it."""
     if type(module) not in _OWN:
         return f"{_qualified_name(module)} is kept"

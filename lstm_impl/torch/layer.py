@@ -22,7 +22,7 @@ from lstm_impl.backends.torch.fused_layer import (
     is_transformed,
 )
 from lstm_impl.call import Call, States, Tensor
-from lstm_impl.model import named_resets
+from lstm_impl.model import name_resets
 from lstm_impl.spec import UnsupportedError, require_choice
 from lstm_impl.workload import RESET_TO
 
@@ -315,21 +315,21 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
                 "transposed": transposed,
                 "inference": inference,
             }
-            call = Call(x, before[row], None, None, *named_resets(resets, reset_to))
+            call = Call(x, before[row], None, None, *name_resets(resets, reset_to))
             y, *final = compute_layer(self.operators, call, parameters, valid, **how)
             after.append(tuple(final))
             outputs.append(y)
             if len(outputs) == directions:
                 x, outputs = torch.cat(outputs, dim=-1) if directions == 2 else y, []
                 if row + 1 < len(before) and self._is_dropping():
-                    x = self._dropped(x, valid)
+                    x = self._apply_dropout(x, valid)
         last = after[0] if len(after) == 1 else tuple(map(torch.cat, zip(*after, strict=True)))
         return x, last
 
     def _is_dropping(self) -> bool:
         return bool(self.dropout and self.training and self.num_layers > 1)
 
-    def _dropped(self, x: Tensor, valid: Tensor | None) -> Tensor:
+    def _apply_dropout(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """Drop numbers of an input ``[T, B, D*H]`` with the masks that PyTorch draws."""
         if valid is None:
             return torch.nn.functional.dropout(x, self.dropout)

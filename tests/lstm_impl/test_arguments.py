@@ -300,18 +300,18 @@ def test_array_of_a_wrong_shape_or_not_finite_raises_with_its_name(
     dtype: str, value: Any, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        model.checked_array(LSTMSpec(3, 4, dtype=dtype), "x", value, (2, 2, 3))
+        model.check_array(LSTMSpec(3, 4, dtype=dtype), "x", value, (2, 2, 3))
 
 
 def test_array_of_numbers_whose_squares_overflow_is_taken() -> None:
     value = np.full((2, 2, 3), -3e38, np.float32)
-    assert model.checked_array(LSTMSpec(3, 4), "x", value, (2, 2, 3)) is value
+    assert model.check_array(LSTMSpec(3, 4), "x", value, (2, 2, 3)) is value
 
 
 @given(st.sampled_from(sorted(PRECISIONS)), st.lists(st.floats(-1e3, 1e3), min_size=1))
 def test_checked_array_is_rounded_to_its_precision(dtype: str, values: list[float]) -> None:
     spec = LSTMSpec(3, 4, dtype=dtype)
-    found = model.checked_array(spec, "x", values, (len(values),))
+    found = model.check_array(spec, "x", values, (len(values),))
     assert found.dtype == spec.precision.storage
     np.testing.assert_array_equal(found, spec.quantize(values))
 
@@ -329,7 +329,7 @@ def test_checked_array_is_rounded_to_its_precision(dtype: str, values: list[floa
 )
 def test_wrong_lengths_raise(lengths: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        model.checked_lengths(lengths, batch=2, timesteps=3)
+        model.check_lengths(lengths, batch=2, timesteps=3)
 
 
 @pytest.mark.parametrize("name", ["h", "c"])
@@ -340,14 +340,14 @@ def test_state_of_a_wrong_shape_raises_with_its_name(name: str) -> None:
         (np.full((4, 5, 4), np.nan), rf"dstate.{name}\[0, 0, 0\] is nan"),
     ):
         with pytest.raises(ValueError, match=says):
-            model.checked_state(
+            model.check_state(
                 DEEP, "dstate", LSTMState(**{"h": good, "c": good, name: bad}), batch=5
             )
 
 
 def test_masks_for_one_layer_or_of_a_wrong_shape_raise() -> None:
-    assert model.checked_masks(SPEC, None, batch=5, timesteps=2) is None
+    assert model.check_masks(SPEC, None, batch=5, timesteps=2) is None
     with pytest.raises(ValueError, match="expected None, because dropout acts between layers"):
-        model.checked_masks(SPEC, np.ones((0, 2, 5, 4)), batch=5, timesteps=2)
+        model.check_masks(SPEC, np.ones((0, 2, 5, 4)), batch=5, timesteps=2)
     with pytest.raises(ValueError, match=r"masks has shape \(2, 5, 8\); expected \(1, 2, 5, 8\)"):
-        model.checked_masks(DEEP, np.ones((2, 5, 8)), batch=5, timesteps=2)
+        model.check_masks(DEEP, np.ones((2, 5, 8)), batch=5, timesteps=2)

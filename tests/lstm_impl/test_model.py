@@ -16,12 +16,14 @@ from lstm_impl import (
     get_backend,
     reference,
 )
+from lstm_impl import model as model_module
+from lstm_impl import workload as workload_module
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Request
-from lstm_impl.model import FIRST_CHUNKS, given_step
+from lstm_impl.model import FIRST_CHUNKS, check_array, make_step_on_inputs
 from lstm_impl.proof.check import join_inputs
 from lstm_impl.proof.comparison import collect_results
-from lstm_impl.workload import OPTIMIZERS, InputSets
+from lstm_impl.workload import OPTIMIZERS, InputSets, select_differentiated
 
 SPEC = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
@@ -287,7 +289,7 @@ def test_updates_alternate_in_sign_and_restart_resets_them(optimizer: str) -> No
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_given_step_equals_the_reference(batch_major: bool) -> None:
+def test_step_on_given_inputs_equals_the_reference(batch_major: bool) -> None:
     inputs = Workload(2, 5, "training", min_length=2).inputs(SPEC, seed=9)
     model = build(batch_major=batch_major)
     weights, given = LSTMWeights.random(SPEC), (inputs.x, inputs.dy, inputs.state)
@@ -295,12 +297,12 @@ def test_given_step_equals_the_reference(batch_major: bool) -> None:
         *reference.forward_and_gradients(SPEC, weights, *given, lengths=inputs.lengths)
     )
     for mode in ("inference", "training"):
-        step = given_step(model, inputs, mode, gradients="all")
+        step = make_step_on_inputs(model, inputs, mode, gradients="all")
         assert step.use is None  # there are no other inputs
         assert step.results is not None
         for name, array in step.results(step.run()).items():
             np.testing.assert_allclose(array, wanted[name], atol=1e-5, err_msg=name)
-    few = given_step(model, inputs, "training")
+    few = make_step_on_inputs(model, inputs, "training")
     assert few.results is not None
     assert "dx" not in few.results(few.run())
 
@@ -339,3 +341,19 @@ def test_use_keeps_the_state_and_restart_does_not() -> None:
     step.use([0])
     step.restart()
     np.testing.assert_array_equal(step.run().y, first.y)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (model_module, "given_step", make_step_on_inputs),
+        (model_module, "checked_array", check_array),
+        (workload_module, "differentiated", select_differentiated),
+    ],
+)
+def test_old_names_of_functions_warn_and_return_the_renamed_function(
+    module: Any, old: str, new: Any
+) -> None:
+    with pytest.warns(DeprecationWarning, match=f"use {module.__name__}.{new.__name__} instead"):
+        assert getattr(module, old) is new
+    assert not hasattr(module, "unknown")

@@ -175,3 +175,11 @@ def test_onnx_layer_has_gates_i_o_f_c_and_two_biases() -> None:
             np.testing.assert_array_equal(r[direction, there], cell.recurrent_kernel[:, here].T)
             np.testing.assert_array_equal(b[direction, there], cell.bias[here])
         np.testing.assert_array_equal(b[direction, 20:], 0)
+
+
+def test_old_name_of_labelled_arrays_warns_and_returns_the_same_arrays() -> None:
+    weights = LSTMWeights.random(LSTMSpec(2, 3), seed=0)
+    with pytest.warns(DeprecationWarning, match=r"call LSTMWeights\.label_arrays instead"):
+        found = weights.named("d")
+    assert found.keys() == {f"d{name}" for name in weights.names()}
+    assert all(found[f"d{name}"] is each for name, each in weights.label_arrays().items())

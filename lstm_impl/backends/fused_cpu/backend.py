@@ -53,7 +53,7 @@ from lstm_impl.cell import DEFAULT, Cell, get_cell
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
-from lstm_impl.workload import differentiated
+from lstm_impl.workload import select_differentiated
 
 __all__ = ["FusedCpu", "ops"]
 
@@ -95,7 +95,7 @@ class FusedModel(KernelModel, TensorFlowModel):
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         outputs, kept = self._network.forward(call, self._handles, keep=True)
         inputs, weights = self._network.backward(call, self._handles, kept, upstream, gradients)
-        return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
+        return RawGradients.of(outputs, select_differentiated(gradients, *inputs), weights)
 
     def synchronize(self) -> None:
         # Unless ops are asynchronous, an eager op on a CPU has finished when it returns.
@@ -194,8 +194,8 @@ class Network:
                     made = self._layers[row].infer(own, cell)
                 of_layer.append(made.y)
                 states.append((made.h, made.c)[: self._states])
-            x = _joined(of_layer, 2)
-        return Outputs(x, tuple(_joined(each, 0) for each in zip(*states, strict=True))), kept
+            x = _join(of_layer, 2)
+        return Outputs(x, tuple(_join(each, 0) for each in zip(*states, strict=True))), kept
 
     def backward(
         self,
@@ -232,7 +232,7 @@ class Network:
                 dy = dy * self._mask(call.masks, number)
         if not of_state:
             return (dy, *[None] * self._states), weights
-        return (dy, *(_joined(each, 0) for each in zip(*states, strict=True))), weights
+        return (dy, *(_join(each, 0) for each in zip(*states, strict=True))), weights
 
     def _rows(self, number: int) -> range:
         """Return the rows of a layer in the state: one for each direction."""
@@ -246,7 +246,7 @@ class Network:
         return tf.transpose(mask, [1, 0, 2]) if self._batch_major else mask
 
 
-def _joined(tensors: Sequence[Tensor], axis: int) -> Tensor:
+def _join(tensors: Sequence[Tensor], axis: int) -> Tensor:
     """Concatenate tensors, unless there is only one."""
     if len(tensors) == 1:
         return tensors[0]

@@ -207,7 +207,7 @@ def kernels() -> Kernels:
     return Kernels(library.load(library.C))
 
 
-def kernels_at_hand() -> Kernels | None:
+def get_available_kernels() -> Kernels | None:
     """Return the kernels, or None if they would have to be compiled first."""
     path = library.at_hand(library.C)
     try:

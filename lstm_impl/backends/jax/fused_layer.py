@@ -33,7 +33,7 @@ from lstm_impl.backends.jax.model import first_steps
 from lstm_impl.backends.jax.scan import scan_cell
 from lstm_impl.call import Call, GRUOutputs, LSTMOutputs, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, GRU, Cell
-from lstm_impl.model import named_resets
+from lstm_impl.model import name_resets
 from lstm_impl.spec import UnsupportedError, require_choice
 from lstm_impl.workload import RESET_TO
 
@@ -215,7 +215,7 @@ def compute_layer(
             raise ValueError(
                 f"{function}: resets is {resets.dtype} {resets.shape}; expected bool {x.shape[:2]}"
             )
-        call = Call(x, tuple(states), None, None, *named_resets(resets, reset_to))
+        call = Call(x, tuple(states), None, None, *name_resets(resets, reset_to))
         valid = step_bits(call, valid, reverse)
     compute = functools.partial(_traced_once, _Layer(cell, reverse))
     given = x, tuple(states), tuple(weights), valid
@@ -371,7 +371,7 @@ _backward_traced_once = jax.jit(_backward, static_argnums=0, inline=True)
 # depends on what was given, and the scan takes only the latter, so what was kept has none.
 
 
-def _by_scan(layer: _Layer, valid: Tensor, *floats: Tensor) -> tuple[Tensor, ...]:
+def _compute_by_scan(layer: _Layer, valid: Tensor, *floats: Tensor) -> tuple[Tensor, ...]:
     """Compute the outputs and final states by ``lax.scan``."""
     steps = valid[:, :, None] if valid.size else None
     starts: dict[str, Tensor] = {}
@@ -389,7 +389,7 @@ def _by_scan(layer: _Layer, valid: Tensor, *floats: Tensor) -> tuple[Tensor, ...
 def _push(layer: _Layer, saved: Any, tangents: Tensors) -> tuple[Tensor, ...]:
     """Return the tangents of the outputs and final states, for tangents of the arrays given."""
     (*floats, valid), _ = saved
-    by_scan = functools.partial(_by_scan, layer, valid)
+    by_scan = functools.partial(_compute_by_scan, layer, valid)
     found: tuple[Tensor, ...] = jax.jvp(by_scan, tuple(floats), tuple(tangents))[1]
     return found
 
@@ -437,7 +437,7 @@ def _(layer: _Layer, given: Tensors, tangents: Tensors) -> tuple[Tensors, Tensor
 def _(layer: _Layer, primals: Any, tangents: Any) -> tuple[Tensors, Tensors]:
     given, _, upstream = primals
     *floats, valid = given
-    by_scan = functools.partial(_by_scan, layer, valid)
+    by_scan = functools.partial(_compute_by_scan, layer, valid)
 
     def gradients(floats: Tensors, upstream: Tensors) -> Tensors:
         found: Tensors = jax.vjp(by_scan, *floats)[1](tuple(upstream))

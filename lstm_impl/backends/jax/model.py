@@ -31,11 +31,11 @@ from lstm_impl.call import (
 )
 from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.evidence import Event, Evidence, Profile
-from lstm_impl.model import Model, Stream, named_resets
+from lstm_impl.model import Model, Stream, name_resets
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
+from lstm_impl.workload import OPTIMIZERS, Workload, select_differentiated
 
 
 def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
@@ -112,7 +112,7 @@ class JaxModel(Model):
             The outputs ``[T, B, D*H]``, and the final h and c ``[L*D, B, H]``.
         """
         self._refuse_resets(resets, reset_to)
-        call = Call(x, (h, c), lengths, masks, *named_resets(resets, reset_to))
+        call = Call(x, (h, c), lengths, masks, *name_resets(resets, reset_to))
         return LSTMOutputs(*self._inference(parameters, call).flat)
 
     def _network(self, parameters: Tensors, call: Call) -> Outputs:
@@ -133,7 +133,7 @@ class JaxModel(Model):
         self, gradients: str, parameters: Tensors, call: Call, upstream: Upstream
     ) -> tuple[Any, ...]:
         given = (call.x, *call.states)
-        inputs = differentiated(gradients, *given)
+        inputs = select_differentiated(gradients, *given)
 
         def forward(parameters: Tensors, *inputs: Tensor) -> Outputs:
             all_inputs = (*inputs, *given[len(inputs) :])

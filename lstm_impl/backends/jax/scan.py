@@ -9,7 +9,7 @@ from lstm_impl.backends.jax.model import JaxBackend, first_steps
 from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.call import Call, LSTMOutputs, Outputs, State, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell, Operations
-from lstm_impl.model import named_resets
+from lstm_impl.model import name_resets
 
 
 class JaxScan(JaxBackend):
@@ -38,7 +38,7 @@ class JaxScan(JaxBackend):
         steps = None if valid is None else valid[:, :, None]
         how: Any = {"preproject": "preproject" in self.options, "reverse": reverse}
         first = _column(first_steps(call, valid, reverse))
-        how["from_zeros"], how["from_initial"] = named_resets(first, call.reset_to)
+        how["from_zeros"], how["from_initial"] = name_resets(first, call.reset_to)
         return scan_cell(cell, call.x, call.states, parameters, steps, **how)
 
 

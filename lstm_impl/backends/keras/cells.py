@@ -119,10 +119,10 @@ def keras_backend() -> str:
     """Return the backend that Keras has in this process, or will have once it is imported."""
     if (loaded := sys.modules.get("keras")) is not None and hasattr(loaded, "config"):
         return str(loaded.config.backend())
-    return os.environ.get(VARIABLE) or _configured() or DEFAULT
+    return os.environ.get(VARIABLE) or _read_configured() or DEFAULT
 
 
-def _configured() -> str:
+def _read_configured() -> str:
     """Return the backend in the user's configuration file, or an empty string."""
     home = Path(os.environ.get("KERAS_HOME") or Path("~").expanduser() / ".keras")
     try:

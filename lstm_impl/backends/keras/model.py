@@ -291,7 +291,7 @@ class CalledModelModel(Model):
         self._placing: Callable[[], contextlib.AbstractContextManager[object]] = (
             functools.partial(tf.device, name) if gpus else contextlib.nullcontext
         )
-        self._sequence = _Placed(self._turned)
+        self._sequence = _Placed(self._to_batch_major)
         self._state = _Placed(lambda tensor: tensor[0])
         self._exported: dict[tuple[int, ...], Infer] = {}
         self._before: LSTMWeights | None = None
@@ -316,7 +316,7 @@ class CalledModelModel(Model):
         with self._placing():
             return self._tf.identity(self._tf.constant(array, self._tf.float32))
 
-    def _turned(self, sequence: Tensor) -> Tensor:
+    def _to_batch_major(self, sequence: Tensor) -> Tensor:
         """Convert a sequence in the model's layout to ``[B, T, F]``."""
         if self.batch_major:
             return sequence

@@ -12,7 +12,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LayerWeights, LSTMWeights
-from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
+from lstm_impl.workload import OPTIMIZERS, Workload, select_differentiated
 
 Array = npt.NDArray[np.float32]
 
@@ -126,7 +126,7 @@ class NumPyFusedModel(NumPyModel):
             if number and call.masks is not None:
                 below = below * self._swapped(call.masks[number - 1])
             dy = below
-        inputs = differentiated(gradients, dy, *dstates)
+        inputs = select_differentiated(gradients, dy, *dstates)
         return RawGradients.of(outputs, inputs, LSTMWeights.from_cells(spec, dweights))
 
     def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:

@@ -20,10 +20,10 @@ import lstm_impl.cuda as cuda
 from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, instruction_kind, launches
 from lstm_impl.call import Call, Outputs, RawGradients, Request, States, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile
-from lstm_impl.model import Model, Stream, named_resets
+from lstm_impl.model import Model, Stream, name_resets
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload, differentiated
+from lstm_impl.workload import Workload, select_differentiated
 
 WARM = 5
 """The number of timesteps before a profile. A new graph creates kernels and memory in its first
@@ -103,7 +103,7 @@ class TensorFlowModel(Model):
             )
             state = (zeros,) * len(self.spec.cell.states)
         self._refuse_resets(resets, reset_to)
-        call = Call(x, tuple(state), lengths, masks, *named_resets(resets, reset_to))
+        call = Call(x, tuple(state), lengths, masks, *name_resets(resets, reset_to))
         found = self._compiled(call) if self.backend.xla else self.network(call, training)
         return found.y, found.states
 
@@ -295,7 +295,7 @@ class TracedSteps:
     def train(self, gradients: str, call: Call, upstream: Upstream) -> tuple[Any, ...]:
         """Add ops for the outputs and for the requested gradients."""
         tf, model = self._tf, self._model
-        inputs = differentiated(gradients, call.x, *call.states)
+        inputs = select_differentiated(gradients, call.x, *call.states)
         with tf.device(model.tf_device), tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = model.network(call, training=True)

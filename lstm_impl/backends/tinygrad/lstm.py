@@ -31,7 +31,7 @@ from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
 from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload, differentiated
+from lstm_impl.workload import Workload, select_differentiated
 
 DEVICE = "CPU"
 """tinygrad's name of the device. Without a name, tinygrad takes the first device that works."""
@@ -151,7 +151,7 @@ class TinygradModel(Model):
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         found = self._run(gradients, call, upstream.flat)
         states = 1 + len(call.states)
-        inputs = len(differentiated(gradients, call.x, *call.states))
+        inputs = len(select_differentiated(gradients, call.x, *call.states))
         outputs = Outputs.from_flat(found[:states])
         rest = found[states:]
         return RawGradients.of(outputs, rest[:inputs], rest[inputs:])
@@ -182,7 +182,7 @@ class TinygradModel(Model):
             return [y, *states]
         dy, *dstates = upstream
         dx, initial, weights = network.backward(dy, tuple(dstates), gradients)
-        return [y, *states, *differentiated(gradients, dx, *initial), *weights]
+        return [y, *states, *select_differentiated(gradients, dx, *initial), *weights]
 
     def evidence(self, workload: Workload) -> Evidence:
         """Return the kernels that a step replays, and how often each of them runs."""

@@ -36,7 +36,7 @@ from lstm_impl.backends.fused_cpu.library import COMPUTES
 from lstm_impl.backends.torch.loop import first_steps, loop_layer
 from lstm_impl.call import Call, GRUOutputs, LSTMOutputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, GRU, Cell
-from lstm_impl.model import named_resets
+from lstm_impl.model import name_resets
 from lstm_impl.spec import UnsupportedError, require_choice
 from lstm_impl.workload import RESET_TO
 
@@ -369,7 +369,7 @@ def _add_resets(
     if resets is None:
         return valid
     _check(operators.function, "resets", resets, torch.bool, steps, x.device)
-    call = Call(x, (), None, None, *named_resets(resets, reset_to))
+    call = Call(x, (), None, None, *name_resets(resets, reset_to))
     return step_bits(call, valid, reverse)
 
 

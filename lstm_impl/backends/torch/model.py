@@ -19,11 +19,11 @@ from lstm_impl.backends.torch.framework import TORCH
 from lstm_impl.call import Call, Outputs, RawGradients, States, Tensor, Tensors, Upstream
 from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Event, Evidence, Profile, most
-from lstm_impl.model import Model, named_resets
+from lstm_impl.model import Model, name_resets
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
+from lstm_impl.workload import OPTIMIZERS, Workload, select_differentiated
 
 STEP_BY_STEP = "PyTorch's operators, step by step"
 """The implementation of a model that uses no library's LSTM."""
@@ -118,7 +118,7 @@ class TorchModel(Model):
             zeros = x.new_zeros((self.spec.state_layers, batch, self.spec.hidden_size))
             state = (zeros,) * len(self.spec.cell.states)
         self._refuse_resets(resets, reset_to)
-        call = Call(x, tuple(state), lengths, masks, *named_resets(resets, reset_to))
+        call = Call(x, tuple(state), lengths, masks, *name_resets(resets, reset_to))
         with self.precision():
             y, states = self.network(call)
         return y, states
@@ -162,7 +162,7 @@ class TorchModel(Model):
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         # The tensors are detached, because the state of the previous window must carry no gradient.
         x, *states = (tensor.detach() for tensor in (call.x, *call.states))
-        inputs = differentiated(gradients, x, *states)
+        inputs = select_differentiated(gradients, x, *states)
         for tensor in inputs:
             tensor.requires_grad_()
         with self.precision():

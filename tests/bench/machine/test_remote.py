@@ -183,7 +183,7 @@ def test_upload_simultaneous_writer_is_not_replaced(
     there = tmp_path / "there"
     there.mkdir()
     (tmp_path / "a.json").write_bytes(b"mine")
-    real, looks = upload._there, []
+    real, looks = upload._read_existing, []
 
     def look(place: remote.RemotePath, target: str) -> bytes | None:
         looks.append(target)
@@ -192,7 +192,7 @@ def test_upload_simultaneous_writer_is_not_replaced(
             return None
         return real(place, target)
 
-    monkeypatch.setattr(upload, "_there", look)
+    monkeypatch.setattr(upload, "_read_existing", look)
     done, (error,) = upload.upload([tmp_path / "a.json"], f"file://{there}")
     assert done == []
     assert "a.json exists with other contents" in str(error)

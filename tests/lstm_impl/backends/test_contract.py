@@ -349,7 +349,9 @@ def test_copy_of_placed_results_converts_like_results_of_a_step(
         converted.append([each.shape for each in arrays])
         return unpack(self, spec, arrays, gradient)
 
-    results = LSTMWeights.random(model.spec, seed=3).named("d") | {"y": np.ones((2, 3, 5), "f4")}
+    results = LSTMWeights.random(model.spec, seed=3).label_arrays("d") | {
+        "y": np.ones((2, 3, 5), "f4")
+    }
     copy = model._place_results(results)
     monkeypatch.setattr(type(get_backend(name)), "unpack", unpacked)
     found = copy()

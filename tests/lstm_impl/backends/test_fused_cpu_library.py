@@ -90,7 +90,7 @@ def test_library_is_at_hand_where_it_is_compiled_and_whole(
     assert not (tmp_path / "calls").exists()
     path = built()
     assert library.at_hand(library.C) == path
-    assert c_interface.kernels_at_hand() is None  # it is no library
+    assert c_interface.get_available_kernels() is None  # it is no library
     path.chmod(0o777)
     assert library.at_hand(library.C) is None
     path.chmod(0o755)
