@@ -129,8 +129,9 @@ class Proof:
         return max(1.0, part * (self.end - RESERVE - time.monotonic()))
 
     def run(self, commands: Mapping[str, Sequence[str]], seconds: float) -> dict[str, int | None]:
-        """Run modules side by side for at most ``seconds``. Return their exit codes, None for a
-        stopped one.
+        """Run modules side by side for at most ``seconds``, and return their exit codes.
+
+        The exit code is None for a module that was stopped.
         """
         end, environ = time.monotonic() + seconds, {**ENVIRON, **os.environ}
         codes: dict[str, int | None] = dict.fromkeys(commands)
@@ -162,8 +163,9 @@ class Proof:
     def measure(
         self, suite: str, parts: Mapping[str, Sequence[str]], part: float, *more: str
     ) -> None:
-        """Run a suite once for each part, with the backends of the part and a folder of the part's
-        name.
+        """Run a suite once for each part, with the part's own backends and folder.
+
+        The folder has the name of the part.
         """
         seconds = self.share(part)
         backends = [name for part in parts.values() for name in part]

@@ -83,8 +83,9 @@ def _benchmark_only(config: pytest.Config) -> bool:
 
 
 def _measures(config: pytest.Config) -> bool:
-    """Return whether this run executes our benchmarks, by --benchmark-only or because it names
-    them.
+    """Return whether this run executes our benchmarks.
+
+    It does if the user gives --benchmark-only or names the benchmarks.
     """
     if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off.
         return False

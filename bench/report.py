@@ -1,5 +1,4 @@
-"""Report which backend is fastest, by how much, and whether to trust it: ``python -m
-bench.report``.
+"""Run ``python -m bench.report``: say which backend is fastest, and whether to trust it.
 
 Files that can be read are shown even if others cannot. Each unreadable file gives one line, and the
 exit code is then 2.

@@ -136,8 +136,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a backend computes a workload of a spec on a device (``cpu``, ``gpu:0``,
-    ...).
+    """Describe what is measured: a backend computes a workload of a spec on a device.
+
+    Devices are ``cpu``, ``gpu:0`` and so on.
 
     backend: the id of the backend, possibly with a variant: ``torch``, ``torch:int8``.
     """
@@ -162,9 +163,7 @@ class Case:
 
     @property
     def call(self) -> str:
-        """Return the call that is timed, such as ``predict``. It is empty for the backend's own
-        step.
-        """
+        """Return the call that is timed, such as ``predict``; empty for the backend's own step."""
         return self.name.call
 
     @property
@@ -179,8 +178,9 @@ class Case:
 
     @property
     def several_gpus(self) -> bool:
-        """Whether the case computes on all GPUs. Roofs and counters of one GPU then say nothing
-        about it.
+        """Return whether the case computes on all GPUs.
+
+        Roofs and counters of a single GPU then say nothing about it.
         """
         return REPLICAS in self.name.variants and self.device != "cpu"
 
@@ -192,9 +192,7 @@ class Case:
 
     @property
     def shape(self) -> str:
-        """Return the sizes, such as ``b32-t100-i128-h256``, followed by each property that is
-        unusual.
-        """
+        """Return the sizes, such as ``b32-t100-i128-h256``, and each property that is unusual."""
         spec, work = self.spec, self.workload
         by_text = {
             spec.cell.name: spec.cell != DEFAULT_CELL,
@@ -216,22 +214,25 @@ class Case:
 
     @cached_property
     def group(self) -> str:
-        """Return the id without the backend. Cases of one group do the same work on the same
-        device.
+        """Return the id without the backend.
+
+        Cases of one group do the same work on the same device.
         """
         return f"{self.shape}/{self.spec.dtype}/{self.workload.mode}/{self.device}"
 
     @property
     def id(self) -> str:
-        """Return the id ``backend/shape/dtype/mode/device``; with a variant,
-        ``backend:variant/...``.
+        """Return the id ``backend/shape/dtype/mode/device``.
+
+        With a variant, the id begins with ``backend:variant/``.
         """
         return f"{self.backend}/{self.group}"
 
     @property
     def kind(self) -> str:
-        """Return ``streaming``, ``truncation`` for sequences cut into windows, or else
-        ``throughput``.
+        """Return ``streaming``, ``truncation`` or ``throughput``.
+
+        ``truncation`` means that sequences are cut into windows.
         """
         if self.workload.streaming:
             return "streaming"

@@ -243,9 +243,7 @@ class Grid:
         period: float | None = None,
         cell: str = DEFAULT_CELL.name,
     ) -> tuple[LSTMSpec, Workload]:
-        """Return one shape as a spec and a workload. Raise SuiteError for an invalid
-        combination.
-        """
+        """Return one shape as a spec and a workload, or raise SuiteError if it is invalid."""
         entry, given = self.entry, self.given
         batch, timesteps, inputs, hidden = sizes
         if mode == "streaming" and given.bidirectional:
@@ -295,8 +293,9 @@ class _Axes:
     seconds: float = DEFAULT_SECONDS
 
     def changed(self, place: Field, keys: SharedKeys, chosen: Collection[str]) -> _Axes:
-        """Return these values, replaced by those that a file or a group gives, unless the user
-        chose.
+        """Return these values with the changes that a file or a group makes.
+
+        A value that the user chose does not change.
 
         A name is looked up even if the user's choice replaces it, so that an error in a file is
         always reported. place: where the keys are in the file. chosen: the properties that the user

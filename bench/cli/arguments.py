@@ -26,8 +26,9 @@ class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line, without the long usage."""
 
     def format_help(self) -> str:
-        """Return the help. Outside a clone, it names the path of each document instead of
-        docs/NAME.md.
+        """Return the help.
+
+        Outside a clone, it names the path of each document instead of docs/NAME.md.
         """
         text = super().format_help()
         inside = Path(__file__).resolve().parents[2] == SHARED

@@ -1,5 +1,6 @@
-"""Run commands: return exit codes, print one line for an error, survive closed pipes and full
-disks.
+"""Run commands: return exit codes, and print one line for an error.
+
+Commands survive closed pipes and full disks.
 """
 
 import argparse
@@ -185,8 +186,9 @@ def escape_command(command: str) -> str:
 
 
 def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:
-    """Add the argument ``paths`` for result files or folders. default: what the help calls the
-    default.
+    """Add the argument ``paths`` for result files or folders.
+
+    default: what the help calls the default.
     """
     text = (
         f"result files or folders (default: {default} in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)"

@@ -67,8 +67,9 @@ def deliver(
 
 
 def make_console() -> Console:
-    """Return a console for standard output with its own width, or with ``WIDTH`` if that is
-    unknown.
+    """Return a console for standard output with its own width.
+
+    If this width is unknown, the console takes it from ``WIDTH``.
     """
     # The width is known for a terminal, or if the user has set it.
     known = sys.stdout.isatty() or "COLUMNS" in os.environ

@@ -123,9 +123,7 @@ class EchoSettings:
 
 
 def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None:
-    """Raise UsageError with the reason if a backend cannot train with these settings on the
-    device.
-    """
+    """Raise UsageError if a backend cannot train with these settings on the device."""
     if not (available := backend.availability(device)):
         raise UsageError(f"--backend {backend.name} on {device}: {available}")
     if reason := backend.refusal(settings.spec, settings.workload):

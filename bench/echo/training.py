@@ -88,8 +88,9 @@ class HeadResult:
 
 
 def softmax_loss(y: Float64, targets: Bits, kernel: Float64, bias: Float64) -> HeadResult:
-    """Apply the softmax layer to ``y [T, B, H]`` and differentiate the mean cross-entropy in
-    nats.
+    """Apply the softmax layer to ``y [T, B, H]``, and differentiate the loss.
+
+    The loss is the mean cross-entropy in nats.
     """
     logits = y @ kernel + bias
     logits = logits - logits.max(axis=-1, keepdims=True)

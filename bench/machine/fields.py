@@ -32,9 +32,7 @@ class ResultError(InputError):
 
 
 def require(package: str, what: str, extra: str) -> None:
-    """Raise an InputError that says what to install if a package is missing that something
-    needs.
-    """
+    """Raise InputError if a package is missing, and say what to install."""
     if find_spec(package) is None:
         install = f"pip install 'lstm-benchmark-suite[{extra}]'"
         raise InputError(f"{what} needs {package}, which is not installed; {install}")

@@ -56,8 +56,9 @@ def default_path() -> Path:
 
 
 class MachineLock(Closing):
-    """A lock that is held from ``acquire`` until ``close``, or until the process and its workers
-    end.
+    """Hold a lock from ``acquire`` until ``close``.
+
+    The lock also ends when the process and its workers end.
 
     fd: the open file, to be inherited; None if the lock was not acquired.
 

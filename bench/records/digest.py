@@ -46,8 +46,9 @@ def with_digest(document: Mapping[str, object]) -> dict[str, object]:
 
 
 def is_changed(document: Mapping[str, object]) -> bool:
-    """Return whether a file was changed: its digest is wrong, or missing although the file is not
-    old.
+    """Return whether a file was changed after it was written.
+
+    Its digest is then wrong, or missing although the file is not old.
     """
     if document.get(KEY) is not None:
         return document[KEY] != digest(document)

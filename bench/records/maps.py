@@ -111,8 +111,9 @@ class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> tuple[str, int, int, bool, int]:
-        """Return the task, distance, window, carried and seed, which identify the cell in its
-        map.
+        """Return what identifies the cell in its map.
+
+        These are the task, the distance, the window, carried and the seed.
         """
         return self.task, self.distance, self.window, self.carried, self.seed
 
@@ -209,8 +210,9 @@ class LearningMap:
         return tuple(sorted({getattr(cell, name) for cell in cells}))
 
     def learned(self, distance: int, window: int, task: str = "echo") -> bool | None:
-        """Return whether all seeds learned a task with the state carried, or None if none was
-        trained.
+        """Return whether all seeds learned a task with the state carried.
+
+        The result is None if no seed was trained.
 
         distance, window: in timesteps.
         """

@@ -68,8 +68,9 @@ class Versioned(Struct):
 
 
 def check_seed(seed: int) -> None:
-    """Raise WrongFieldError for a seed of more than 64 bits, a limit that msgspec cannot
-    express.
+    """Raise WrongFieldError for a seed of more than 64 bits.
+
+    msgspec cannot express this limit.
     """
     if seed > LARGEST_SEED:
         raise WrongFieldError("seed", f"an integer of at least 0 and at most {LARGEST_SEED}")

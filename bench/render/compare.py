@@ -48,8 +48,9 @@ def note_text(note: Reason | str | None) -> str:
 
 
 def invalid_texts(row: ComparisonRow) -> list[str]:
-    """Return why the ratio of a row is INVALID, each reason after the side whose time it
-    concerns.
+    """Return why the ratio of a row is INVALID.
+
+    Each reason follows the side whose time it concerns.
     """
     return [
         f"{side}: {problem_line(why)}" if side else problem_line(why) for side, why in row.reasons

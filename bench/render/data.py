@@ -60,8 +60,9 @@ KINDS: dict[str, type[str | int | float]] = {
 
 @dataclass(frozen=True)
 class DataColumn(Generic[_Of]):
-    """Describe a column: its unit, or "" without one, its meaning, the type of its values, and its
-    getter.
+    """Describe a column: its unit, its meaning, the type of its values, and its getter.
+
+    The unit is "" for a column without one.
 
     Every value may be None.
     """
@@ -393,8 +394,9 @@ def as_csv(report: Report) -> Iterator[str]:
 
 
 def as_json(report: Report) -> str:
-    """Return columns with units, the sections' sentences and the cases as JSON, with text as it
-    is.
+    """Return columns with units, the sections' sentences and the cases as JSON.
+
+    Texts are not changed.
     """
     document = {
         "columns": {
@@ -551,8 +553,9 @@ _PARAMETERS = ("backend", "device", "mode", "dtype", "batch", "timesteps", "hidd
 
 
 def hyperfine(report: Report) -> str:
-    """Return the measured cases with all samples in seconds, as hyperfine's scripts and Bencher
-    read them.
+    """Return the measured cases with all samples, in seconds, in hyperfine's format.
+
+    hyperfine's scripts and Bencher read it.
 
     The fields are those of ``BenchmarkResult`` of https://github.com/sharkdp/hyperfine (1.20). Of
     the time on processors only the sum is known, and only for some cases: ``user`` is that sum or
@@ -669,8 +672,9 @@ def _to_raced(row: RankedRow, first: RankedRow) -> RacedBackend:
 
 
 def _machine(run: Run, device: str) -> TunedMachine | None:
-    """Return the machine on which a run measured, or None if its file does not describe it
-    fully.
+    """Return the machine on which a run measured.
+
+    The result is None if the file does not describe the machine fully.
     """
     installed = mapping(run.before.get("libraries"))
     versions = {

@@ -36,8 +36,9 @@ _LEAST_SPAN = 1.25
 
 
 def what(machine: MachineHistory, lasting: LastingChange) -> str:
-    """Return ``all 12 cases``, ``scan (4 cases)`` or a case, with the device if there are
-    several.
+    """Return ``all 12 cases``, ``scan (4 cases)`` or a case.
+
+    The text names the device if there are several.
     """
     devices = {line.case.device for line in machine.lines}
     on = f" on {clean(lasting.cases[0].device, 20)}" if len(devices) > 1 else ""

@@ -59,8 +59,9 @@ class MachineFact(NamedTuple):
 
 
 def machine(section: Section) -> list[tuple[str, str]]:
-    """Return what is known of the machine as labels and texts; for nodes, also how often each
-    ran.
+    """Return what is known about the machine as labels and texts.
+
+    For nodes, it also says how often each of them ran.
     """
     return [(fact.label, fact.text) for fact in machine_facts(section)]
 

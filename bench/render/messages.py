@@ -342,9 +342,7 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
 
 
 def _why_unclear(ratios: Sequence[Comparison]) -> str:
-    """Return how far the processes of UNCLEAR ratios spread, and how many processes would
-    decide.
-    """
+    """Return how far the processes of UNCLEAR ratios spread, and how many would decide."""
     spreads = [ratio.spread for ratio in ratios if ratio.spread is not None]
     between = [ratio.between for ratio in ratios if ratio.between is not None]
     if not spreads or (any(ratio.nodes for ratio in ratios) and not between):
@@ -449,8 +447,9 @@ def heterogeneous_references(rows: Sequence[RankedRow]) -> list[str]:
 
 
 def assumptions(rows: Sequence[RankedRow]) -> list[str]:
-    """Return what the intervals assume with fewer than six processes or nodes, without full
-    stops.
+    """Return what the intervals assume with fewer than six processes or nodes.
+
+    The sentences have no full stop.
     """
     known = [row.result.interval for row in rows if row.result.interval is not None]
     ratios = [row.to_baseline for row in rows if row.to_baseline is not None]

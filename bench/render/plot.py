@@ -70,16 +70,18 @@ def is_available() -> bool:
 
 
 def require_matplotlib() -> None:
-    """Raise InputError, with the command that installs matplotlib, if pictures cannot be drawn
-    here.
+    """Raise InputError if pictures cannot be drawn here.
+
+    The error names the command that installs matplotlib.
     """
     if not is_available():
         raise InputError(f"a picture needs matplotlib; install it with: {INSTALL}")
 
 
 def picture_format(path: Path) -> str | None:
-    """Return the format that the suffix of a picture names, or None if it is none of
-    ``FORMATS``.
+    """Return the format that the suffix of a picture names.
+
+    The result is None if the suffix is none of ``FORMATS``.
     """
     suffix = path.suffix[1:].lower()
     return suffix if suffix in FORMATS else None

@@ -30,8 +30,9 @@ CAUTION = (
 
 @dataclass(frozen=True)
 class Shared:
-    """Hold a shape that was measured here and published elsewhere, the fastest time of each side
-    first.
+    """Hold a shape that was measured here and published elsewhere.
+
+    The fastest time of each side comes first.
 
     ``ours`` has rows, each with its device, which includes the machine if there are several, and
     with the name of the processor or GPU.

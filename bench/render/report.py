@@ -139,8 +139,9 @@ def _interval(row: RankedRow) -> str:
 
 
 def _steps(row: RankedRow) -> int:
-    """Return by how many timesteps a time is divided: in truncation by those of the case, else by
-    1.
+    """Return the number of timesteps by which a time is divided.
+
+    In truncation, this is the number of the case's timesteps; otherwise it is 1.
     """
     return row.case.workload.timesteps if row.case.kind == KINDS[1] else 1
 

@@ -332,8 +332,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Block:
-    """Describe a part of a document: a title, a table and lines, all of which may hold text of a
-    file.
+    """Describe a part of a document: a title, a table and lines.
+
+    All of them may contain text from a file.
 
     Attributes
     ----------
@@ -417,8 +418,9 @@ def _sentence(text: str) -> str:
 
 
 def _in_line(finding: Finding) -> RenderableType:
-    """Return a sentence for a terminal: answers in bold, warnings in red, the other lines
-    indented.
+    """Return a sentence for a terminal.
+
+    Answers are bold, warnings are red, and other lines are indented.
     """
     subject, colon, rest = _sentence(finding.text).partition(": ")
     style = "bold red" if finding.warning else "bold" if finding.answer else ""

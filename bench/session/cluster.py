@@ -308,8 +308,9 @@ class RemoteWorker:
             self._end = seen
 
     def _checked(self, name: str, suffix: str) -> str:
-        """Return the name of a file from a node. Raise LostError for a name that no run here can
-        have.
+        """Return the name of a file from a node.
+
+        Raise LostError for a name that no run of this session can have.
         """
         stem = name.removesuffix(suffix)
         known = name.endswith(suffix) and stem.startswith(f"{self._suite}-")
@@ -605,8 +606,9 @@ class ClusterMachines(Closing):
         return Node(self._ray, name, actor, label, answer, self._now())
 
     def _member(self, node: Node) -> ClusterMember | None:
-        """Return the machine of a node that has answered, or None after a message if it is left
-        out.
+        """Return the machine of a node that has answered.
+
+        If the machine is left out, print a message and return None.
         """
         try:
             problem, found = node.answer.get(0.0)

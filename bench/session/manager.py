@@ -225,8 +225,9 @@ class ProgressView(Protocol):
 
 @dataclass(frozen=True)
 class _Ending:
-    """How a worker ended: by itself with an exit code, at its limit, or at the end of the
-    budget.
+    """Describe how a worker ended.
+
+    It ended by itself with an exit code, at its limit, or at the end of the budget.
     """
 
     code: int = 0
@@ -448,8 +449,9 @@ class Manager:
             yield
 
     def _all_wait(self) -> bool:
-        """Return whether all processes have waited long for a turn, which a leftover process may
-        hold.
+        """Return whether all processes have waited long for a turn.
+
+        A leftover process may then hold the turn.
         """
         if not all(watch.waiting for watch in self._watches):
             self._all_wait_since = None
@@ -497,8 +499,9 @@ class Manager:
                 self._view.message(f"{each.case.id} failed: {reason_texts(each.reason)[0]}")
 
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
-        """Keep the results of a worker whose machine is lost, and make its current cases available
-        again.
+        """Keep the results of a worker whose machine is lost.
+
+        Its current cases become available again.
         """
         busy = () if watch.ended else watch.busy
         given_up = self.schedule.faults.lost(busy) if error.blame else []

@@ -444,8 +444,9 @@ def _find_python(path: Path) -> Python:
 
 
 class NodePlan:
-    """The sessions of a run on a cluster: the resumed ones, and a new one for each other kind of
-    machine.
+    """Hold the sessions of a run on a cluster.
+
+    These are the resumed sessions, and a new one for each other kind of machine.
 
     fleet: the id that the sessions share. Raises UsageError, SuiteError and SessionError.
     """

@@ -42,8 +42,9 @@ def duration(seconds: float) -> str:
 
 
 class View(Closing):
-    """Prints events. On a terminal it also shows what runs now; elsewhere it prints a line per
-    process.
+    """Print events.
+
+    On a terminal, the view also shows what runs now. Elsewhere it prints a line for each process.
 
     label: a text before each line, if there are several sessions. live: whether a terminal shows
     what runs. The processes of several machines would not fit.

@@ -379,8 +379,9 @@ def usual_backends(case: Case) -> tuple[str, ...]:
 
 
 def not_installed(case: Case, options: argparse.Namespace) -> list[str]:
-    """Return the missing frameworks, if fewer than two of the backends can be measured without
-    them.
+    """Return the missing frameworks if too few backends can be measured without them.
+
+    Fewer than two backends are too few.
     """
     needed = [framework(name) for name in measured_backends(case, options)]
     missing = [each for each in dict.fromkeys(needed) if each and not has_framework(each)]
@@ -388,8 +389,9 @@ def not_installed(case: Case, options: argparse.Namespace) -> list[str]:
 
 
 def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:
-    """Return the backends to measure, then their variants. Raise UsageError for an unknown
-    variant.
+    """Return the backends to measure, and then their variants.
+
+    Raise UsageError for an unknown variant.
     """
     backends = options.backends or usual_backends(case)
     found = list(backends)

@@ -73,8 +73,9 @@ class Costs:
         return sum(self._seconds.get(case.group, 0.0) for case in cases)
 
     def outside(self, cases: Iterable[Case], environment: Environment) -> float:
-        """Return the seconds that these cases take apart from measuring. Unknown ones are
-        estimated.
+        """Return the seconds that these cases take apart from measuring.
+
+        Unknown times are estimated.
         """
         return sum(self._cases.get((case.id, environment), OUTSIDE_CASE) for case in cases)
 
@@ -387,8 +388,9 @@ class Schedule:
         return self.half_width(case) <= self.goal.precision
 
     def half_width(self, case: str) -> float:
-        """Return the relative half-width of a case's interval, infinite below
-        ``ENOUGH_PROCESSES``.
+        """Return the relative half-width of a case's interval.
+
+        It is infinite below ``ENOUGH_PROCESSES``.
         """
         medians = self.medians[case]
         if len(medians) < ENOUGH_PROCESSES:
@@ -412,8 +414,9 @@ class Schedule:
         return not self._open()
 
     def expected(self, seconds: float = math.inf) -> float:
-        """Return the seconds that running processes and the remaining work take, judged by earlier
-        processes.
+        """Return the seconds that running processes and the remaining work take.
+
+        They are estimated from earlier processes.
 
         If precision determines the number of processes, each lot needs at least one more.
         """

@@ -307,8 +307,9 @@ class LocalWorker:
         return None
 
     def _may_be_ours(self, writer: Writer | None) -> bool:
-        """Return whether a file may be ours, and not that of another manager's worker for this
-        session.
+        """Return whether a file may be ours.
+
+        A worker of another manager may measure the same session and write files too.
         """
         here = Writer.this_process()
         if writer is None or (writer.boot, writer.namespace) != (here.boot, here.namespace):
@@ -363,8 +364,9 @@ def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
 
 
 def _read_session(journal: Path) -> str | None:
-    """Return the session that the first line names, possibly empty, or None for an incomplete
-    line.
+    """Return the session that the first line names, which may be empty.
+
+    The result is None for an incomplete line.
     """
     try:
         with journal.open("rb") as file:

@@ -59,8 +59,9 @@ def read_seeds(folder: Path, branch: ProjectBranch | None = None) -> Mapping[int
 
 
 def seed_error(run: Run, published: Mapping[int, datetime], received: datetime) -> Iterator[str]:
-    """Yield why the seed of a run is refused: it was published after the run began, or too long
-    ago.
+    """Yield why the seed of a run is refused.
+
+    It was published after the run began, or too long ago.
 
     ``received`` is when the project got the file. The dates in the file are only claims of its
     author.

@@ -105,8 +105,9 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
 
 
 def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
-    """Check all files in a folder of shared results, and if they are correct, list their tiers in
-    it.
+    """Check all files in a folder of shared results.
+
+    If the files are correct, write the list of their tiers into the folder.
 
     A file must be in the folder of the kind of machine that it names, and nowhere else. Its seed
     must have been fresh when the project received the file: today, or when the branch first held
@@ -157,8 +158,9 @@ def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
 
 
 def _shared_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the files in the folders of machines, and why other files and links do not belong
-    there.
+    """Return the files in the folders of machines.
+
+    Also return why other files and links do not belong there.
 
     Commands that read results would also find these other files, although nothing has checked them.
     """

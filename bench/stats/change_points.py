@@ -670,8 +670,9 @@ def _shared_shift(shifts: Sequence[float], near: float) -> float:
 
 
 def _event(part: _Part, every: Sequence[_Part], rest: FloatArray) -> ChangeEvent:
-    """Return a shift with its size, estimated from the remaining times with the shift added
-    again.
+    """Return a shift with its size.
+
+    The size is estimated from the remaining times with the shift added again.
     """
     rows, at = list(part.rows), part.at
     level = rest - _medians(rest, axis=1)[:, None]
@@ -729,8 +730,9 @@ def _ratio(way: FloatArray, logs: FloatArray) -> Interval:
 
 
 def _find_reversal(each: ChangeEvent, later: Iterable[ChangeEvent]) -> int | None:
-    """Return the place from which later events have reverted more than half of an event, or
-    None.
+    """Return the place from which later events have reverted more than half of an event.
+
+    The result is None if there is no such place.
     """
     size = math.log(each.ratio.mid)
     left = size

@@ -144,8 +144,9 @@ OF_PROCESSES, OF_NODES, OF_NODES_APART = "of_processes", "of_nodes", "of_nodes_a
 
 @functools.cache
 def choose_basis(pairing: Pairing, *counts: int) -> Basis:
-    """Return the basis for the numbers of processes, or of pairs of processes, on one or two
-    sides.
+    """Return the basis for the numbers of processes on one or two sides.
+
+    For pairs of processes, the numbers are those of the pairs.
     """
     fewest = min(counts)
     allowance = pairing.allowance if fewest < intervals.ENOUGH_PROCESSES else None

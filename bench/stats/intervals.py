@@ -196,8 +196,9 @@ class Means(Estimates):
         return replace(self, **dict(zip(("errors", "steady_errors"), both, strict=True)))
 
     def over_reference(self) -> Means:
-        """Return the means of one side of a comparison over a reference, which may itself
-        differ.
+        """Return the means of one side of a comparison over a reference.
+
+        The reference itself may differ between the sides.
         """
         return self.with_own(REFERENCE_ALLOWANCE / math.sqrt(2))
 
@@ -218,8 +219,9 @@ class _Model:
         return np.maximum(usual[:, None], squares / FAR**2)
 
     def share(self, variance: FloatArray) -> FloatArray:
-        """Return the degrees of freedom that the earlier spread keeps next to the processes'
-        variance.
+        """Return the weight of the earlier spread next to the processes' variance.
+
+        The weight is a number of degrees of freedom.
         """
         ratio = variance / self.spread**2
         share = DEGREES * np.minimum(1.0, 1 / ratio)
@@ -384,8 +386,10 @@ def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 class _Fit(NamedTuple):
-    """A fit of each case: the middle, the variance of the good processes, the probability of each
-    process to be good, and the likelihood.
+    """Hold a fit of each case.
+
+    It has the middle, the variance of the good processes, the probability of each process to be
+    good, and the likelihood.
     """
 
     middle: FloatArray
@@ -460,8 +464,9 @@ def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _
 
 
 def _drawn(squares: FloatArray, kept: FloatArray, model: _Model) -> tuple[FloatArray, FloatArray]:
-    """Return the variance of ``kept`` squares, shrunk towards the model's, and the degrees of
-    freedom.
+    """Return the variance of ``kept`` squares and the degrees of freedom.
+
+    The variance is shrunk towards that of the model.
     """
     free = np.maximum(kept - 1, 0.0)
     share = np.where(free > 0.3, model.share(squares / np.maximum(free, 1e-9)), DEGREES)

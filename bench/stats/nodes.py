@@ -134,8 +134,9 @@ def _join(cluster: list[_Part], groups: list[list[_Part]]) -> None:
 
 
 def machines(runs: Iterable[Run]) -> dict[str, str]:
-    """Return for the id of each machine the id of the first machine with the same start of a
-    kernel.
+    """Return, for the id of each machine, the id of the first machine that is the same.
+
+    Machines are the same if their kernels started at the same time.
 
     If there is none, it is the machine's own id.
     """

@@ -110,8 +110,9 @@ Sides: TypeAlias = tuple[_Side, _Side] | tuple[_Side, _Side, _Side]
 def paired_logs(
     new: Sequence[RunSamples], base: Sequence[RunSamples]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the log medians of pairs of runs over shared rounds, and the errors of the
-    differences.
+    """Return the log medians of pairs of runs over shared rounds.
+
+    Also return the errors of their differences.
 
     All three have the shape ``[pairs]`` and are NaN where no round is shared.
     """
@@ -614,8 +615,9 @@ def _dependent_mean(comparisons: Sequence[Comparison], processes: int) -> Compar
 
 
 def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
-    """Return for each group of comparisons with one base whether all are SLOWER: the base is
-    fastest.
+    """Return, for each group of comparisons with one base, whether all are SLOWER.
+
+    The base is then the fastest.
 
     Each p-value must be below the level divided by the number of comparisons (Bonferroni). Holm's
     method does not correct the weakest of them. Because the first case is chosen by its median,

@@ -1,5 +1,6 @@
-"""Fit the fixed cost and slope of a step along windows or timesteps, and find the cheapest
-windows.
+"""Fit the fixed cost and the slope of a step along windows or timesteps.
+
+The module also finds the cheapest windows.
 """
 
 from __future__ import annotations

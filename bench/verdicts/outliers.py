@@ -67,8 +67,9 @@ class NodeTimes:
 
     @property
     def variances(self) -> tuple[float, float]:
-        """Return the variance of a process's mean over all cases, and of a backend's distance from
-        it.
+        """Return the variance of a process's mean, and of a backend's distance from it.
+
+        The mean is over all cases.
         """
         free = float(np.sum(self.counts - 1))
         if not free:

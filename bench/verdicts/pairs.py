@@ -303,8 +303,9 @@ def plain_values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
 
 
 def select_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
-    """Return streams with a percentile as their only sample, and a note on those with too few
-    calls.
+    """Return streams with a percentile as their only sample.
+
+    Also return a note on streams with too few calls.
     """
     streams = group_by(
         (item for item in results.measurements if item.streaming is not None),
@@ -352,8 +353,9 @@ class ComparisonSide:
         return list({i.run.id: i.run for i in items if isinstance(i, Measurement)}.values())
 
     def results(self, other: ComparisonSide | None = None) -> dict[str, CaseResult]:
-        """Return the result of each case, over nodes if either side has the case on several
-        nodes.
+        """Return the result of each case.
+
+        It is over nodes if either side has the case on several nodes.
         """
         there = {} if other is None else other.cases
         cases = [
@@ -509,8 +511,9 @@ def compare_runs(
 
 
 def _place_names(items: Sequence[Item]) -> dict[str, str]:
-    """Return the name of each machine's place by its id: its own name, or that of all of its
-    kind.
+    """Return the name of each machine's place by the machine's id.
+
+    The name is that of the machine, or that of all machines of its kind.
     """
     runs = {item.run.machine_id: item.run for item in items}
     of_machine = distinct({each: run.machine for each, run in runs.items()})

@@ -34,8 +34,9 @@ class Reference:
     tests: HeterogeneityTests
 
     def reaches(self, new: CaseResult, base: CaseResult) -> bool:
-        """Return whether two results share no process with each other, but each shares one with
-        this.
+        """Return whether each of two results shares a process with this one.
+
+        The two results themselves share no process.
         """
         one, other, third = (
             {run.run for run in result.runs} for result in (new, base, self.result)
@@ -193,8 +194,9 @@ class Group:
 
     @property
     def pairs(self) -> Iterator[tuple[CaseResult, CaseResult]]:
-        """Yield new and base of each ratio: to the baseline, to the first result, and of
-        helpers.
+        """Yield new and base of each ratio.
+
+        The ratios are those to the baseline, to the first result, and of helpers.
         """
         for result, helper in zip(self.timed, self.helpers, strict=True):
             for new, base in (
@@ -206,8 +208,9 @@ class Group:
 
 
 def group_results(results: Sequence[CaseResult], baseline: str) -> Iterator[Group]:
-    """Yield the groups of a section, each with its reference if its results have different
-    processes.
+    """Yield the groups of a section.
+
+    A group has its reference if its results come from different processes.
 
     The reference is the result with the most processes. Among equals it is the first that is not
     INVALID. Its heterogeneity is tested for each device separately.

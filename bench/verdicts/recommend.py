@@ -114,8 +114,9 @@ class NeededWindow:
 
     @property
     def assumed(self) -> bool:
-        """Return whether the window comes neither from a map nor from the length of the
-        sequence.
+        """Return whether the window is an assumption.
+
+        It then comes neither from a map nor from the length of the sequence.
         """
         return self.guessed and self.cut is None
 
@@ -335,8 +336,9 @@ def _answer_from(query: Query, requested: NeededWindow, place: MeasuredWindows) 
 
 
 def _differences(query: Query, requested: NeededWindow, place: MeasuredWindows) -> list[Difference]:
-    """Return the sizes that differ from the requested ones, including the length of the
-    sequences.
+    """Return the sizes that differ from the requested ones.
+
+    The length of the sequences is one of them.
     """
     found = query.differences(place.case)
     length = _lengths(query, requested, place)[0]

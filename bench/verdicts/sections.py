@@ -70,8 +70,9 @@ class Section:
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """Return the rows as tables, one for each device, kind and mode, and in truncation for each
-        shape.
+        """Return the rows as tables, one for each device, kind and mode.
+
+        In truncation, there is one table for each shape as well.
         """
 
         def table_key(row: RankedRow) -> tuple[str, str, str, str]:
@@ -101,9 +102,7 @@ class Table:
 
     @property
     def noun(self) -> str:
-        """Return the noun for what distinguishes the groups of the table: ``shape`` or
-        ``window``.
-        """
+        """Return the noun for what distinguishes the groups: ``shape`` or ``window``."""
         return "window" if self.kind == KINDS[1] else "shape"
 
     @cached_property
@@ -144,8 +143,9 @@ class Report:
 
 
 def ranked_backends(rows: Iterable[RankedRow], baseline: str) -> list[str]:
-    """Return the backends with a time in these rows: the baseline, then the others by their mean
-    ranks.
+    """Return the backends with a time in these rows.
+
+    The baseline comes first, and then the others by their mean ranks.
     """
     ranks: dict[str, list[int]] = {}
     for row in rows:
@@ -157,8 +157,9 @@ def ranked_backends(rows: Iterable[RankedRow], baseline: str) -> list[str]:
 
 
 def stream(case: Case) -> str:
-    """Return the group of a truncated case without its window, or an empty string for other
-    cases.
+    """Return the group of a truncated case without its window.
+
+    The result is an empty string for other cases.
     """
     if case.workload.window is None:
         return ""
@@ -170,8 +171,9 @@ USUAL_BASELINES = ("keras", "while_loop")
 
 
 def usual_baseline(counts: Mapping[str, int]) -> str:
-    """Return the first of the usual baselines in ``counts``, or else the most often measured
-    backend.
+    """Return the first of the usual baselines that is in ``counts``.
+
+    If none is, return the backend that was measured most often.
     """
     usual = (name for name in USUAL_BASELINES if name in counts)
     return next(usual, max(counts, key=counts.__getitem__, default=""))

@@ -206,8 +206,9 @@ class _Timed:
         )
 
     def judge_last(self, last: JudgedCalls) -> None:
-        """Judge the calls after the blocks, and with an optimizer also the weights that they
-        left.
+        """Judge the calls after the blocks.
+
+        With an optimizer, also judge the weights that these calls left.
         """
         if self.workload.optimizer is None:
             for number, ours in zip(last.inputs, last.results, strict=True):
@@ -239,8 +240,9 @@ class _Timed:
         self.keep(*comparison.measure_gains(spec, ours, theirs, workload.batch))
 
     def judge_kept(self, kept: Sequence[JudgedCalls]) -> None:
-        """Judge the results of blocks: some completely, the others in the sequences that were
-        kept.
+        """Judge the results of blocks.
+
+        Some results are judged completely, and others only in the sequences that were kept.
         """
         partial: dict[int, Results] = {}
         for each in kept:
@@ -254,8 +256,9 @@ class _Timed:
             self.compare_sequences(partial)
 
     def compare_sequences(self, partial: Mapping[int, Results]) -> None:
-        """Compare the kept sequences of each slot with the reference, which computes all slots
-        together.
+        """Compare the kept sequences of each slot with the reference.
+
+        The reference computes all slots together.
         """
         selection, rows = self.selection, self.selection.rows
         slots = range(selection.complete + 1, selection.slots + 1)

@@ -91,8 +91,9 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
 
 
 def _outside(spec: LSTMSpec, workload: Workload) -> int:
-    """Count the input and output numbers of a timestep: x and y, and in training dy and possibly
-    dx.
+    """Count the input and output numbers of a timestep.
+
+    These are x and y, and in training also dy and possibly dx.
     """
     features = spec.input_size * (2 if "x" in _list_differentiated(workload) else 1)
     return features + spec.output_size * (2 if workload.training else 1)

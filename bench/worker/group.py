@@ -690,8 +690,9 @@ def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) 
 
 
 def step_figures(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
-    """Return what a step does: the operators it starts, its multiplications, and busy
-    processors.
+    """Return what a step does.
+
+    These are the operators that it starts, its multiplications, and the busy processors.
     """
     found: dict[str, float | str | None] = {}
     if bench.roofs is not None:

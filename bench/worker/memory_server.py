@@ -44,8 +44,9 @@ class Resident:
         self.start = status["RssAnon"] + status["RssShmem"]
 
     def release(self) -> None:
-        """Return freed pages to the system and begin a new peak. Reused pages then count as
-        growth.
+        """Return freed pages to the system, and begin a new peak.
+
+        Reused pages then count as growth.
         """
         gc.collect()
         with contextlib.suppress(AttributeError, OSError):  # Only glibc has this function.
@@ -73,8 +74,9 @@ def _status() -> dict[str, int]:
 
 
 def start(backend: Backend, case: Case, threads: int | None) -> None:
-    """Compute one step of a layer with one unit, so that what a framework starts is charged to no
-    case.
+    """Compute one step of a layer with one unit.
+
+    The memory of everything that a framework starts is then not counted for a case.
 
     The batch is that of the case, because each replica needs a part of it.
     """

@@ -204,8 +204,9 @@ class Measuring:
     def pytest_benchmark_group_stats(
         self, benchmarks: list[dict[str, Any]], group_by: str
     ) -> Iterator[None]:
-        """Name the rows of the table after their backend. The heading names the rest of the
-        case.
+        """Name the rows of the table after their backend.
+
+        The heading names the rest of the case.
         """
         groups = yield
         if group_by == "group":

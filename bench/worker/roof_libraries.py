@@ -106,8 +106,9 @@ class Library:
 
 
 def factors(sizes: Sizes) -> tuple[FloatArray, FloatArray]:
-    """Return two matrices whose product, fed back as the first, neither grows nor becomes
-    denormal.
+    """Return two matrices whose product can be fed back as the first one.
+
+    The product neither grows nor becomes denormal.
     """
     m, k, n = sizes
     # Repeating a few random numbers is fast. Their number is a prime, so that the rows differ.
@@ -145,8 +146,9 @@ become a single kernel, which starts nothing.
 
 
 def _kernels(text: str) -> int:
-    """Return how many kernels a compiled loop starts. Raise RuntimeError if its text does not show
-    it.
+    """Return how many kernels a compiled loop starts.
+
+    Raise RuntimeError if its text does not show the number.
     """
     from lstm_impl.backends.hlo import launches
 

@@ -74,8 +74,9 @@ class AccountingError(ReasonedError):
 
 @dataclass(frozen=True)
 class Roof:
-    """The fewest seconds of one unit (an operation, a byte or a product), and the library that took
-    them.
+    """Hold the fewest seconds of one unit, and the library that took them.
+
+    A unit is an operation, a byte or a product.
 
     origin: ``THIS_PROCESS``, or the day on which another process measured it.
     """
@@ -127,8 +128,9 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
 
 
 def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
-    """Return the precisions of a case's products. A CPU often computes half precision in
-    float32.
+    """Return the precisions of a case's products.
+
+    A CPU often computes half precision in float32.
     """
     compute = spec.precision.compute
     if device == "cpu":
@@ -486,8 +488,9 @@ class Roofs:
         libraries: Sequence[Library],
         seconds: float,
     ) -> dict[str, float | str | None]:
-        """Return the figures of one roof, which is measured again while the case seems to exceed
-        it.
+        """Return the figures of one roof.
+
+        The roof is measured again while the case seems to exceed it.
 
         parts: numbers of units, each with alternative roofs of which the fastest counts.
         """

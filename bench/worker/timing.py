@@ -428,8 +428,9 @@ class GroupMember:
             clock.rest()
 
     def needs_call_before(self, clock: Clock) -> bool:
-        """Return whether a block needs an untimed call before it, to refill caches and wake
-        threads.
+        """Return whether a block needs an untimed call before it.
+
+        This call refills caches and wakes threads.
         """
         return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
 
@@ -531,8 +532,9 @@ class GroupMember:
         self.keep(slot, returned)
 
     def keep_more(self, clock: Clock) -> None:
-        """Make single calls for slots that no block has filled, as long as they take little
-        time.
+        """Make single calls for slots that no block has filled.
+
+        It stops when the calls have taken a small part of the time.
         """
         step, begun = self.step, clock.now()
         if step.results is None or step.use is None:
@@ -957,8 +959,9 @@ class StreamMember(GroupMember):
         self.taken.append(self._latest)
 
     def keep_last_results(self, clock: Clock) -> None:
-        """Continue from the state that the timed calls left, with new inputs, and keep the
-        results.
+        """Continue from the state that the timed calls left, and keep the results.
+
+        Each call gets new inputs.
         """
         step = self.step
         if step.results is None or step.use is None:

@@ -346,8 +346,9 @@ def not_fused(
 
 @functools.cache
 def _offered(binding: library.Binding) -> Availability:
-    """Return whether there are libraries. The result is cached, since the search takes as long as a
-    small layer.
+    """Return whether there are libraries.
+
+    The result is cached, because the search takes as long as a small layer.
     """
     return library.available_to(binding)
 

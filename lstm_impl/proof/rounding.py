@@ -1,5 +1,4 @@
-"""Propagate the rounding errors of a computation to the first order, as standard
-estimate_deviations.
+"""Propagate the rounding errors of a computation to first order, as standard deviations.
 
 A computation rounds each factor, sum, gate, cell state and hidden state. Each rounding error is
 modelled as an independent random number of mean zero. Its variance passes through the derivative of

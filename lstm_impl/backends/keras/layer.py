@@ -51,8 +51,10 @@ class KerasBackend(TensorFlowBackend):
 
     @property
     def dynamic(self) -> bool:  # type: ignore[override]
-        """Whether the number of timesteps may be unknown in tracing. Unrolling needs a known
-        number."""
+        """Return whether tracing may leave the number of timesteps unknown.
+
+        Unrolling needs a known number.
+        """
         return "unroll" not in self.options
 
     def arguments(self) -> dict[str, Any]:

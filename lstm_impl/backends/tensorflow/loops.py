@@ -323,8 +323,9 @@ def by_loop(
 
 
 def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
-    """Return the state before each step: ``[T, B, H]`` shifted by one, with the initial state
-    first.
+    """Return the state before each step.
+
+    This is ``[T, B, H]``, shifted by one step, with the initial state first.
     """
     import tensorflow as tf
 
@@ -334,8 +335,9 @@ def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
 
 
 def project(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """Multiply an input ``[T, B, in]`` by the kernel in one product, and add the bias: ``[T, B,
-    4H]``.
+    """Multiply an input ``[T, B, in]`` by the kernel in one product, and add the bias.
+
+    The result is ``[T, B, 4H]``.
     """
     import tensorflow as tf
 
