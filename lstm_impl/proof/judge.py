@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import threadpoolctl
 
 import lstm_impl.reference as reference
 from lstm_impl.proof.comparison import collect_results
@@ -49,16 +48,31 @@ class Judge:
 
 
 def limit_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager[object]:
-    """Limit NumPy's products to one thread if the products of a timestep are small."""
+    """Limit NumPy's products to one thread if the products of a timestep are small.
+
+    This needs threadpoolctl, which the library does not require. Without it, the results are the
+    same, but a small network can take longer to check.
+    """
     rows = max(spec.input_size, spec.output_size) + spec.hidden_size
-    if 2.0 * batch * rows * spec.gate_columns >= SHARED_PRODUCT:
+    pools = _find_thread_pools()
+    if pools is None or 2.0 * batch * rows * spec.gate_columns >= SHARED_PRODUCT:
         return contextlib.nullcontext()
-    return _find_thread_pools().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+    return pools.limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
 
 
 @functools.cache
-def _find_thread_pools() -> threadpoolctl.ThreadpoolController:
-    """Find NumPy's thread pools, only once. With a framework loaded, that takes milliseconds."""
+def _find_thread_pools() -> Any:
+    """Find NumPy's thread pools, only once. With a framework loaded, that takes milliseconds.
+
+    Returns
+    -------
+    threadpoolctl.ThreadpoolController or None
+        The pools; None without threadpoolctl.
+    """
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return None
+    import threadpoolctl
+
     return threadpoolctl.ThreadpoolController()
 
 

@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from platformdirs import user_data_path
-
 import lstm_impl.private_files as private_files
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.tuning.race import EntrantResult, estimate_ratio, find_fastest
+from lstm_impl.user_folders import find_data_folder
 from lstm_impl.workload import Workload
 
 FORMAT = 1
@@ -348,7 +347,7 @@ MOST_BYTES = 1_000_000
 def folder() -> Path:
     """Return the folder in which decisions are read and written."""
     given = os.environ.get(FOLDER)
-    return Path(given) if given else user_data_path("lstm-benchmark-suite") / "decisions"
+    return Path(given) if given else find_data_folder() / "decisions"
 
 
 def load(place: Path | None = None) -> list[Decision]:
@@ -403,8 +402,12 @@ def save(decision: Decision, place: Path | None = None) -> Path:
     ------
     PermissionError
         If other users could write into the folder.
+    FileNotFoundError
+        If the user has no home folder, and ``LSTM_DECISIONS`` names no other one.
     """
     place = place or folder()
+    if place.parts[:1] == ("~",):
+        raise FileNotFoundError(f"this user has no home folder; set {FOLDER} to a folder")
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)
     if problem := private_files.problem(place):

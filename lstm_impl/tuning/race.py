@@ -1,5 +1,6 @@
 """Time steps in alternating blocks, and estimate ratios of their times with intervals."""
 
+import itertools
 import math
 import random
 import sys
@@ -217,9 +218,15 @@ def estimate_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     if not rounds:
         raise ValueError("the two entrants have no round in common, so their times have no ratio")
     ratios = np.sort(np.array(ours[:rounds]) / np.array(theirs[:rounds]))
-    # Importing SciPy takes a second. Code that only reads decisions should not pay for it.
-    from scipy.stats import binom
-
-    left_out = max(0, int(binom.ppf(LEVEL / 2, rounds, 0.5)) - 1)
+    left_out = max(0, find_binomial_quantile(LEVEL / 2, rounds) - 1)
     ends = ratios[left_out], np.median(ratios), ratios[rounds - 1 - left_out]
     return Ratio(*map(float, ends))
+
+
+def find_binomial_quantile(probability: float, trials: int) -> int:
+    """Return the smallest number of heads that a fair coin stays within with this probability.
+
+    The counts are integers of any size, so nothing is rounded before the comparison.
+    """
+    counts = itertools.accumulate(math.comb(trials, heads) for heads in range(trials + 1))
+    return next(heads for heads, count in enumerate(counts) if count / 2**trials >= probability)

@@ -28,14 +28,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from platformdirs import user_cache_path
-
 import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
 import lstm_impl.private_files as private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.processors import count_usable_cpus
 from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
+from lstm_impl.user_folders import find_cache_folder
 from lstm_impl.workload import Workload
 
 logger = logging.getLogger(__name__)
@@ -542,7 +541,7 @@ def _folder() -> Path:
     """Return the folder of compiled libraries."""
     if named := os.environ.get(CACHE):
         return Path(named).absolute()
-    path = user_cache_path("lstm-benchmark-suite") / "native"
+    path = find_cache_folder() / "native"
     # Without a home directory, the path begins with "~", which would become a folder of that name.
     return path if path.is_absolute() else _temporary_folder()
 

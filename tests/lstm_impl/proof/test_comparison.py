@@ -122,6 +122,22 @@ def test_numpy_judge_of_small_products_uses_one_thread(
     assert set(seen) == threads
 
 
+def test_numpy_judge_works_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library requires only NumPy."""
+    spec, inputs = LSTMSpec(3, 5), Workload(2, 4).inputs(LSTMSpec(3, 5), 0)
+    weights, judge = LSTMWeights.random(spec), make_numpy_judge(spec)
+    expected = judge.run(weights, inputs.window(slice(0, 4)), None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    _find_thread_pools.cache_clear()
+    try:
+        found = judge.run(weights, inputs.window(slice(0, 4)), None)
+        assert _find_thread_pools() is None
+    finally:
+        _find_thread_pools.cache_clear()
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in found)
+
+
 def blas_threads() -> list[int]:
     return [
         each["num_threads"] for each in _find_thread_pools().info() if each["user_api"] == "blas"

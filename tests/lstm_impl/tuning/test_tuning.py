@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, get_backend, tuning
@@ -23,7 +24,14 @@ from lstm_impl.tuning import Decision, RacedBackend, TunedMachine, TuningRequest
 from lstm_impl.tuning.decision import NEAR, decide, find, find_nearest
 from lstm_impl.tuning.machine import read_cpu_name
 from lstm_impl.tuning.models import find_gpu_name
-from lstm_impl.tuning.race import FIRST_LOOK, EntrantResult, estimate_ratio, find_fastest, race
+from lstm_impl.tuning.race import (
+    FIRST_LOOK,
+    EntrantResult,
+    estimate_ratio,
+    find_binomial_quantile,
+    find_fastest,
+    race,
+)
 
 HERE = TunedMachine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
 ASKED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
@@ -519,6 +527,28 @@ def test_ratio_is_inside_its_interval_in_any_unit(blocks: list[float], unit: flo
     found = estimate_ratio([each * unit for each in blocks], [unit] * len(blocks))
     assert found.low <= found.mid <= found.high
     assert found.mid == pytest.approx(float(np.median(blocks)))
+
+
+@given(st.integers(1, 400), st.floats(1e-6, 1 - 1e-6))
+def test_binomial_quantile_is_that_of_scipy(trials: int, probability: float) -> None:
+    found = find_binomial_quantile(probability, trials)
+    # SciPy rounds the distribution. So it may miss by one if the probability is almost that of a
+    # number of heads.
+    assert binom.cdf(found, trials, 0.5) >= probability * (1 - 1e-9)
+    assert binom.cdf(found - 1, trials, 0.5) <= probability * (1 + 1e-9)
+
+
+def test_decision_without_a_home_folder_is_not_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "lstm_impl.tuning.decision.find_data_folder", lambda: Path("~/.local/share/x")
+    )
+    monkeypatch.delenv("LSTM_DECISIONS")
+    with pytest.raises(FileNotFoundError, match="no home folder; set LSTM_DECISIONS to a folder"):
+        save(None)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("rounds", [1, FIRST_LOOK, 7])
