@@ -21,7 +21,9 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-INSTALL = "pip install 'lstm-benchmark-suite[cpu]', or 'tensorflow[and-cuda]' for a GPU"
+from lstm_impl.distribution import compose_install
+
+INSTALL = f"{compose_install('cpu')}, or 'tensorflow[and-cuda]' for a GPU"
 
 if importlib.util.find_spec("keras") is None:
     raise ImportError(f"lstm_impl.keras needs keras, which is not installed: {INSTALL}")

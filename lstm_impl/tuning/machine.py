@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from lstm_impl.distribution import COMPLETE, SMALL
 from lstm_impl.frameworks import list_frameworks
 from lstm_impl.processors import count_usable_cpus
 
-DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
+DECISIVE = (COMPLETE, "tensorflow", "tensorflow-cpu", "keras")
 """Distributions whose versions decide. A decision holds only for the versions with which it was
-made."""
+made. The library's own version counts, even if another distribution has it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class TunedMachine:
     @property
     def shared_properties(self) -> tuple[object, ...]:
         """What two machines must share to use each other's decisions: device and versions."""
-        return self.device, tuple(self.versions.get(name) for name in DECISIVE)
+        versions = {COMPLETE: self.versions.get(SMALL), **self.versions}
+        return self.device, tuple(versions.get(name) for name in DECISIVE)
 
 
 def describe_machine(device: str, gpu: str = "") -> TunedMachine:
@@ -70,7 +72,7 @@ def describe_cpu(name: str, cpus: int) -> str:
 def list_distributions() -> tuple[str, ...]:
     """Return the distributions of this library and of the frameworks that compute."""
     computing = [name for each in list_frameworks() for name in each.distributions]
-    return tuple(dict.fromkeys((*DECISIVE, *computing)))
+    return tuple(dict.fromkeys((SMALL, *DECISIVE, *computing)))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import sys
 
+from lstm_impl.distribution import compose_install
 from lstm_impl.frameworks import Framework
 
 
@@ -22,7 +23,7 @@ LITERT = Framework(
     "litert",
     title="LiteRT",
     module="ai_edge_litert",
-    install="pip install 'lstm-benchmark-suite[litert]'",
+    install=compose_install("litert"),
     early_modules=("tensorflow", "ai_edge_litert.interpreter"),  # TensorFlow has the converter.
     distributions=("ai-edge-litert",),
     looks={"litert": 15},

@@ -1,9 +1,10 @@
 """Describe TensorFlow, with the Keras that computes on it."""
 
 from lstm_impl.cuda import FrameworkBuild, GpuCheck, parse_version
+from lstm_impl.distribution import compose_install
 from lstm_impl.frameworks import Framework
 
-INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
+INSTALL_CPU = compose_install("cpu")
 INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
 
 

@@ -91,6 +91,14 @@ def test_far_only_near_sizes_of_the_same_work_share_a_decision(
         assert (far is not None and far <= NEAR) == lent
 
 
+def test_decision_holds_for_the_version_of_the_library_from_either_distribution() -> None:
+    versions = [{name: "0.2.0"} for name in ("lstm-impl", "lstm-benchmark-suite")]
+    versions += [{**versions[0], **versions[1]}, {"lstm-impl": "0.3.0"}, {}]
+    shared = [TunedMachine(HERE.device, each).shared_properties for each in versions]
+    assert shared[0] == shared[1] == shared[2]
+    assert len(set(shared)) == 3
+
+
 # -- files
 
 
