@@ -48,18 +48,25 @@ def build(cpus: Sequence[str], folder: Path, unpacked: Path | None = None) -> It
     """Compile liblstm for kinds of CPUs, and the bindings, and yield the paths.
 
     The bindings are for the installed frameworks, or for a TensorFlow whose wheel is ``unpacked``
-    in a folder, even for another kind of machine. The libraries run on systems whose C and C++
-    libraries are at least as new as the compiler's.
+    in a folder. For another kind of machine, the installed TensorFlow does not serve, but the
+    installed JAX does, because its headers are the same everywhere. The libraries run on systems
+    whose C and C++ libraries are at least as new as the compiler's.
 
     Raises
     ------
     UnsupportedError
-        If a kind of CPU is unknown, or cannot be compiled for on this machine.
+        If a kind of CPU is unknown, or if the kinds are of different machines.
     UnavailableError
         If no compiler for a kind of CPU is installed.
     """
-    compilers = {cpu: _find_compiler(cpu, unpacked) for cpu in cpus}
-    bindings = _find_bindings(unpacked)
+    compilers = {cpu: _find_compiler(cpu) for cpu in cpus}
+    machines = {KINDS[cpu].machine for cpu in cpus}
+    if len(machines) > 1:
+        raise UnsupportedError(
+            f"{' and '.join(sorted(machines))} are compiled one after the other: run this command "
+            "for the CPUs of each"
+        )
+    bindings = _find_bindings(unpacked, *machines)
     for number, (cpu, compiler) in enumerate(compilers.items()):
         kind = KINDS[cpu]
         flags = library.kernel_flags(f"-march={kind.march}")
@@ -80,19 +87,13 @@ def _find_library_path(folder: Path, product: prebuilt.Product, cpu: str) -> Pat
     return folder.absolute() / product.file_name(cpu)
 
 
-def _find_compiler(cpu: str, unpacked: Path | None) -> library.Compiler:
+def _find_compiler(cpu: str) -> library.Compiler:
     kind = KINDS.get(cpu)
     if kind is None or not kind.march:
         known = ", ".join(name for name, kind in KINDS.items() if kind.march)
         raise UnsupportedError(f"there is no kind of CPU {cpu!r}; expected one of {known}")
-    here = platform.machine()
-    if unpacked is None and kind.machine != here:
-        raise UnsupportedError(
-            f"{cpu} is compiled on a machine of its kind, and this is {here}. To compile it here, "
-            "name a TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
-        )
     name, install = "g++", library.INSTALL
-    if kind.machine != here:
+    if kind.machine != platform.machine():
         name = f"{kind.machine}-linux-gnu-g++"
         install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
     compiler = library.find_compiler(
@@ -106,12 +107,18 @@ def _find_compiler(cpu: str, unpacked: Path | None) -> library.Compiler:
 
 
 def _find_bindings(
-    unpacked: Path | None,
+    unpacked: Path | None, machine: str
 ) -> dict[library.Binding, tuple[str | None, list[str], list[str]]]:
     """Return the version and the flags for each framework. None is the installed version."""
     found: dict[library.Binding, tuple[str | None, list[str], list[str]]] = {}
     if unpacked is not None:
         found[library.TENSORFLOW] = _find_unpacked_tensorflow(unpacked)
+    elif machine != platform.machine():
+        print(
+            f"no binding for TensorFlow is compiled, because the installed one is not for {machine}"
+            "; unpack a wheel for that machine and name its folder (--tensorflow)",
+            file=sys.stderr,
+        )
     elif importlib.util.find_spec("tensorflow"):
         if not (able := library.can_be_compiled(library.TENSORFLOW)):
             raise UnavailableError(f"fused_cpu: {able}")
@@ -160,8 +167,8 @@ def _parser() -> argparse.ArgumentParser:
         ),
         (
             *("tensorflow", "FOLDER", Path),
-            "where a wheel of TensorFlow is unpacked, to compile for that one; of another kind of "
-            "machine with a compiler for that kind, as aarch64-linux-gnu-g++",
+            "where a wheel of TensorFlow is unpacked, to compile for that one in place of the "
+            "installed one; needed for a binding for another kind of machine",
         ),
     )
     return parser

@@ -22,12 +22,20 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_native_impossible_target_prints_one_line_and_exits_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    make_compiler: MakeCompiler,
 ) -> None:
+    make_compiler()
+    tmp_path = tmp_path / "empty"
+    tmp_path.mkdir()
     made, nowhere = str(tmp_path / "made"), str(tmp_path / "nowhere")
     for words, message in (
         (["--cpu", "i386"], "there is no kind of CPU 'i386'; expected one of x86-64-v4"),
-        (["--cpu", "aarch64"], "aarch64 is compiled on a machine of its kind, and this is x86_64"),
+        (
+            ["--cpu", "aarch64,x86-64-v3"],
+            "aarch64 and x86_64 are compiled one after the other: run this command",
+        ),
         (["--tensorflow", nowhere], f"{nowhere} holds no unpacked TensorFlow for Linux"),
     ):
         assert native.main([made, *words]) == 2
@@ -67,6 +75,26 @@ def test_native_for_another_machine_compiles_against_a_wheel(
     assert f"-isystem {unpacked}/tensorflow/include" in words
     links = f"-L{unpacked}/tensorflow -l:libtensorflow_framework.so.2 -Wl,-z,defs"
     assert f"{made[0]} -Wl,-rpath,$ORIGIN {links}" in words
+
+
+def test_native_for_another_machine_without_its_tensorflow_compiles_what_needs_none(
+    make_compiler: MakeCompiler,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_compiler('touch "$out"', __aarch64__="1")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    made = list(native.build(["aarch64"], tmp_path / "made"))
+    expected = {library.product(library.C).file_name("aarch64")}
+    if find_spec("jax"):
+        expected.add(library.product(library.JAX).file_name("any_aarch64"))
+    assert {path.name for path in made} == expected
+    line = capsys.readouterr().err
+    assert line.startswith(
+        "no binding for TensorFlow is compiled, because the installed one is not"
+    )
+    assert line.endswith("name its folder (--tensorflow)\n")
 
 
 def installed() -> Path:
