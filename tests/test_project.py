@@ -2,6 +2,7 @@
 
 import argparse
 import configparser
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -23,6 +24,7 @@ from bench.machine import packages as two_environments
 from bench.render.messages import reason_line
 from bench.worker.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends
+from lstm_impl.backends.fused_cpu.library import KernelBackend
 from lstm_impl.names import ENTRY_POINT_GROUP
 from tests import quick_pytest
 from tests.bench import other_package
@@ -99,9 +101,21 @@ def test_readme_measures_and_reports_in_one_line() -> None:
     assert report.brief
 
 
-def test_ci_script_is_an_executable_shell_script() -> None:
-    assert os.access(ROOT / ".ci/run", os.X_OK)
-    subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], check=True)
+@pytest.mark.parametrize("name", ["run", "wheels", "try_wheels"])
+def test_ci_script_is_an_executable_shell_script(name: str) -> None:
+    assert os.access(ROOT / ".ci" / name, os.X_OK)
+    subprocess.run(["bash", "-n", str(ROOT / ".ci" / name)], check=True)
+
+
+def test_ci_builds_and_tries_the_wheels_next_to_each_framework() -> None:
+    (words,) = re.findall(r"run: \.ci/wheels (.*)", WORKFLOWS[".github/workflows/checks.yml"])
+    script = (ROOT / ".ci/try_wheels").read_text(encoding="utf-8")
+    added = dict(re.findall(r"(\w+)\*\) backends\+=\((\w+)\)", script))
+    folder, *frameworks = words.split()
+    assert folder == "dist"
+    bound = [each for each in list_backends() if isinstance(get_backend(each), KernelBackend)]
+    tried = {added[name.partition("-")[0]] for name in frameworks}
+    assert {"numpy_fused", *tried} == set(bound)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +270,8 @@ def test_pytest_options_named_in_documents_exist() -> None:
 @pytest.mark.parametrize(
     "extras",
     named(
-        r"""(?:-e|install(?: -q)?) ["']?\.\[([a-z,]+)\]|lstm-benchmark-suite\[([a-z]+)\]""",
+        r"""(?:-e|install(?: -q)?) ["']?\.\[([a-z,]+)\]|"""
+        r"lstm-(?:benchmark-suite|impl)\[([a-z]+)\]",
         {**COMMANDS, **SOURCES},
     ),
     ids=str,
@@ -312,7 +327,8 @@ def test_changelog_has_an_unreleased_part_and_dated_releases() -> None:
 
 
 def test_core_dependencies_have_no_framework() -> None:
-    names = [re.split(r"[^\w.-]", line)[0].lower() for line in PROJECT["dependencies"]]
+    needed = importlib.metadata.requires(PROJECT["name"]) or []
+    names = [re.split(r"[^\w.-]", each)[0].lower() for each in needed if "extra ==" not in each]
     assert len(names) > 4
     assert not {name.replace("-", "_") for name in names} & set(FRAMEWORKS)
 
