@@ -42,7 +42,7 @@ COMMANDS = {
         "submit": "check results and make them anonymous, for a pull request or a URL",
     },
 }
-"""For each question, the commands that answer it, each with a line of description."""
+"""The commands by the question that they answer, each with a line of description."""
 
 
 NAMES = tuple(name for answers in COMMANDS.values() for name in answers)

@@ -83,9 +83,9 @@ PRECISIONS: Mapping[str, tuple[Choices, Choices]] = {
     "mixed_float16": (_FLOAT16 + _EMULATED, _FLOAT16 + _CRASHES),
     "int8": (_INT8 + _EMULATED, (("", "by FBGEMM or oneDNN"),)),
 }
-"""For each precision, what a CPU can multiply natively, and what PyTorch's LSTM does. The entries
-were observed with PyTorch 2.13 on a CPU with AVX512-BF16, with oneDNN limited to older
-instructions, and for bfloat16 on a CPU with AMX.
+"""The instructions with which a CPU multiplies each precision, and what PyTorch's LSTM does with
+them. We observed the entries with PyTorch 2.13 on a CPU with AVX512-BF16, with oneDNN limited to
+older instructions, and for bfloat16 on a CPU with AMX.
 """
 
 

@@ -28,7 +28,7 @@ _OF_FLAX = {
     "read_linen_cell": "flax_weights",
     "write_cell": "flax_weights",
 }
-"""Where to find what needs Flax."""
+"""The modules that have the names that need Flax."""
 
 __all__ = [*_OF_FLAX, "fused_gru_layer", "fused_layer"]
 

@@ -23,32 +23,31 @@ class Refusal(enum.StrEnum):
     """Say why a backend does not do what was requested, as a code on which programs can decide."""
 
     UNSUPPORTED = "unsupported"
-    """It does not compute this network or this kind of call, for another reason than the following
-    ones."""
+    """The backend does not compute this network or this kind of call, and no other code fits."""
 
     NO_CELL = "no_cell"
-    """It does not compute this cell."""
+    """The backend does not compute this cell."""
 
     NO_DTYPE = "no_dtype"
-    """It does not compute in this precision."""
+    """The backend does not compute in this precision."""
 
     UNKNOWN_NAME = "unknown_name"
-    """No backend, option or variant has this name, or it lacks its number."""
+    """No backend, option or variant has this name, or the name lacks its number."""
 
     NO_GRADIENTS = "no_gradients"
-    """It only infers, or it does not compute these gradients."""
+    """The backend is for inference only, or it does not compute these gradients."""
 
     NO_OPTIMIZER = "no_optimizer"
-    """It does not update weights with this optimizer."""
+    """The backend does not update weights with this optimizer."""
 
     NO_RESETS = "no_resets"
-    """It does not let sequences start over in mid-sequence."""
+    """The backend takes no resets, so sequences cannot start over in the middle of a call."""
 
     NO_PROFILER = "no_profiler"
-    """It has no profiler that could count its operators."""
+    """The backend has no profiler that could count its operators."""
 
     UNAVAILABLE = "unavailable"
-    """It cannot run here, for another reason than the following ones."""
+    """The backend cannot run here, and no code below fits."""
 
     NOT_INSTALLED = "not_installed"
     NO_COMPILER = "no_compiler"
@@ -57,10 +56,10 @@ class Refusal(enum.StrEnum):
     """This machine has no such GPU, or the framework cannot use it."""
 
     OTHER_DEVICE = "other_device"
-    """It runs on another kind of device."""
+    """The backend runs on another kind of device."""
 
     OTHER_ENVIRONMENT = "other_environment"
-    """It needs variables that are set before its process starts."""
+    """The backend needs environment variables that are set before its process starts."""
 
 
 class RefusalReason(str):

@@ -28,7 +28,8 @@ from research.rules import (
 )
 
 PROMISES = {6: (0.10, 0.70, 0.55), 20: (0.05, 0.80, 0.68)}
-"""For a number of processes: an effect, and the promised power in measured noise and with outliers.
+"""The promises by the number of processes: an effect, and the power in measured noise and with
+outliers.
 """
 
 # Pictures

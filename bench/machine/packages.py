@@ -94,7 +94,7 @@ With six, a gate fails more often than it claims (docs/verdicts.md).
 """
 
 _LARGEST_FILE = 10_000_000
-"""In bytes. A thousand packages take 30 kB."""
+"""The most bytes of a list of packages. A thousand packages take 30 kB."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import msgspec
 from bench.machine.fields import Field, InputError, ResultError, file_error, format_value, printable
 
 LARGEST_FILE = 2**30
-"""In bytes. 10,000 cases take a twentieth of it, and JSON takes ten times as much memory as its
-file.
+"""The most bytes of a file. 10,000 cases take a twentieth of this, and JSON takes ten times as much
+memory as its file.
 """
 
 

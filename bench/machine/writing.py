@@ -44,8 +44,7 @@ class Closing(ABC):
 
 
 FRESH = 900.0
-"""For this many seconds after its last change, a file may have a writer that this machine cannot
-see.
+"""The seconds after its last change in which a file may have a writer that this machine cannot see.
 
 Few cases take longer.
 """

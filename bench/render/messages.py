@@ -798,7 +798,7 @@ _OVER = "the interval of the median over {nodes:?{nodes:#node}}{processes:?{proc
 
 SENTENCES = {
     "": "",
-    # Of the samples of a process
+    # About the samples of a process
     trust.FEW_SAMPLES: "{samples:#sample}: a 95% interval of their median needs at least "
     f"{intervals.FEWEST_SAMPLES}",
     trust.WIDE_INTERVAL: f"the median's interval is ±{{width:.1%}}, wider than ±{trust.WIDE:.0%}",
@@ -817,7 +817,7 @@ SENTENCES = {
     "wide": f"{_OVER} is ±{{width:.1%}}, wider than ±{trust.WIDE_OVER_PROCESSES:.0%}",
     "uneven": f"{_OVER} is ±{{width:.1%}}: {{nodes:nodes|the speed of the machine}} differed",
     **{outcome: f"{outcome.replace('_', ' ')}: {{of}}" for outcome in OUTCOMES},
-    # Of a ratio that is UNCLEAR though its processes agree
+    # About a ratio that is UNCLEAR though its processes agree
     comparison.PROCESSES_SHIFTED: "the difference between the two sides shifted during the "
     "session, so a part of its processes disagrees with the rest; measure again, or in more "
     "processes",
@@ -826,7 +826,7 @@ SENTENCES = {
     "processes",
     comparison.PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the "
     "mean of all processes says the opposite; measure in more processes",
-    # Of the machine
+    # About the machine
     "busy": "others kept {others:.1f} of {processors} processors busy{busiest:? ({busiest})}",
     "swap": "the machine swapped {megabytes:.1f} MB during the measurement",
     "throttled": "the {processor} was slowed down by heat{times:? {times} times}"
@@ -854,7 +854,7 @@ SENTENCES = {
     "them runs, and whether it supports the GPU, depends on which was installed last",
     "launch_blocking": "CUDA_LAUNCH_BLOCKING is set: the host waits for every kernel, so small "
     "kernels look slow",
-    # Of a device that is missing
+    # About a device that is missing
     "gpu_hidden": "no {device}: CUDA_VISIBLE_DEVICES={variable!r} hides it ({visible} of "
     "{installed:#GPU} left); change or unset the variable",
     "gpu_absent": "no {device}: this machine has {visible:#GPU}, {names}",
@@ -868,7 +868,7 @@ SENTENCES = {
     "host has one, start the container with --gpus all",
     "no_gpu": "no {device}: this machine has no NVIDIA GPU; run the suite on a machine with one to "
     "add its results",
-    # Of a case without a time
+    # About a case without a time
     **{
         f"raised_in_{stage}": f"{{error}} {words}: {{message}}"
         "{own:?; the backend's own code raised it, nobody pressed Ctrl-C}"
@@ -891,7 +891,7 @@ SENTENCES = {
     "over_limit": "it took longer than its limit of {limit:g} s, which includes tracing and "
     "compiling, and was stopped while it was {timing:timed|prepared}",
     "machines_lost": "machines were lost while it was measured; the last one: {error}",
-    # Of memory and energy
+    # About memory and energy
     "server_not_started": "the process for memory cannot be started: {error}",
     "server_ended": "the process for memory has ended",
     "server_not_ready": "the process for memory was not ready within {limit:.0f} s",
@@ -909,7 +909,7 @@ SENTENCES = {
     "counter_stood": "the GPU's energy counter did not advance",
     "raised": "{error}",
     "escaped": "{error} while it was measured",
-    # Of what was requested
+    # About what was requested
     "no_case": "the files hold no case: nothing was measured or left out. Measure first, for "
     "example with `python -m bench.run quick`, or name other files",
     "no_measured_case": "the files hold no measured case; `python -m bench.report --unmeasured` "
@@ -925,7 +925,7 @@ SENTENCES = {
     "no_session_since": "--since {moment:%Y-%m-%d %H:%M} (UTC): no session began then or later; "
     "the last one began at {last:%Y-%m-%d %H:%M}; give that time or an earlier one",
     "same_run": "{new} of NEW holds the same run as {base} of BASE; they must be different runs",
-    # Of a comparison
+    # About a comparison
     "no_shared_case": "{base} and {new} share no case, so there is nothing to compare. Measure the "
     "same suite on both sides.",
     "several_machines": "{side} holds runs of several machines ({hosts})",

@@ -484,7 +484,7 @@ def _forget_what_ray_set(start: Path = Path("/proc/self/environ")) -> None:
 
 EXTRA = "lstm-benchmark-suite[ray]"
 HERE = "here"
-"""In place of an address, this starts Ray on this machine and stops it at the end of the run."""
+"""The value in place of an address with which the run starts and stops Ray on this machine."""
 
 ANSWER_WITHIN = 10.0
 """How long to wait for a connection to an address, in seconds. A firewall may swallow it; otherwise

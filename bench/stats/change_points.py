@@ -368,9 +368,7 @@ STAYED = 1 / 4
 """A backend has not changed if it changed by at most this part of what the others did."""
 
 TOGETHER = 3 / 4
-"""For a change of all, at least this part of all cases must have changed by at least half as
-much.
-"""
+"""The part of the cases that must have changed by at least half as much in a change of all."""
 
 MOST = 20
 """The largest number of events in a history."""

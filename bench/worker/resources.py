@@ -46,7 +46,7 @@ SLACK = 10.0
 """The time for a fork and the first step of one unit on a busy machine, in seconds."""
 
 SHORTEST = 1.0
-"""With less time left than this, in seconds, no case is started. Python alone needs half of it."""
+"""The least time left, in seconds, in which a case is started. Python itself needs half of it."""
 
 GRACE = 5.0
 """How long to wait for an answer beyond its limit, in seconds. Killing a child that holds some GB

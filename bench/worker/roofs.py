@@ -329,10 +329,11 @@ can be faster than threads that wait for one another.
 """
 
 LONG_PRODUCT = 0.03
-"""In seconds. The next size has at least eight times the work and takes a quarter of a second."""
+"""A product that takes this many seconds is the last one that is measured. The next size has at
+least eight times the work, and would take a quarter of a second."""
 
 SMALLEST_COPY = 16 * 1024
-"""In bytes. With fewer, calling the copy takes longer than copying."""
+"""The fewest bytes that are copied. With fewer, calling the copy takes longer than copying."""
 
 _RATES = ("matmul", "bandwidth")
 """The roofs that are recorded as rates. The others are recorded as the least seconds of a case."""

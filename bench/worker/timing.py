@@ -222,7 +222,7 @@ most 0.1%.
 """
 
 SHORTEST_BLOCK = 0.01
-"""In seconds.
+"""The shortest block, in seconds.
 
 Refilling caches, waking threads and interruptions by the operating system (0.1 ms and less) are
 small compared with 10 ms.

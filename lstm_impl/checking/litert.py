@@ -24,11 +24,11 @@ from lstm_impl.spec import FloatArray, LSTMSpec
 FUSED_OPERATOR = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 
 INPUT_WEIGHTS, RECURRENT_WEIGHTS, BIASES = slice(1, 5), slice(5, 9), slice(12, 16)
-"""Where the operator takes one array for each gate, in the order i, f, g, o. The numbers are those
-of TensorFlow Lite's kernel ``unidirectional_sequence_lstm.cc``."""
+"""The operator's inputs that have one array for each gate, in the order i, f, g, o. The numbers are
+those of TensorFlow Lite's kernel ``unidirectional_sequence_lstm.cc``."""
 
 OTHER_WEIGHTS = (*range(9, 12), *range(16, 18))
-"""Where the operator takes peephole weights and a projection."""
+"""The operator's inputs for peephole weights and a projection."""
 
 FLOAT32 = 0
 """The schema's number of the type float32."""

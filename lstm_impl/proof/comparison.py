@@ -247,8 +247,8 @@ HALF = 2.0**-11
 types are tight enough without that."""
 
 WHOLE = 8.0
-"""By how many units of roundoff an array may be too large or too small as a whole, which is 3% in
-bfloat16. The most that was seen is 5.8, in a bias over 150 steps in float16
+"""An array may be too large or too small as a whole by this many units of roundoff, which is 3% in
+bfloat16. The most that we saw is 5.8, in a bias over 150 steps in float16
 (``docs/equivalence.md``)."""
 
 UNIT, GATE_COLUMN = 16.0, 40.0

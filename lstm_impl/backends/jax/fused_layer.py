@@ -45,7 +45,7 @@ FORWARD, BACKWARD, INPUT_GRADIENT = (
 GRU_FORWARD, GRU_BACKWARD, GRU_INPUT_GRADIENT = (
     f"lstm_impl_gru_{name}" for name in ("forward", "backward", "input_gradient")
 )
-"""Those of a GRU, which take the form of the cell as the attribute ``reset_after``."""
+"""The custom calls of a GRU. They take the form of the cell as the attribute ``reset_after``."""
 
 
 class _Layer(NamedTuple):

@@ -53,7 +53,7 @@ def first_steps(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | Non
 
 
 Starts = Sequence[tuple[Tensor, States]]
-"""At which steps sequences start over ``[T, B]``, and from which states ``[B, H]``."""
+"""Steps at which sequences start over ``[T, B]``, each with the states ``[B, H]`` to start from."""
 
 
 def looped(

@@ -45,7 +45,7 @@ class TorchSplitModel(TorchResetModel):
         starts = first.t().clone()
         starts[:, 0] = True
         flat = starts.reshape(-1)
-        part = flat.cumsum(0) - 1  # of each step of each sequence
+        part = flat.cumsum(0) - 1  # The part that each step of each sequence belongs to.
         begins = flat.nonzero()[:, 0]
         steps = torch.arange(len(flat), device=x.device)
         offset = steps - begins[part]
