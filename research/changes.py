@@ -49,7 +49,7 @@ Machine = Callable[[np.random.Generator, int], FloatArray]
 
 @dataclass(frozen=True)
 class World:
-    """A way to simulate histories.
+    """Describe how to simulate histories.
 
     Attributes
     ----------

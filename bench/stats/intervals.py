@@ -298,10 +298,10 @@ def _allow_for_order(means: Means, logs: FloatArray, in_order: bool | BoolArray)
 def _shifted_parts(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the half width that shifted parts require, and the shift of the clearest part.
 
-    Each part of the session is compared with the rest. If they differ significantly, the next
-    session may have the ratio of either. The interval then contains every level of a part with
-    which two levels explain the processes better than one level. They do so if the sum of squares
-    falls by more than the critical value of the test (a likelihood ratio).
+    Each part of the session is compared with the rest. If a part differs significantly, the next
+    session may have the level of the part or that of the rest, so the interval must contain both.
+    A part differs significantly if two levels explain the processes better than one level: the sum
+    of squares then falls by more than the critical value of a likelihood-ratio test.
 
     values: ``[cases, processes]``, around 0.
     """

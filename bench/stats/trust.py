@@ -107,7 +107,7 @@ class Validity:
 
     @property
     def unpaired(self) -> tuple[Problem, ...]:
-        """Return the problems of its ratio to a case of other processes.
+        """Return the problems of a ratio between this case and a case of other processes.
 
         No noise cancels in such a ratio, so an unsteady time makes an unsteady ratio. The interval
         of the ratio already contains that of the time.

@@ -28,9 +28,9 @@ from bench.verdicts.sections import NothingToReportError
 
 @dataclass(frozen=True)
 class Change:
-    """A difference from the previous session.
+    """Describe a difference from the previous session.
 
-    version: whether it is a version, or matters like one.
+    version: whether a version differs, or something that matters as much.
     """
 
     name: str

@@ -189,7 +189,7 @@ def _compute_tolerance(
 def _measure_remaining_error(
     spec: LSTMSpec, call: ComparedCall, made: Results, names: Sequence[str]
 ) -> float | None:
-    """Return the part of the error that remains after a mistake explains the rest.
+    """Return how much of the error remains if a known mistake explains the rest.
 
     Returns
     -------

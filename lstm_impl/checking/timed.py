@@ -58,7 +58,7 @@ class TimedModel(FunctionModel):
         return states if self.backend.layout.leading_axis else tuple(each[0] for each in states)
 
     def _call_with_leading_axis(self, *leaves: Tensor) -> list[Tensor]:
-        """Call the target; return states as every model does, ``[L*D, B, H]``."""
+        """Call the target, and return its states with the axes of every model, ``[L*D, B, H]``."""
         named = zip(self.returned, self._call(*leaves), strict=True)
         return [
             each[None] if name != "y" and len(each.shape) == 2 else each for name, each in named

@@ -77,7 +77,7 @@ def list_distributions() -> tuple[str, ...]:
 
 @functools.cache
 def list_versions() -> dict[str, str]:
-    """Return the versions of those distributions that are installed."""
+    """Return the versions of the distributions in ``list_distributions`` that are installed."""
     found = {}
     for name in list_distributions():
         try:

@@ -453,7 +453,7 @@ class TimeLoop:
         return tuple(state[:width]), tuple(state[width:])
 
     def stack(self, carry: Carry, arrays: Slices) -> tuple[Carry, Slices]:
-        """Return the carry, and each tensor array as one tensor ``[T, ...]``."""
+        """Return the carry unchanged, and stack each tensor array to one tensor ``[T, ...]``."""
         return carry, tuple(array.stack() for array in arrays)
 
 
