@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 @contextlib.contextmanager
-def ended_within(seconds: int = 120) -> Iterator[None]:
+def require_end_within(seconds: int = 120) -> Iterator[None]:
     """Raise AssertionError if the block has not ended in time, which is far more than it needs."""
 
     def fail(number: int, frame: FrameType | None) -> NoReturn:

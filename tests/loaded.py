@@ -15,7 +15,7 @@ SLOW = ("pandas", "scipy.stats", "matplotlib", "pyarrow", "duckdb", "PIL")
 """Tenths of a second each: loaded only where they are used."""
 
 
-def loaded_by(program: str) -> set[str]:
+def list_loaded(program: str) -> set[str]:
     """Return the full names of the modules that a program loads. It must not print anything.
 
     Raises AssertionError with its errors where it failed.

@@ -80,7 +80,7 @@ def find_upload(*places: Path) -> Path:
     return found
 
 
-def made_project(folder: Path) -> Path:
+def make_project(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "pyproject.toml").write_text('[project]\nname = "lstm-benchmark-suite"\n')
     (folder / "bench.py").touch()
@@ -88,7 +88,7 @@ def made_project(folder: Path) -> Path:
 
 
 def test_notebook_finds_an_uploaded_archive_folder_or_wheel(tmp_path: Path) -> None:
-    project = made_project(tmp_path / "made" / "lstm-main")
+    project = make_project(tmp_path / "made" / "lstm-main")
     uploads = tmp_path / "uploads"
     uploads.mkdir()
     (uploads / "broken.zip").write_text("not an archive")
@@ -99,7 +99,7 @@ def test_notebook_finds_an_uploaded_archive_folder_or_wheel(tmp_path: Path) -> N
     assert (from_archive / "bench.py").exists()
     assert uploads not in from_archive.parents
     other = tmp_path / "other"
-    made_project(other / "input" / "dataset")
+    make_project(other / "input" / "dataset")
     from_folder = find_upload(other)
     assert (from_folder / "bench.py").exists()
     assert other not in from_folder.parents

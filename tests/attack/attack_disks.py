@@ -94,7 +94,7 @@ def read(trial: Reading, folder: Path, attack: Attack) -> Iterator[str]:
     folder.mkdir()
     path, out = folder / trial.name, folder / f"out{trial.command.suffix}"
     PLACES[trial.what](path)
-    arguments = trial.command.with_paths(path, out)
+    arguments = trial.command.add_paths(path, out)
     ended = start(arguments, environ(folder))
     attack.count(READING, f"ended with {ended.code}")
     yield from wrong_end(trial.command.module, ended)
@@ -219,7 +219,7 @@ def write(trial: Writing, made: Path, folder: Path, attack: Attack) -> Iterator[
             with contextlib.suppress(OSError), (place / "filler").open("wb", buffering=0) as file:
                 while file.write(b"x" * 512):
                     pass
-        ended = start(trial.command.with_paths(made, out), environ(folder), limit(disk.most))
+        ended = start(trial.command.add_paths(made, out), environ(folder), limit(disk.most))
         attack.count(WRITING, f"ended with {ended.code}")
         yield from wrong_end(trial.command.module, ended)
         if out.parent == place:

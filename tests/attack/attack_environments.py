@@ -121,7 +121,7 @@ def attempt(
         else:
             opened[name] = os.open(where, os.O_WRONLY)
     try:
-        ended = start(command.with_paths(files, out), environ, _before(world, folder), **opened)
+        ended = start(command.add_paths(files, out), environ, _before(world, folder), **opened)
     finally:
         for file in opened.values():
             os.close(file)

@@ -24,7 +24,7 @@ from bench.session.session import Goal
 from bench.verdicts.sections import NothingToReportError, build
 from tests.attack.trials import Attack, Hang, limited
 from tests.bench.made_results import as_text
-from tests.bench.mutations import BYTES, changed_bytes, changed_json
+from tests.bench.mutations import BYTES, change_bytes, change_json
 
 KIND = "mutations"
 TRIALS = 5_000
@@ -140,7 +140,7 @@ _WORDS = [
 ]
 
 
-def changed_toml(data: bytes, draw: random.Random) -> bytes:
+def change_toml(data: bytes, draw: random.Random) -> bytes:
     """Replace a value after an equals sign, or move or double a line."""
     lines = data.split(b"\n")
     at = draw.randrange(len(lines))
@@ -157,10 +157,10 @@ def changed_toml(data: bytes, draw: random.Random) -> bytes:
 def changed(source: Source, draw: random.Random) -> tuple[str, bytes]:
     if draw.random() < 0.5:
         how = draw.choice(BYTES)
-        return how, changed_bytes(source.data, how, draw)
+        return how, change_bytes(source.data, how, draw)
     if source.name.endswith(".toml"):
-        return "other values", changed_toml(source.data, draw)
-    return "other values", changed_json(source.data, draw)
+        return "other values", change_toml(source.data, draw)
+    return "other values", change_json(source.data, draw)
 
 
 def wrong_with(source: Source, folder: Path, data: bytes) -> Iterator[str]:

@@ -66,7 +66,7 @@ def call(arguments: Sequence[str], width: int) -> Ended:
 
 def wrong_with(command: Command, files: Path, out: Path, width: int) -> Iterator[str]:
     with limited():
-        ended = call(command.with_paths(files, out), width)
+        ended = call(command.add_paths(files, out), width)
     yield from wrong_end(command.module, ended)
     for wrong in wrong_text(ended.err):
         yield f"in what it says: {wrong}"

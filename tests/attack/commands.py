@@ -47,7 +47,7 @@ class Command:
     def writes_a_file(self) -> bool:
         return "OUT" in self.arguments
 
-    def with_paths(self, files: Path, out: Path) -> list[str]:
+    def add_paths(self, files: Path, out: Path) -> list[str]:
         paths = {"FILES": str(files), "OLDER": str(files / OLDER), "OUT": str(out)}
         return [paths.get(each, each) for each in self.arguments]
 

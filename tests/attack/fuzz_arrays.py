@@ -147,7 +147,7 @@ def compare(found: list[Any], expected: list[Array], dtype: str, scale: float = 
 # -- wrong arrays
 
 
-def spoiled(rng: Rng, array: Array) -> Array:
+def spoil(rng: Rng, array: Array) -> Array:
     """Return another array: of another shape, rank or type, or with odd numbers."""
     kind, shape = int(rng.integers(8)), list(array.shape)
     axis = int(rng.integers(len(shape))) if shape else 0
@@ -184,7 +184,7 @@ def spoil_some(rng: Rng, arrays: dict[str, Array]) -> list[str]:
         return []
     names = rng.choice(list(arrays), size=int(rng.choice((1, 1, 1, 2, 4))))
     for name in names:
-        arrays[name] = spoiled(rng, arrays[name])
+        arrays[name] = spoil(rng, arrays[name])
     return [f"{name} {arrays[name].dtype}{list(arrays[name].shape)}" for name in names]
 
 
@@ -280,7 +280,7 @@ def c_interface() -> Trial:
         compare([dx, *gradients], right_backward(arrays, steps), layer.dtype, 10 * scale)
         return "right"
 
-    def in_int8(rng: Rng, note: Note) -> str:
+    def compute_in_int8(rng: Rng, note: Note) -> str:
         layer = drawn_layer(rng)._replace(dtype="float32")
         note(f"int8 {layer}")
         arrays, mask = layer.draw(rng), layer.mask(rng)
@@ -304,7 +304,7 @@ def c_interface() -> Trial:
 
     def trial(rng: Rng, note: Note) -> str:
         draw = rng.random()
-        return (odd if draw < 0.3 else in_int8 if draw < 0.45 else right)(rng, note)
+        return (odd if draw < 0.3 else compute_in_int8 if draw < 0.45 else right)(rng, note)
 
     return trial
 

@@ -37,7 +37,7 @@ TARGETS = {
     "c_interface": ("tests.attack.fuzz_arrays", "", "c_interface"),
     "tensorflow": ("tests.attack.fuzz_arrays", "tensorflow", "tensorflow_ops"),
     "jax": ("tests.attack.fuzz_arrays", "jax", "jax_targets"),
-    "graph_optimizer": ("tests.attack.fuzz_graphs", "tensorflow", "marked_graphs"),
+    "graph_optimizer": ("tests.attack.fuzz_graphs", "tensorflow", "run_marked_graphs"),
     "torch": ("tests.attack.fuzz_torch", "torch", "fuzz"),
 }
 """By name the module, the package that it needs, and the function that makes or runs trials."""

@@ -309,7 +309,7 @@ def _byte(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
     return f"{place}"
 
 
-def marked_graphs() -> Trial:
+def run_marked_graphs() -> Trial:
     """Run mutated graphs in sessions, and some as a SavedModel."""
     import tensorflow as tf
 

@@ -58,7 +58,7 @@ def fuzz(rng: Rng, deadline: float) -> Counter[str]:
 # -- what may be wrong with a tensor
 
 
-def _transposed(rng: Rng, tensor: Tensor) -> Tensor:
+def _transpose(rng: Rng, tensor: Tensor) -> Tensor:
     return tensor.transpose(0, -1).contiguous().transpose(0, -1) if tensor.dim() else tensor
 
 
@@ -67,7 +67,7 @@ def _cut(rng: Rng, tensor: Tensor) -> Tensor:
     return tensor.narrow(axis, 0, int(rng.integers(tensor.shape[axis] + 1)))
 
 
-def _with_nan(rng: Rng, tensor: Tensor) -> Tensor:
+def _add_nan(rng: Rng, tensor: Tensor) -> Tensor:
     changed = tensor.clone()
     if changed.numel() and changed.is_floating_point():
         value = float(rng.choice([np.nan, np.inf, -np.inf, 1e30]))
@@ -75,7 +75,7 @@ def _with_nan(rng: Rng, tensor: Tensor) -> Tensor:
     return changed
 
 
-def _without_memory(rng: Rng, tensor: Tensor) -> Tensor:
+def _run_without_memory(rng: Rng, tensor: Tensor) -> Tensor:
     changed = tensor.clone()
     changed.untyped_storage().resize_(0)
     return changed
@@ -87,7 +87,7 @@ OTHER_TYPES = (
 )
 
 CHANGES: dict[str, Callable[[Rng, Tensor], Any]] = {
-    "transposed": _transposed,
+    "transposed": _transpose,
     "strided": lambda rng, each: torch.stack([each, each], dim=-1)[..., 1],
     "expanded": lambda rng, each: each[..., :1].expand(each.shape) if each.dim() else each,
     "cut": _cut,
@@ -98,9 +98,9 @@ CHANGES: dict[str, Callable[[Rng, Tensor], Any]] = {
     "another type": lambda rng, each: each.to(OTHER_TYPES[rng.integers(len(OTHER_TYPES))]),
     "on meta": lambda rng, each: each.to("meta"),
     "sparse": lambda rng, each: each.to_sparse(),
-    "with NaN": _with_nan,
+    "with NaN": _add_nan,
     "enormous": lambda rng, each: each.new_zeros(1).expand(2**40, *each.shape[1:]),
-    "without memory": _without_memory,
+    "without memory": _run_without_memory,
     "negated lazily": lambda rng, each: torch._neg_view(each),
     "trained": lambda rng, each: each.clone().requires_grad_(),
     "no tensor": lambda rng, each: [0.5],
@@ -108,7 +108,7 @@ CHANGES: dict[str, Callable[[Rng, Tensor], Any]] = {
 }
 
 
-def changed_arguments(rng: Rng, arguments: Arguments) -> tuple[Arguments, list[str]]:
+def change_arguments(rng: Rng, arguments: Arguments) -> tuple[Arguments, list[str]]:
     """Return arguments with up to two changes, and the changes."""
     made, said = dict(arguments), []
     for _ in range(int(rng.choice([0, 1, 1, 2]))):
@@ -169,7 +169,7 @@ def call(operator: Any, arguments: Arguments) -> Any:
     return operator(**{name: arguments[name] for name in names})
 
 
-def selected_cell(arguments: Arguments) -> Cell:
+def select_cell(arguments: Arguments) -> Cell:
     """Return the cell whose arguments these are."""
     if "c" in arguments:
         return CELLS[0]
@@ -187,7 +187,7 @@ def select_operators(arguments: Arguments) -> tuple[Any, Any, Any]:
 
 def read_sources(arguments: Arguments) -> Arguments:
     """Return the input, the states and the weights in float64."""
-    cell = selected_cell(arguments)
+    cell = select_cell(arguments)
     names = ("x", *cell.states, *cell.parameters)
     return {name: arguments[name].detach().double() for name in names}
 
@@ -199,7 +199,7 @@ def reference(arguments: Arguments) -> tuple[Tensor, ...]:
 
 def by_loop(sources: Arguments, layer: Arguments) -> tuple[Tensor, ...]:
     """Compute a layer by the loop, with other tensors than its own."""
-    cell = selected_cell(layer)
+    cell = select_cell(layer)
     turned = ("kernel", "recurrent_kernel") if layer["transposed"] else ()
     weights = [sources[name].t() if name in turned else sources[name] for name in cell.parameters]
     how = {name: layer[name] for name in HOW}
@@ -238,9 +238,9 @@ def _largest(tensor: Tensor) -> float:
 
 def operator_trial(rng: Rng) -> str:
     """Call the layer, or an operator of it, and compare the outputs with the loop's."""
-    arguments, said = changed_arguments(rng, drawn_layer(rng))
+    arguments, said = change_arguments(rng, drawn_layer(rng))
     words = describe(arguments, said)
-    which, cell = int(rng.integers(3)), selected_cell(arguments)
+    which, cell = int(rng.integers(3)), select_cell(arguments)
     function: Callable[..., Any] = fused_layer if cell == DEFAULT else fused_gru_layer
 
     def compute() -> Any:
@@ -263,7 +263,7 @@ def operator_trial(rng: Rng) -> str:
 def gradient_trial(rng: Rng) -> str:
     """Call the operator of the gradient, with what a forward pass kept or with other arrays."""
     layer = drawn_layer(rng)
-    cell, (_, training, operator) = selected_cell(layer), select_operators(layer)
+    cell, (_, training, operator) = select_cell(layer), select_operators(layer)
     made = call(training, layer)
     y, *states = made[: 1 + len(cell.states)]
     gates, *cells, hidden = made[1 + len(cell.states) :]
@@ -274,7 +274,7 @@ def gradient_trial(rng: Rng) -> str:
         for name, each in zip(("y", *cell.states), (y, *states), strict=True)
     }
     right = {**layer, "of_x": bool(rng.integers(2)), **kept, **flows}
-    arguments, said = changed_arguments(rng, right)
+    arguments, said = change_arguments(rng, right)
     words = describe(arguments, said)
     found = attempted(lambda: call(operator, arguments), words)
     if found is None:
@@ -320,7 +320,7 @@ def module_trial(rng: Rng) -> str:
             for each in ours.parameters():
                 each.mul_(float(rng.uniform(0.5, 1.0)))
         theirs.load_state_dict(ours.state_dict())
-        arguments, said = changed_arguments(rng, right)
+        arguments, said = change_arguments(rng, right)
         words = f"{how}, {describe(arguments, said)}"
         x, state = arguments["input"], tuple(arguments[name] for name in states)
         hx = state if len(state) > 1 else state[0]

@@ -49,7 +49,7 @@ def test_fuzzer_reports_a_wrong_result(trial: Any, monkeypatch: pytest.MonkeyPat
             trial(np.random.default_rng(seed))
 
     monkeypatch.setattr(fuzz_torch, "loop_layer", compute_wrong)
-    monkeypatch.setattr(fuzz_torch, "changed_arguments", lambda rng, given: (given, []))
+    monkeypatch.setattr(fuzz_torch, "change_arguments", lambda rng, given: (given, []))
     with pytest.raises(AssertionError, match=r"off by .* after right: "):
         try_some()
 
@@ -60,6 +60,6 @@ def test_fuzzer_reports_a_refused_right_call(monkeypatch: pytest.MonkeyPatch) ->
 
     for function in ("fused_layer", "fused_gru_layer", "call"):
         monkeypatch.setattr(fuzz_torch, function, refuse)
-    monkeypatch.setattr(fuzz_torch, "changed_arguments", lambda rng, given: (given, []))
+    monkeypatch.setattr(fuzz_torch, "change_arguments", lambda rng, given: (given, []))
     with pytest.raises(AssertionError, match="refused a right call: right: "):
         fuzz_torch.operator_trial(np.random.default_rng(0))

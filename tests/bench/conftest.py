@@ -93,6 +93,6 @@ def learning(stream: AxisSeries) -> Callable[..., AxisSeries]:
     @functools.cache
     def learn(*distances: tuple[int, int]) -> AxisSeries:
         furthest = {k: dict(distances).get(k, 0) for k in made.WINDOWS}
-        return replace(stream, learned=made.learned_through(furthest))
+        return replace(stream, learned=made.make_learned_map(furthest))
 
     return learn

@@ -113,7 +113,7 @@ def baseline_ratios(found: Results, backend: str = "a") -> list[Comparison]:
     return [each for each in ratios if each is not None]
 
 
-def shared_heterogeneity(found: Results) -> Heterogeneity:
+def find_shared_heterogeneity(found: Results) -> Heterogeneity:
     """Return the heterogeneity that all its ratios share."""
     (heterogeneity,) = {
         id(each.heterogeneity): each.heterogeneity for each in baseline_ratios(found)

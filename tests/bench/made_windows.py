@@ -164,7 +164,7 @@ def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[M
     return places(build(results).sections, foreign)
 
 
-def learned_through(furthest: Mapping[int, int]) -> LearningMap:
+def make_learned_map(furthest: Mapping[int, int]) -> LearningMap:
     """Return a map of the echo with the longest learned distance of each window."""
     with tempfile.TemporaryDirectory() as folder:
         return read(write_learning(Path(folder), furthest))

@@ -131,7 +131,7 @@ class Project:
         self.packages = folder / "packages"
         other_package.install(self.packages, "misbehaving", MISBEHAVING, backends)
 
-    def with_backends(self, *names: str) -> None:
+    def select_backends(self, *names: str) -> None:
         self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))
 
     @property

@@ -97,7 +97,7 @@ def _cut(data: bytes, draw: random.Random) -> bytes:
     return data[: draw.randrange(len(data) + 1)]
 
 
-def _flipped(data: bytes, draw: random.Random) -> bytes:
+def _flip(data: bytes, draw: random.Random) -> bytes:
     changed = bytearray(data)
     for _ in range(draw.choice([1, 1, 2, 10])):
         if changed:
@@ -111,12 +111,12 @@ def _strewn(data: bytes, draw: random.Random) -> bytes:
     return data[:start] + draw.randbytes(draw.randrange(30)) + data[kept:]
 
 
-def _spliced(data: bytes, draw: random.Random) -> bytes:
+def _splice(data: bytes, draw: random.Random) -> bytes:
     one, other = draw.randrange(len(data) + 1), draw.randrange(len(data) + 1)
     return data[:one] + data[other:]
 
 
-def _with_a_number(data: bytes, draw: random.Random) -> bytes:
+def _enlarge_a_number(data: bytes, draw: random.Random) -> bytes:
     """Replace one digit by a number that is too large for any field."""
     digits = [place for place, byte in enumerate(data) if 48 <= byte <= 57]
     if not digits:
@@ -135,7 +135,7 @@ def _with_a_number(data: bytes, draw: random.Random) -> bytes:
     return data[:place] + draw.choice(huge) + data[place + 1 :]
 
 
-def _nested(data: bytes, draw: random.Random) -> bytes:
+def _nest(data: bytes, draw: random.Random) -> bytes:
     """Insert more levels than Python's stack has."""
     depth = draw.choice([10, 900, 1100, 100_000])
     opening, closing = draw.choice([(b"[", b"]"), (b'{"a":', b"}")])
@@ -147,11 +147,11 @@ def _nested(data: bytes, draw: random.Random) -> bytes:
 
 _BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "cut": _cut,
-    "flipped": _flipped,
+    "flipped": _flip,
     "strewn": _strewn,
-    "spliced": _spliced,
-    "with a huge number": _with_a_number,
-    "nested": _nested,
+    "spliced": _splice,
+    "with a huge number": _enlarge_a_number,
+    "nested": _nest,
     "with a byte order mark": lambda data, draw: b"\xef\xbb\xbf" * draw.choice([1, 2]) + data,
     "with CRLF": lambda data, draw: data.replace(b"\n", b"\r\n"),
     "in UTF-16": lambda data, draw: data.decode("utf-8", "replace").encode("utf-16"),
@@ -168,12 +168,12 @@ def _strewn_with(data: bytes, what: bytes, draw: random.Random) -> bytes:
     return data[:place] + what + data[place:]
 
 
-def changed_bytes(data: bytes, how: str, draw: random.Random) -> bytes:
+def change_bytes(data: bytes, how: str, draw: random.Random) -> bytes:
     """Change data in one of the ways of ``BYTES``."""
     return _BYTES[how](data, draw)
 
 
-def changed_json(data: bytes, draw: random.Random) -> bytes:
+def change_json(data: bytes, draw: random.Random) -> bytes:
     """Change one to three places of a JSON document, or of one of a document a line."""
     lines = data.splitlines() if data.count(b"\n{") else [data]
     # The last line of a journal may be cut off.

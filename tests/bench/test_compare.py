@@ -38,7 +38,7 @@ def environment(label: str, **packages: str) -> LabelledPython:
 OLD, NEW = environment("release", tensorflow="2.20.0"), environment("nightly", tensorflow="2.21.0")
 
 
-def of_turn(side: str, turn: int) -> Run:
+def take_turn(side: str, turn: int) -> Run:
     """Return processes of two sides in turn, on a machine that becomes slower."""
     moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=turn, minutes=side == "new")
     return a_run(turn, id=f"{side}{turn}", session=side, started=moment, finished=moment)
@@ -49,7 +49,7 @@ def side(name: str, factor: float, turns: int = 10, seed: int = 0) -> Results:
     return gather(
         *(
             measured(
-                case, factor * (1 + 0.05 * turn) * float(np.exp(luck[turn])), of_turn(name, turn)
+                case, factor * (1 + 0.05 * turn) * float(np.exp(luck[turn])), take_turn(name, turn)
             )
             for turn in (range(turns) if name == "new" else reversed(range(turns)))
             for case in (a_case("keras"), a_case("while_loop"))

@@ -85,11 +85,11 @@ def _commands() -> Iterator[tuple[str, Command]]:
     def along(store: Store) -> list[object]:
         return [store.windows, store.learning, "--along", "window"]
 
-    def pictured(store: Store) -> list[object]:
+    def draw_picture(store: Store) -> list[object]:
         return [store.windows, "--along", "window", "--output", OUT]
 
     yield from named("report --along", report, texts, along)
-    yield "plot --along", Command(plot, "svg", pictured)
+    yield "plot --along", Command(plot, "svg", draw_picture)
     options = ["--dependency", 3, "--batch", 64, "--hidden", 256]
     yield from named("recommend", recommend, texts[:2], lambda s: [*options, s.windows, s.learning])
     for what in KIND_OF:
@@ -269,7 +269,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
-def at_bounds(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def set_to_bounds(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a change of files that sets every time, size and figure to a bound."""
     time, figure = BOUNDS[name]
     places = iter(range(10**9))
@@ -308,7 +308,7 @@ def at_bounds(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     ],
 )
 def test_commands_extreme_figures_are_shown(bound: str, shown: Shown, tmp_path: Path) -> None:
-    store = write_store(tmp_path / "store", at_bounds(bound))
+    store = write_store(tmp_path / "store", set_to_bounds(bound))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name, command in COMMANDS.items():

@@ -233,7 +233,7 @@ def test_history_machines_are_not_compared() -> None:
     assert all(point.to_previous is None for point in points)
 
 
-def moved_on(history: History) -> tuple[MachineHistory, tuple[LastingChange, ...]]:
+def find_changes(history: History) -> tuple[MachineHistory, tuple[LastingChange, ...]]:
     """Return the only machine of a history, and its changes."""
     (machine,) = history.machines
     assert machine.lasting is not None
@@ -241,7 +241,7 @@ def moved_on(history: History) -> tuple[MachineHistory, tuple[LastingChange, ...
 
 
 def test_history_slower_backend_has_session_and_changes() -> None:
-    machine, (moved,) = moved_on(slow_scan())
+    machine, (moved,) = find_changes(slow_scan())
     assert (moved.before.number, moved.session.number) == (17, 18)
     assert moved.event.scope is Scope.BACKENDS
     assert {each.backend for each in moved.cases} == {"scan"}
@@ -257,7 +257,7 @@ def test_history_change_on_one_device_leaves_the_other() -> None:
     here = [a_case("keras"), a_case("scan")]
     gpu = [replace(each, device="gpu:0") for each in here]
     found = build(nights(slower=dict.fromkeys(gpu, 1.2), cases=[*here, *gpu]))
-    machine, (moved,) = moved_on(found)
+    machine, (moved,) = find_changes(found)
     assert moved.event.scope is Scope.ALL
     assert set(moved.cases) == set(gpu)
     assert what(machine, moved) == "all 2 cases on gpu:0"
@@ -279,7 +279,7 @@ def test_judge_lasting_slowdown_breaks_the_rule(rule: str, fails: bool) -> None:
 
 def test_judge_reverted_slowdown_passes() -> None:
     found = build(nights(slower=SLOW_SCAN, since=10, until=20))
-    machine, moved = moved_on(found)
+    machine, moved = find_changes(found)
     assert [(each.session.number, each.reverted and each.reverted.number) for each in moved] == [
         *((10, 20), (20, None))
     ]
@@ -319,7 +319,7 @@ def test_history_searches_only_the_last_sessions(monkeypatch: pytest.MonkeyPatch
     for module in (change_points, history_words):
         monkeypatch.setattr(module, "LONGEST", 15)
     found = build(nights(35, SLOW_SCAN, since=12, cases=[*SLOW_SCAN, a_case()]))
-    machine, moved = moved_on(found)
+    machine, moved = find_changes(found)
     assert moved == ()
     looked, _, _ = history_words.method(machine)
     assert "in the last 15 sessions" in looked

@@ -42,7 +42,7 @@ for words in sys.argv[1:]:
 """
 
 
-def without_unix(folder: Path, *commands: str) -> str:
+def run_without_unix(folder: Path, *commands: str) -> str:
     """Return what these commands print in a process without the names that Windows lacks."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", UNIX, *commands],
@@ -62,7 +62,7 @@ def test_results_are_read_without_unix(tmp_path: Path) -> None:
     files = "|".join(map(str, sorted(REFERENCE.glob("mine-*"))))
     first = next(iter(sorted(REFERENCE.glob("fused-*"))))
     shared = tmp_path / "shared"
-    said = without_unix(
+    said = run_without_unix(
         tmp_path,
         f"report|{files}",
         f"report|{files}|--format|html|--output|{page}",
@@ -84,7 +84,7 @@ def test_results_are_read_without_unix(tmp_path: Path) -> None:
 
 def test_nothing_is_measured_without_unix(tmp_path: Path) -> None:
     shape = "ask|--batch|2|--steps|3|--hidden|4|--again"
-    said = without_unix(tmp_path, "run|smoke", shape, "run|--list")
+    said = run_without_unix(tmp_path, "run|smoke", shape, "run|--list")
     refused = (
         "error: measuring needs Linux or macOS (on Windows, use WSL2); reading results does not"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from bench.__main__ import COMMANDS
 from tests.bench.made_texts import Store, write_store
-from tests.loaded import FRAMEWORKS, SLOW, loaded_by
+from tests.loaded import FRAMEWORKS, SLOW, list_loaded
 from tests.places import ROOT
 
 # -- help
@@ -90,7 +90,7 @@ def _modules() -> Iterator[str]:
 def test_importing_modules_loads_no_framework_or_slow_module() -> None:
     names = list(_modules())
     assert len(names) > 150
-    loaded = loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
+    loaded = list_loaded(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
     assert set(names) <= loaded
     assert sorted(loaded & {*FRAMEWORKS, *SLOW}) == []
 
@@ -104,7 +104,7 @@ def test_importing_modules_loads_no_framework_or_slow_module() -> None:
     ],
 )
 def test_reading_results_or_the_machine_loads_no_framework(program: str, more: list[str]) -> None:
-    loaded = loaded_by(program)
+    loaded = list_loaded(program)
     assert "bench" in loaded
     assert sorted(loaded & {*FRAMEWORKS, *SLOW, *more}) == []
 
@@ -136,6 +136,6 @@ def test_answers_as_text_load_no_framework_or_slow_module(store: Store) -> None:
         "        code = importlib.import_module('bench.' + name).main(words)\n"
         "    assert code == 0 and out.getvalue(), (name, words)"
     )
-    loaded = loaded_by(program)
+    loaded = list_loaded(program)
     assert {f"bench.{name}" for name, _ in commands} <= loaded
     assert sorted(loaded & {*FRAMEWORKS, *SLOW, "pytest"}) == []

@@ -11,7 +11,7 @@ NAMES = {"h": ("states", 0), "c": ("states", 1), "dh": ("dstates", 0), "dc": ("d
 """The field and the place in it of each state, and of each state's gradient."""
 
 
-def with_states(given: T, **arrays: Any) -> T:
+def replace_states(given: T, **arrays: Any) -> T:
     """Return a copy with other arrays for some of h, c, dh and dc."""
     for name, array in arrays.items():
         field, place = NAMES[name]
@@ -25,13 +25,13 @@ def with_states(given: T, **arrays: Any) -> T:
     return given
 
 
-def named_state(given: Call | Outputs | RawGradients | Upstream, name: str) -> Any:
+def get_state(given: Call | Outputs | RawGradients | Upstream, name: str) -> Any:
     """Return one of h, c, dh and dc, or None if there is no such array."""
     field, place = NAMES[name]
     states = getattr(given, field, None)
     return None if states is None else states[place]
 
 
-def scaled_state(given: T, name: str, factor: float) -> T:
+def scale_state(given: T, name: str, factor: float) -> T:
     """Return a copy with one of h, c, dh and dc multiplied by a factor."""
-    return with_states(given, **{name: factor * named_state(given, name)})
+    return replace_states(given, **{name: factor * get_state(given, name)})

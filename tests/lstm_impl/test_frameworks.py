@@ -9,7 +9,7 @@ import pytest
 from lstm_impl import Framework, frameworks, get_backend, list_backends
 from lstm_impl.frameworks import broken_frameworks, get_framework, list_frameworks
 from lstm_impl.names import BUILT_IN
-from tests.loaded import FRAMEWORKS, loaded_by
+from tests.loaded import FRAMEWORKS, list_loaded
 
 
 def test_frameworks_of_this_package_have_descriptors() -> None:
@@ -35,7 +35,7 @@ def test_looks_are_of_backends() -> None:
 
 
 def test_descriptors_load_no_framework_and_no_backend() -> None:
-    loaded = loaded_by("from lstm_impl.frameworks import list_frameworks\nlist_frameworks()")
+    loaded = list_loaded("from lstm_impl.frameworks import list_frameworks\nlist_frameworks()")
     assert sorted(loaded & {*FRAMEWORKS}) == []
     backends = {name for name in loaded if name.startswith("lstm_impl.backends.")}
     folders = {name for name in backends if name.count(".") == 2}

@@ -13,7 +13,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, list
 from lstm_impl.availability import UnavailableError
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.names import BUILT_IN, canonical, strategies
-from tests.loaded import FRAMEWORKS, SLOW, loaded_by
+from tests.loaded import FRAMEWORKS, SLOW, list_loaded
 
 
 def test_get_backend_of_each_listed_name_has_that_name() -> None:
@@ -187,7 +187,7 @@ def test_broken_entry_point_raises_and_hides_no_other(
 
 
 def test_get_backend_of_all_loads_no_framework() -> None:
-    loaded = loaded_by(
+    loaded = list_loaded(
         """
 import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, Workload
@@ -205,5 +205,5 @@ lstm_impl.get_backend("numpy").build(LSTMSpec(2, 3), weights).forward([[[0.0, 1.
 
 
 def test_import_of_the_library_imports_no_backend() -> None:
-    loaded = loaded_by("import lstm_impl")
+    loaded = list_loaded("import lstm_impl")
     assert not [name for name in loaded if name.startswith("lstm_impl.backends.")]

@@ -99,7 +99,7 @@ def test_deliver_in_github_actions_adds_summary_and_annotations(
     assert "::warning" not in capsys.readouterr().out
 
 
-def with_gate(report: pairs.ComparisonReport, rule: str) -> pairs.ComparisonReport:
+def add_gate(report: pairs.ComparisonReport, rule: str) -> pairs.ComparisonReport:
     return replace(report, gate=pairs.judge(parse_rule(rule), report.rows))
 
 
@@ -114,7 +114,7 @@ def test_summary_lines_rule_counts_an_invalid_case() -> None:
     report = pairs.compare_runs(
         replicates("b", {a_case(): 1.0}), disturbed(replicates("n", {a_case(): 2.0}), 2)
     )
-    *_, invalid, gate = compare.summary_lines(with_gate(report, "slower"))
+    *_, invalid, gate = compare.summary_lines(add_gate(report, "slower"))
     assert invalid.startswith("INVALID: 1 case, marked in the table")
     assert "FAILED, 1 SLOWER (1 of them INVALID): keras/" in gate
     reason = "the cores were busy (close what runs) [in 2 of 6 runs]"
@@ -164,7 +164,7 @@ def test_unmeasured_details_list_failures_and_count_the_rest() -> None:
 
 @pytest.mark.parametrize(("rule", "level"), [("slower", "error"), ("slower:50%", "warning")])
 def test_warning_lines_broken_rule_gives_an_error(rule: str, level: str) -> None:
-    assert [line.split()[0] for line in compare.warning_lines(with_gate(SLOWER, rule))] == [
+    assert [line.split()[0] for line in compare.warning_lines(add_gate(SLOWER, rule))] == [
         f"::{level}"
     ]
 

@@ -78,15 +78,15 @@ def moved(document: Json) -> None:
     document["lstm"]["run"]["host"] = "another"
 
 
-def shortened(document: Json) -> None:
+def shorten(document: Json) -> None:
     document["benchmarks"].pop()
 
 
-def forged(document: Json) -> None:
+def forge(document: Json) -> None:
     document["digest"] = "sha256:" + 64 * "0"
 
 
-CHANGES = (faster, moved, shortened, forged)
+CHANGES = (faster, moved, shorten, forge)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

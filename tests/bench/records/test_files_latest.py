@@ -21,7 +21,7 @@ BEFORE = "20260101T030405Z-3d4e5f"
 KINDS = {"east": ("East CPU", 1e-3, 2e-3), "west": ("West CPU", 3e-3, 1e-3)}
 
 
-def of_a_kind(kind: str, run: str = RUN, hours: float = 0.0) -> list[Measurement]:
+def make_kind(kind: str, run: str = RUN, hours: float = 0.0) -> list[Measurement]:
     """Return measurements of two machines of a kind in a fleet's run; kinds start an hour apart."""
     cpu, *seconds = KINDS[kind]
     hours += list(KINDS).index(kind)
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     there = tmp_path / "results"
-    save(there, gather(*of_a_kind("east"), *of_a_kind("west"), *of_a_kind("east", BEFORE, -24)))
+    save(there, gather(*make_kind("east"), *make_kind("west"), *make_kind("east", BEFORE, -24)))
     return there
 
 
@@ -63,7 +63,7 @@ def test_latest_fleet_gives_all_kinds_of_machines(folder: Path) -> None:
 
 def test_latest_resumed_kind_includes_its_run(folder: Path) -> None:
     """The last start of a process decides which run is the newest."""
-    later = [*of_a_kind("west", BEFORE, 48)]
+    later = [*make_kind("west", BEFORE, 48)]
     save(folder, gather(*later))
     found = [path.name for path in latest(folder)]
     assert {name[: len(BEFORE)] for name in found} == {BEFORE}

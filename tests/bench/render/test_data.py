@@ -449,7 +449,7 @@ def taught(changed: Report | None = None) -> list[str]:
     return [each.backend for each in data.decisions(changed or build(collect(FUSED)))]
 
 
-def with_runs(found: Report, **changed: object) -> Report:
+def add_runs(found: Report, **changed: object) -> Report:
     def run(each: Run) -> Run:
         return replace(each, **changed)  # type: ignore[arg-type]
 
@@ -487,7 +487,7 @@ def test_decisions_undescribed_machine_or_threads_give_none() -> None:
         {"options": {"threads": 1}},
     ]
     for changed in changes:
-        assert taught(with_runs(found, **changed)) == []
+        assert taught(add_runs(found, **changed)) == []
 
 
 def test_report_teach_writes_where_auto_reads(

@@ -285,7 +285,7 @@ TIMES = {
 }
 
 
-def on_nodes(name: str, luck: Mapping[str, float], times: Mapping[Case, float] = TIMES) -> None:
+def add_fleet(name: str, luck: Mapping[str, float], times: Mapping[Case, float] = TIMES) -> None:
     """Add a scenario over several machines of one kind, six processes each."""
 
     def lines() -> list[str]:
@@ -303,9 +303,9 @@ def answer_lines(section: Section) -> list[str]:
     )
 
 
-on_nodes("nodes_alike", FIVE)
-on_nodes("node_is_slower", FIVE | {"bad": math.log(1.5)})
-on_nodes("node_is_faster", FIVE | {"bad": -0.5})
+add_fleet("nodes_alike", FIVE)
+add_fleet("node_is_slower", FIVE | {"bad": math.log(1.5)})
+add_fleet("node_is_faster", FIVE | {"bad": -0.5})
 
 
 @scenario
@@ -384,7 +384,7 @@ def recommended(
     """Add a scenario of a recommendation. learned: distances by window; facts: of the windows."""
 
     def lines() -> list[str]:
-        by_window = None if learned is None else made_windows.learned_through(learned)
+        by_window = None if learned is None else made_windows.make_learned_map(learned)
         with tempfile.TemporaryDirectory() as folder:
             paths = made_windows.write_windows(Path(folder), costs, **{"noise": 0.0, **facts})
             found = recommend.answer(query, made_windows.read_places(paths), by_window)
@@ -465,7 +465,7 @@ def test_snapshot_has_exactly_the_scenarios() -> None:
 # Reasons
 
 
-def recorded_reasons() -> Iterator[tuple[str, set[str] | None]]:
+def list_recorded_reasons() -> Iterator[tuple[str, set[str] | None]]:
     """Yield the code of each reason in the source, and the names of its values if they are there.
 
     Codes that are composed have no names here.
@@ -481,7 +481,7 @@ def recorded_reasons() -> Iterator[tuple[str, set[str] | None]]:
 
 
 def test_reason_codes_have_sentences_of_their_values() -> None:
-    found = [each for each in recorded_reasons() if each[0] in messages.SENTENCES]
+    found = [each for each in list_recorded_reasons() if each[0] in messages.SENTENCES]
     assert len(found) > 40
     for code, names in found:
         for form in (messages.SENTENCES[code], messages.ADVICE.get(code, "")):

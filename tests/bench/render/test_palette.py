@@ -92,7 +92,7 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def confused(pairs: Iterable[tuple[str, str]], reader: str) -> list[tuple[str, str, float]]:
+def list_confused(pairs: Iterable[tuple[str, str]], reader: str) -> list[tuple[str, str, float]]:
     """Return the pairs of colours that a reader cannot distinguish, with their difference."""
     found = [(one, other, difference(one, other, reader)) for one, other in pairs]
     return [each for each in found if each[2] < LEAST]
@@ -110,7 +110,7 @@ def test_simulated_readers_confuse_what_they_are_known_to_confuse() -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_colours_of_backends_differ_for_every_reader(reader: str) -> None:
-    assert confused(itertools.combinations(COLOURS, 2), reader) == []
+    assert list_confused(itertools.combinations(COLOURS, 2), reader) == []
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -126,13 +126,13 @@ def test_backends_of_one_picture_differ_in_marker_or_visibly_in_colour(reader: s
         if one.marker == other.marker
     ]
     assert len(pairs) > 200  # of 64 looks with eight markers
-    assert confused(pairs, reader) == []
+    assert list_confused(pairs, reader) == []
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_colours_of_the_echo_picture_differ_for_every_reader(reader: str) -> None:
     shown = (picture.INPUT, picture.TARGET, picture.PREDICTION, picture.WRONG)
-    assert confused(itertools.combinations(shown, 2), reader) == []
+    assert list_confused(itertools.combinations(shown, 2), reader) == []
 
 
 def test_lines_of_the_study_differ_in_marker_or_dashes() -> None:
@@ -152,7 +152,7 @@ def test_colours_have_contrast_on_the_background(theme: Theme) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_colours_of_faster_and_slower_differ_for_every_reader(reader: str) -> None:
     for theme in THEMES.values():
-        assert confused([(theme.faster, theme.slower)], reader) == []
+        assert list_confused([(theme.faster, theme.slower)], reader) == []
 
 
 def test_css_has_both_themes_and_prints_the_light_one() -> None:

@@ -32,6 +32,6 @@ class Given:
         return self.value
 
 
-def found_session() -> Session:
+def make_found_session() -> Session:
     options = MeasurementOptions(suite="mine", seed=0, case_limit=60.0)
     return Session("s", "mine", (A5,), Goal(), None, "2026-01-01T00:00:00+00:00", options)

@@ -20,7 +20,7 @@ from bench.session.session import Goal
 from bench.session.stub import Stub, fingerprint
 from tests import quick_pytest
 from tests.bench.made_suites import small_suite
-from tests.bench.session.made_answers import Given, found_session
+from tests.bench.session.made_answers import Given, make_found_session
 from tests.bench.session.made_sessions import World
 
 # The agent
@@ -60,7 +60,7 @@ def test_node_agent_returns_the_files_of_a_session(tmp_path: Path, agent: NodeAg
     assert (problem, facts is None) == ("", False)
     assert facts is not None
     session = replace(
-        found_session().with_options(suite="elsewhere/mine.toml"),
+        make_found_session().with_options(suite="elsewhere/mine.toml"),
         cases=facts.suite.cases,
         goal=Goal(processes=2),
         fleet="f",

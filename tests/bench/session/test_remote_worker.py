@@ -13,7 +13,7 @@ from bench.session.session import Goal, Work
 from bench.session.workers import LostError, settle_all
 from bench.worker.order import CANNOT_WRITE
 from tests.bench.made_texts import PAYLOADS
-from tests.bench.session.made_answers import Clock, Given, found_session
+from tests.bench.session.made_answers import Clock, Given, make_found_session
 from tests.bench.session.made_sessions import A5, B5, make_run, reported, session
 
 
@@ -109,7 +109,7 @@ def test_remote_worker_of_a_killed_manager_leaves_a_journal_to_resume(tmp_path: 
     dead = json.loads(head)
     dead["writer"] |= {"started": 1}
     journal.write_text(f"{json.dumps(dead)}\n{rest}")
-    settle_all(found_session(), tmp_path, exclusive=False)
+    settle_all(make_found_session(), tmp_path, exclusive=False)
     (file,) = records.collect([tmp_path]).files
     assert [each.case.id for each in file.outcomes] == [A5.id]
 
@@ -145,7 +145,7 @@ def test_remote_worker_killed_returns_what_it_had(tmp_path: Path) -> None:
     head = json.dumps(HEADER).encode()
     ended = WorkerNews((refused(A5),), JOURNAL, -9, "", f"{NAME}.json", head)
     node = Node(WorkerNews((HEADER,), JOURNAL), ended)
-    executor = RemoteExecutor(node, found_session(), tmp_path, clock)
+    executor = RemoteExecutor(node, make_found_session(), tmp_path, clock)
     found = executor.start(Work(1, (A5,), 0))
     looked(found, clock, 1)
     found.kill()

@@ -273,7 +273,7 @@ def constant(document: Json) -> None:
     ours(document)["steady"] = True
 
 
-def forced_through_the_gate(document: Json) -> None:
+def force_through_the_gate(document: Json) -> None:
     gate = ours(document)["gate"]
     gate["errors"]["y"] = 10 * gate["bounds"]["y"]
 
@@ -293,7 +293,7 @@ def gate_without_gradients(document: Json) -> None:
         del errors[name]
 
 
-def without_evidence(document: Json) -> None:
+def remove_evidence(document: Json) -> None:
     ours(document)["evidence"] = {}
 
 
@@ -312,19 +312,19 @@ def said_to_be_steady(document: Json) -> None:
     case["steady"] = not case["steady"]
 
 
-def exchanged(document: Json) -> None:
+def exchange(document: Json) -> None:
     """Exchange the cases, and so the times, of two backends of one shape."""
     one, other = ours(document, 0), ours(document, 1)
     for key in ("case", "case_id"):
         one[key], other[key] = other[key], one[key]
 
 
-def finished_before_it_started(document: Json) -> None:
+def finish_before_start(document: Json) -> None:
     run = document["lstm"]["run"]
     run["started"], run["finished"] = run["finished"], run["started"]
 
 
-def to_come(document: Json) -> None:
+def move_to_the_future(document: Json) -> None:
     document["lstm"]["run"]["finished"] = (NOW + timedelta(days=2)).isoformat()
 
 
@@ -337,15 +337,15 @@ DOCTORED: dict[Callable[[Json], None], str] = {
     whole_group_faster: "timing_s",
     longer_than_the_run: "longer than the run",
     constant: "different values",
-    forced_through_the_gate: "gate.errors.y is",
+    force_through_the_gate: "gate.errors.y is",
     gate_of_nothing: "lacks c, h, y",
     gate_without_gradients: "lacks the errors of gradients",
-    without_evidence: "evidence is empty",
+    remove_evidence: "evidence is empty",
     said_to_be_valid: "which the samples show",
     said_to_be_steady: "lstm.steady is",
-    exchanged: "is not that of the case",
-    finished_before_it_started: "is after",
-    to_come: "is in the future",
+    exchange: "is not that of the case",
+    finish_before_start: "is after",
+    move_to_the_future: "is in the future",
 }
 
 

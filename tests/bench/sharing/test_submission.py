@@ -221,7 +221,7 @@ HIDDEN_VARIABLES = {
 }
 
 
-def published_variables(tmp_path: Path, document: Json, given: Json) -> object:
+def list_published_variables(tmp_path: Path, document: Json, given: Json) -> object:
     document["lstm"]["run"]["environment"]["before"]["variables"] = given
     file = read(signed(tmp_path / "a.json", document))
     made: Any = make_anonymous(document, file, b"secret")
@@ -232,14 +232,14 @@ def test_anonymous_keeps_variables_of_their_grammar(tmp_path: Path, document: Js
     document["benchmarks"] = document["benchmarks"][:1]
     for number in range(max(map(len, PUBLISHED_VARIABLES.values()))):
         given = {name: each[number % len(each)] for name, each in PUBLISHED_VARIABLES.items()}
-        assert published_variables(tmp_path, document, given) == given
+        assert list_published_variables(tmp_path, document, given) == given
 
 
 def test_anonymous_drops_other_words_in_variables(tmp_path: Path, document: Json) -> None:
     document["benchmarks"] = document["benchmarks"][:1]
     for number in range(max(map(len, HIDDEN_VARIABLES.values()))):
         given = {name: each[number % len(each)] for name, each in HIDDEN_VARIABLES.items()}
-        found = json.dumps(published_variables(tmp_path, document, given)).lower()
+        found = json.dumps(list_published_variables(tmp_path, document, given)).lower()
         assert "anna" not in found
         assert "smith" not in found
         assert not re.search(r"\d{7}", found)

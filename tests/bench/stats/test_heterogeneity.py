@@ -32,9 +32,9 @@ from tests.bench.made_environments import (
     a_case,
     a_run,
     baseline_ratios,
+    find_shared_heterogeneity,
     rank_rows,
     results,
-    shared_heterogeneity,
     two_environments,
 )
 from tests.bench.made_reasons import recorded
@@ -44,7 +44,7 @@ from tests.bench.stats.made_processes import EFFECTS, OTHER_EFFECTS, runs
 BUSY = recorded("busy", "others kept processors busy", "")
 
 
-def in_both(suspect: str = "") -> Results:
+def make_in_both(suspect: str = "") -> Results:
     """Make results of three backends, one of which is in the processes of both others."""
     items = []
     for environment, own, effect in (("east", "a", EFFECTS), ("west", "b", OTHER_EFFECTS)):
@@ -59,7 +59,7 @@ def in_both(suspect: str = "") -> Results:
 
 
 def rows(*, suspect: str = "") -> dict[str, RankedRow]:
-    (section,) = build(in_both(suspect), baseline="b").sections
+    (section,) = build(make_in_both(suspect), baseline="b").sections
     return {row.case.backend: row for row in section.rows}
 
 
@@ -187,7 +187,7 @@ def test_reference_has_no_problem_for_rows_sharing_processes() -> None:
 
 @pytest.mark.parametrize("difference", [FAR, -FAR])
 def test_differing_reference_is_found_over_all_its_cases(difference: float) -> None:
-    found = shared_heterogeneity(results(difference))
+    found = find_shared_heterogeneity(results(difference))
     assert (found.reference, found.new, found.base) == ("bridge", "a", "b")
     assert found.significant
     assert found.cases == 10
@@ -198,7 +198,7 @@ def test_differing_reference_is_found_over_all_its_cases(difference: float) -> N
 
 def test_reference_case_of_a_single_process_is_excluded() -> None:
     """A backend's refusal, say, is known from its second process on."""
-    found = shared_heterogeneity(
+    found = find_shared_heterogeneity(
         results(FAR, has=lambda place, process, case: place == "west" or case < 5 or process == 0)
     )
     assert found.cases == 5
@@ -209,7 +209,7 @@ def test_reference_incomplete_processes_are_excluded() -> None:
     def has(environment: str, process: int, case: int) -> bool:
         return process < 6 or case % 2 == process % 2
 
-    found = shared_heterogeneity(results(FAR, processes=9, has=has))
+    found = find_shared_heterogeneity(results(FAR, processes=9, has=has))
     assert found.cases == 10
     assert found.found.processes == 6
 
@@ -217,7 +217,7 @@ def test_reference_incomplete_processes_are_excluded() -> None:
 @pytest.mark.parametrize("processes", [1, 2, 5])
 def test_reference_of_few_processes_is_not_significant(processes: int) -> None:
     for seed in range(5):
-        found = shared_heterogeneity(results(0.1, processes=processes, seed=seed))
+        found = find_shared_heterogeneity(results(0.1, processes=processes, seed=seed))
         assert not found.significant
         assert found.found.allowance is not None
 
@@ -258,12 +258,12 @@ def test_equal_reference_next_to_a_differing_one_is_not_named() -> None:
 def test_reference_on_several_machines_is_tested_within_each() -> None:
     hosts = ("one", "two", "three")
     found = results(FAR, 1.1, processes=18, hosts=hosts)
-    tested = shared_heterogeneity(found)
+    tested = find_shared_heterogeneity(found)
     assert tested.found.nodes == 3
     assert tested.significant
     assert all(each.verdict is Verdict.UNCLEAR for each in baseline_ratios(found))
     equal = results(0.0, 1.3, processes=18, hosts=hosts)
-    assert not shared_heterogeneity(equal).significant
+    assert not find_shared_heterogeneity(equal).significant
     assert all(each.verdict is Verdict.SLOWER for each in baseline_ratios(equal))
 
 

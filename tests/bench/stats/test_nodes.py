@@ -34,18 +34,18 @@ def one(host: str, number: int = 0, **facts: object) -> Measurement:
     return measured(KERAS, 1.0, on(host, number, **facts))  # type: ignore[arg-type]
 
 
-def grouped_runs(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
+def group_runs(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
     return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
 
 
 def test_sections_of_two_kinds_of_machine_are_two() -> None:
     hosts = {"a": "X", "b": "Y", "c": "X", "d": "Y"}
     found = places([one(host, cpu=cpu) for host, cpu in hosts.items()])
-    assert [each[1] for each in grouped_runs(found)] == [["a", "c"], ["b", "d"]]
+    assert [each[1] for each in group_runs(found)] == [["a", "c"], ["b", "d"]]
 
 
 def test_machine_without_a_name_is_separate() -> None:
-    assert [each[1] for each in grouped_runs(places([one("a", cpu=""), one("b", cpu="")]))] == [
+    assert [each[1] for each in group_runs(places([one("a", cpu=""), one("b", cpu="")]))] == [
         [],
         [],
     ]
@@ -53,7 +53,7 @@ def test_machine_without_a_name_is_separate() -> None:
 
 def test_sessions_of_one_kind_of_machine_are_one_section() -> None:
     found = places([one("a", session="s1"), one("b", session="s2", hours=5)])
-    assert grouped_runs(found) == [(["s1-a-0", "s2-b-0"], ["a", "b"])]
+    assert group_runs(found) == [(["s1-a-0", "s2-b-0"], ["a", "b"])]
 
 
 @pytest.mark.parametrize("skew", [0.0, 1000.0, -1000.0])
@@ -66,7 +66,7 @@ def test_newest_of_each_machine_are_joined_despite_clocks(skew: float) -> None:
             one("b", session="b2", hours=2 + skew),
         ]
     )
-    assert sorted(each[0] for each in grouped_runs(found)) == [
+    assert sorted(each[0] for each in group_runs(found)) == [
         ["a1-a-0", "b1-b-0"],
         ["a2-a-0", "b2-b-0"],
     ]
@@ -76,7 +76,7 @@ def test_newest_of_each_machine_are_joined_despite_clocks(skew: float) -> None:
 def test_nodes_of_a_session_stay_together(late: float) -> None:
     older = [one(host, session="s1", hours=late * (host == "c")) for host in ("a", "b", "c")]
     newer = [one(host, session="s2", hours=1) for host in ("a", "b")]
-    assert [each[1] for each in grouped_runs(places([*older, *newer]))] == [
+    assert [each[1] for each in group_runs(places([*older, *newer]))] == [
         ["a", "b", "c"],
         ["a", "b"],
     ]
@@ -84,7 +84,7 @@ def test_nodes_of_a_session_stay_together(late: float) -> None:
 
 def test_sections_of_other_suites_are_separate() -> None:
     found = places([one("a", session="s1"), one("b", session="s2", suite="other")])
-    assert [each[1] for each in grouped_runs(found)] == [[], []]
+    assert [each[1] for each in group_runs(found)] == [[], []]
 
 
 def test_machines_with_equal_host_names_are_distinguished() -> None:
@@ -99,11 +99,11 @@ def test_machine_with_several_libraries_is_one_node() -> None:
     item = one("a", 1)
     before = {"cpu": {"name": "Test CPU", "usable": 2}, "libraries": {"keras": "3"}}
     other = replace(item, run=replace(item.run, environment={"before": before}))
-    assert [each[1] for each in grouped_runs(places([one("a"), other, one("b")]))] == [["a", "b"]]
-    assert [each[1] for each in grouped_runs(places([one("a"), other]))] == [[]]
+    assert [each[1] for each in group_runs(places([one("a"), other, one("b")]))] == [["a", "b"]]
+    assert [each[1] for each in group_runs(places([one("a"), other]))] == [[]]
 
 
-def booted(item: Measurement, boot: str) -> Measurement:
+def start_machine(item: Measurement, boot: str) -> Measurement:
     before = item.run.environment["before"]
     assert isinstance(before, dict)
     return replace(item, run=replace(item.run, environment={"before": {**before, "boot": boot}}))
@@ -111,28 +111,28 @@ def booted(item: Measurement, boot: str) -> Measurement:
 
 def test_host_names_on_one_kernel_are_one_node() -> None:
     """Containers of one machine have names of their own."""
-    pods = [booted(one("pod-1"), "x"), booted(one("pod-2", 1), "x")]
-    assert grouped_runs(places(pods)) == [(["s-pod-1-0", "s-pod-2-1"], [])]
-    other = booted(one("b"), "y")
-    assert [each[1] for each in grouped_runs(places([*pods, other]))] == [["pod-1", "b"]]
+    pods = [start_machine(one("pod-1"), "x"), start_machine(one("pod-2", 1), "x")]
+    assert group_runs(places(pods)) == [(["s-pod-1-0", "s-pod-2-1"], [])]
+    other = start_machine(one("b"), "y")
+    assert [each[1] for each in group_runs(places([*pods, other]))] == [["pod-1", "b"]]
 
 
 def test_restarted_machine_is_one_node() -> None:
     items = [
-        booted(one("a", 0), "x"),
-        booted(one("a", 1), "y"),
-        booted(one("pod", 2), "y"),
-        booted(one("b", 3), "z"),
+        start_machine(one("a", 0), "x"),
+        start_machine(one("a", 1), "y"),
+        start_machine(one("pod", 2), "y"),
+        start_machine(one("b", 3), "z"),
         one("c", 4),
     ]
-    assert [each[1] for each in grouped_runs(places(items))] == [["a", "b", "c"]]
+    assert [each[1] for each in group_runs(places(items))] == [["a", "b", "c"]]
     found = nodes.machines(item.run for item in items)
     assert found["id of pod"] == found["id of a"] == "id of a"
 
 
 def test_names_found_equal_late_are_one_machine() -> None:
     runs = [
-        booted(one(host, n), boot).run
+        start_machine(one(host, n), boot).run
         for n, (host, boot) in enumerate(
             [("a", "x"), ("b", "y"), ("c", "z"), ("c", "y"), ("b", "x")]
         )
@@ -142,8 +142,8 @@ def test_names_found_equal_late_are_one_machine() -> None:
 
 @pytest.mark.parametrize("boot", [None, "", 3, ["x"], {}])
 def test_invalid_boot_id_joins_no_machines(boot: object) -> None:
-    items = [booted(one("a"), boot), booted(one("b"), boot)]  # type: ignore[arg-type]
-    assert [each[1] for each in grouped_runs(places(items))] == [["a", "b"]]
+    items = [start_machine(one("a"), boot), start_machine(one("b"), boot)]  # type: ignore[arg-type]
+    assert [each[1] for each in group_runs(places(items))] == [["a", "b"]]
 
 
 def test_kind_of_machines_has_the_name_of_its_first() -> None:
@@ -400,31 +400,31 @@ def case_results(*items: Measurement) -> list[CaseResult]:
     return [row.result for row in section.rows]
 
 
-def of_fleet(effect: Mapping[str, float], **facts: object) -> list[CaseResult]:
+def make_fleet(effect: Mapping[str, float], **facts: object) -> list[CaseResult]:
     return case_results(*fleet(effect, TIMES, **facts))  # type: ignore[arg-type]
 
 
 def test_outlying_node_in_all_cases_is_named_once() -> None:
-    (found,) = outliers(of_fleet(FIVE | {"bad": math.log(1.31)}))
+    (found,) = outliers(make_fleet(FIVE | {"bad": math.log(1.31)}))
     assert (found.node, found.device, found.backend) == ("id of bad", "cpu", "")
     assert found.factor == pytest.approx(1.31, abs=0.03)
     assert (found.others, found.beyond, found.cases) == (5, 9, 9)
 
 
 def test_outlying_backend_of_a_node_is_named() -> None:
-    (found,) = outliers(of_fleet(FIVE, moved={("c", "scan"): math.log(1.4)}))
+    (found,) = outliers(make_fleet(FIVE, moved={("c", "scan"): math.log(1.4)}))
     assert (found.node, found.backend, found.cases) == ("id of c", "scan", 3)
     assert found.factor == pytest.approx(1.4, abs=0.05)
 
 
 def test_outlying_of_two_nodes_is_none() -> None:
-    assert outliers(of_fleet({"a": 0.0, "b": 2.0})) == []
-    assert len(outliers(of_fleet({"a": 0.0, "b": 0.01, "c": 2.0}))) == 1
+    assert outliers(make_fleet({"a": 0.0, "b": 2.0})) == []
+    assert len(outliers(make_fleet({"a": 0.0, "b": 0.01, "c": 2.0}))) == 1
 
 
 def test_outlying_small_difference_is_not_named() -> None:
     equal = {str(place): 0.0 for place in range(40)}
-    assert outliers(of_fleet(equal | {"bad": 0.04}, spread=0.0005, own=0.0005)) == []
+    assert outliers(make_fleet(equal | {"bad": 0.04}, spread=0.0005, own=0.0005)) == []
 
 
 def test_outlying_device_of_a_node_is_named() -> None:
@@ -443,8 +443,8 @@ def test_outlying_node_of_other_cases_is_not_judged() -> None:
 
 
 def test_outlying_node_of_one_process_must_be_far() -> None:
-    assert outliers(of_fleet(FIVE | {"bad": 0.3}, processes=1)) == []
-    (found,) = outliers(of_fleet(FIVE | {"bad": 1.5}, processes=1))
+    assert outliers(make_fleet(FIVE | {"bad": 0.3}, processes=1)) == []
+    (found,) = outliers(make_fleet(FIVE | {"bad": 1.5}, processes=1))
     assert found.node == "id of bad"
 
 

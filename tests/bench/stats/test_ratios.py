@@ -287,7 +287,7 @@ def test_case_intervals_equal_the_definition(pairs: list[tuple[Runs, Runs]]) -> 
     assert len(found) == len(cases)
     for each, case in zip(found, cases, strict=True):
         assert each == intervals.case_interval(case)
-        assert (each.low, each.mid, each.high) == pytest.approx(_defined_interval(case), rel=1e-9)
+        assert (each.low, each.mid, each.high) == pytest.approx(_define_interval(case), rel=1e-9)
         assert each.processes == len(case)
         assert (each.allowance is None) == (not 1 < len(case) < ENOUGH_PROCESSES)
 
@@ -356,7 +356,7 @@ def _defined(
             min(len(new), len(base)),
             (_named(new, mids[0]), _named(base, mids[1])),
         )
-    rows = [_in_rounds(*pair) for pair in pairs]
+    rows = [_cut_into_rounds(*pair) for pair in pairs]
     pairing = Pairing.ALTERNATING if all(rows) else Pairing.SEQUENTIAL
     if pairing is Pairing.SEQUENTIAL:
         rows = [
@@ -384,7 +384,7 @@ def _named(runs: Sequence[RunSamples], logs: Sequence[float]) -> dict[str, float
     return {run.run: log for run, log in zip(runs, logs, strict=True)}
 
 
-def _in_rounds(new: RunSamples, base: RunSamples) -> tuple[float, float, float] | None:
+def _cut_into_rounds(new: RunSamples, base: RunSamples) -> tuple[float, float, float] | None:
     if new.rounds is None or base.rounds is None:
         return None
     shared = sorted(set(new.rounds.tolist()) & set(base.rounds.tolist()))
@@ -429,7 +429,7 @@ def _variance(
     return middle, error**2 + float(np.sum(own**2)) / logs.size**2, degrees
 
 
-def _defined_interval(runs: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float, float]:
+def _define_interval(runs: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float, float]:
     medians = np.array([np.median(run) for run in runs])
     count = medians.size
     if count >= ENOUGH_PROCESSES:

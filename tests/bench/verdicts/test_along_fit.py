@@ -115,7 +115,7 @@ BENT = {
 }
 
 
-def of_curve(
+def fit_curve(
     rng: np.random.Generator, curve: FloatArray, processes: int, noise: float
 ) -> dict[int, dict[str, float]]:
     effects = np.exp(0.05 * rng.standard_normal(processes))
@@ -128,7 +128,7 @@ def of_curve(
 @functools.cache
 def fit_noisy(curve: str, repetitions: int = 60) -> list[Fit]:
     rng = np.random.default_rng(1)
-    return [fitted(of_curve(rng, BENT[curve], 10, 0.02)) for _ in range(repetitions)]
+    return [fitted(fit_curve(rng, BENT[curve], 10, 0.02)) for _ in range(repetitions)]
 
 
 @pytest.mark.parametrize("some", [slice(0, 5), slice(0, 6), slice(4, None), slice(5, None)])
@@ -151,7 +151,7 @@ def test_fit_of_a_true_line_has_narrow_bounds() -> None:
     rng = np.random.default_rng(2)
     widths, bent = [], 0
     for _ in range(100):
-        found = fitted(of_curve(rng, 8e-4 + 1.5e-4 * K, 10, 0.02))
+        found = fitted(fit_curve(rng, 8e-4 + 1.5e-4 * K, 10, 0.02))
         assert found.fixed is not None
         widths.append(found.fixed.half_width)
         bent += found.bent

@@ -169,7 +169,7 @@ def test_recommend_own_results_come_before_the_reference(tmp_path: Path) -> None
 
 def test_recommend_window_grows_with_the_dependency(tmp_path: Path) -> None:
     """It holds for few windows of one's own next to others, too."""
-    learned = made.learned_through({3: 1, 5: 3, 15: 8, 30: 20})
+    learned = made.make_learned_map({3: 1, 5: 3, 15: 8, 30: 20})
     own = made.write_windows(tmp_path, windows=(17, 34, 68), session="own", timesteps=68)
     theirs = made.write_windows(tmp_path / "b", session="theirs", processes=1)
     given = made.read_places(own, theirs)
@@ -303,7 +303,7 @@ def make_map(found: Cells) -> LearningMap:
     )
 
 
-def of_task(task: str, rows: Mapping[int, Mapping[int, bool]]) -> Cells:
+def select_task(task: str, rows: Mapping[int, Mapping[int, bool]]) -> Cells:
     return {(task, d, k): good for d, row in rows.items() for k, good in row.items()}
 
 
@@ -311,10 +311,10 @@ def row(learned: set[int], windows: tuple[int, ...] = (3, 5, 10, 15, 30, 60)) ->
     return {k: k in learned for k in windows}
 
 
-ECHO = of_task(
+ECHO = select_task(
     "echo", {1: row({3, 5, 10, 15, 30, 60}), 3: row({5, 10, 15, 30}), 8: row({15}), 20: row(set())}
 )
-COPY = of_task("copy", {8: row({15, 30, 60}), 20: row({30, 60}), 50: row(set())})
+COPY = select_task("copy", {8: row({15, 30, 60}), 20: row({30, 60}), 50: row(set())})
 
 cells = st.dictionaries(
     st.tuples(st.sampled_from(TASKS), st.integers(1, 60), st.integers(1, 120)),
@@ -331,9 +331,9 @@ def list_windows(learned: LearningMap | None) -> list[int]:
 @given(cells)
 @example({})
 @example({**ECHO, **COPY})
-@example(of_task("echo", {8: row({15}), 9: row({10})}))
+@example(select_task("echo", {8: row({15}), 9: row({10})}))
 @example({("echo", 2, 3): False, ("echo", 2, 5): True, ("echo", 8, 60): True})
-@example({**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})})
+@example({**select_task("echo", {8: row({60})}), **select_task("copy", {20: row({30})})})
 def test_least_window_grows_with_the_dependency(found: Cells) -> None:
     windows = list_windows(make_map(found))
     assert windows == sorted(windows)
@@ -376,7 +376,7 @@ def test_least_window_keeps_that_of_a_shorter_task() -> None:
     assert (found.window, found.assumed) == (30, False)
     assert "copy memory of 20 was learned in windows of 30" in window_reason(found)
     assert "the echo was learned only up to 8, in windows of 15" in window_reason(found)
-    wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
+    wide = {**select_task("echo", {8: row({60})}), **select_task("copy", {20: row({30})})}
     assert need(20, make_map(wide)).window == 60
 
 
@@ -399,9 +399,9 @@ def test_least_window_without_a_map_is_twice_the_dependency() -> None:
 
 
 def test_least_window_skips_one_below_a_failed_window() -> None:
-    assert need(9, make_map(of_task("echo", {9: row({10, 30})}))).window == 30
+    assert need(9, make_map(select_task("echo", {9: row({10, 30})}))).window == 30
     # Windows beyond the last one that learned it, with fewer updates, do not count.
-    assert need(9, make_map(of_task("echo", {9: row({10})}))).window == 10
+    assert need(9, make_map(select_task("echo", {9: row({10})}))).window == 10
 
 
 # -- which map

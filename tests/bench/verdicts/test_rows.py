@@ -178,13 +178,13 @@ def test_build_order_does_not_depend_on_file_names(random: Random) -> None:
 # Facts of the processes of a case
 
 
-def with_setup(number: int, **setup: float | None) -> Measurement:
+def make_setup(number: int, **setup: float | None) -> Measurement:
     return replace(measured("keras", 1.0, a_run(number)), setup=setup)
 
 
 def test_build_setup_is_the_median_of_processes() -> None:
     times = [{"build_s": value, "compile_s": off} for value, off in ((1.0, -3.0), (2.0, -1.0))]
-    row = the_row(make_report(*(with_setup(n, **each) for n, each in enumerate(times))), "keras")
+    row = the_row(make_report(*(make_setup(n, **each) for n, each in enumerate(times))), "keras")
     # Compiling is a difference of two times, which is unknown below zero.
     assert row.result.setup == {
         "build_s": 1.5,
@@ -193,7 +193,7 @@ def test_build_setup_is_the_median_of_processes() -> None:
         "first_call_s": None,
     }
     more = [*times, {"build_s": 9.0, "compile_s": 0.5}, {"compile_s": 0.5}, {"compile_s": 0.5}]
-    row = the_row(make_report(*(with_setup(n, **each) for n, each in enumerate(more))), "keras")
+    row = the_row(make_report(*(make_setup(n, **each) for n, each in enumerate(more))), "keras")
     assert row.result.setup is not None
     assert (row.result.setup["build_s"], row.result.setup["compile_s"]) == (2.0, 0.5)
 

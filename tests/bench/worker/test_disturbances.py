@@ -52,41 +52,41 @@ def codes(
     return [each.code for each in findings(here, disturbance, facts)]
 
 
-def with_cpu(**changes: Any) -> Environment:
+def add_cpu(**changes: Any) -> Environment:
     return replace(HERE, cpu=replace(CPU, **changes))
 
 
-def with_gpu(**changes: Any) -> Environment:
+def add_gpu(**changes: Any) -> Environment:
     return replace(HERE, gpus=(replace(GPU, **changes),))
 
 
 @pytest.mark.parametrize(
     ("here", "found"),
     [
-        (with_cpu(governor="powersave"), ["governor"]),
-        (with_cpu(turbo=True), ["turbo"]),
-        (with_cpu(virtual=True), ["virtual"]),
-        (with_cpu(quota=1.5), ["quota"]),
+        (add_cpu(governor="powersave"), ["governor"]),
+        (add_cpu(turbo=True), ["turbo"]),
+        (add_cpu(virtual=True), ["virtual"]),
+        (add_cpu(quota=1.5), ["quota"]),
         (replace(HERE, variables={"OMP_NUM_THREADS": "8"}), ["threads"]),
         (replace(HERE, variables={"OPENBLAS_CORETYPE": "Haswell"}), ["instructions"]),
         (replace(HERE, variables={"ATEN_CPU_CAPABILITY": "avx2"}), ["instructions"]),
         (replace(HERE, variables={"CUDA_LAUNCH_BLOCKING": "1"}), ["launch_blocking"]),
         (replace(HERE, memory=MemorySize(2**34, 2**30, 0, 0)), ["memory"]),
         (replace(HERE, libraries={"tensorflow": "2", "tensorflow-cpu": "2"}), ["tensorflows"]),
-        (with_gpu(processes=(GpuProcess(7, "trainer", 2**30),)), ["gpu_shared"]),
-        (with_gpu(utilization_percent=40.0), ["gpu_busy"]),
-        (with_gpu(throttle_reasons=("gpu_idle", "hw_thermal_slowdown")), ["gpu_slowed"]),
-        (with_gpu(mig=True), ["mig"]),
-        (with_gpu(persistence=False), ["persistence"]),
+        (add_gpu(processes=(GpuProcess(7, "trainer", 2**30),)), ["gpu_shared"]),
+        (add_gpu(utilization_percent=40.0), ["gpu_busy"]),
+        (add_gpu(throttle_reasons=("gpu_idle", "hw_thermal_slowdown")), ["gpu_slowed"]),
+        (add_gpu(mig=True), ["mig"]),
+        (add_gpu(persistence=False), ["persistence"]),
         # What is unknown or normal is no finding.
-        (with_cpu(governor=None, turbo=None, virtual=None, usable=None, quota=None), []),
-        (with_cpu(quota=4.0), []),
+        (add_cpu(governor=None, turbo=None, virtual=None, usable=None, quota=None), []),
+        (add_cpu(quota=4.0), []),
         (replace(HERE, variables={"OMP_NUM_THREADS": "4", "CUDA_LAUNCH_BLOCKING": "0"}), []),
         (replace(HERE, memory=MemorySize(None, None, None, None)), []),
-        (with_gpu(processes=None, utilization_percent=None, throttle_reasons=None), []),
-        (with_gpu(persistence=None), []),
+        (add_gpu(processes=None, utilization_percent=None, throttle_reasons=None), []),
+        (add_gpu(persistence=None), []),
         (HERE, []),
-        (with_gpu(), []),
+        (add_gpu(), []),
     ],
 )
 def test_findings_one_problem_gives_its_code(here: Environment, found: list[str]) -> None:
@@ -94,7 +94,7 @@ def test_findings_one_problem_gives_its_code(here: Environment, found: list[str]
 
 
 def test_findings_gpu_processes_gives_names_and_memory() -> None:
-    here = with_gpu(processes=(GpuProcess(7, "trainer", 2**30), GpuProcess(8, None, None)))
+    here = add_gpu(processes=(GpuProcess(7, "trainer", 2**30), GpuProcess(8, None, None)))
     (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1))
     assert "gpu:0: other processes use it" in reason_texts(found)[0]
     assert "trainer (pid 7, 1.0 GiB), a process (pid 8)" in reason_texts(found)[0]

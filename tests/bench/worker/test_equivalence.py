@@ -195,7 +195,7 @@ KEPT = (
 )
 
 
-def kept_calls(model: Model, workload: Workload, wrong_slot: int = -1) -> list[JudgedCalls]:
+def list_kept_calls(model: Model, workload: Workload, wrong_slot: int = -1) -> list[JudgedCalls]:
     """Return what is kept of calls on the inputs of each slot, one result changed by a tenth."""
     step, sets = model.prepare(workload), InputSets(model.spec, workload, 5)
     selection = select_results(model.spec, workload, 5)
@@ -223,7 +223,7 @@ def test_gate_of_kept_sequences_passes_unless_one_is_wrong(workload: Workload) -
     selection = select_results(spec, workload, 5)
     assert selection.rows == 1
     for slot in (-1, 1, selection.slots):
-        kept, last = kept_calls(model, workload, slot), JudgedCalls((), ())
+        kept, last = list_kept_calls(model, workload, slot), JudgedCalls((), ())
         if workload.optimizer is not None:
             last = last_updates(model, workload)  # whose weights are judged, too
         if workload.streaming:

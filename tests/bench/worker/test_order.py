@@ -17,7 +17,7 @@ from bench.worker.order import (
     reported_error,
 )
 from lstm_impl import LSTMSpec, Workload
-from tests.loaded import loaded_by
+from tests.loaded import list_loaded
 
 CASE = Case("numpy", LSTMSpec(1, 4), Workload(2, 5, "training"))
 ORDER = WorkOrder(
@@ -89,4 +89,4 @@ def test_reported_error_is_found_among_other_output(capsys: pytest.CaptureFixtur
 
 def test_reading_an_order_imports_no_numpy() -> None:
     """The order sets the number of threads, which NumPy's libraries read on import."""
-    assert not loaded_by("import bench.worker.__main__") & {"numpy", "lstm_impl", "pytest"}
+    assert not list_loaded("import bench.worker.__main__") & {"numpy", "lstm_impl", "pytest"}

@@ -34,7 +34,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Usual:
 def mixed(tmp_path_factory: pytest.TempPathFactory, warm: WarmPytest) -> Done:
     """Measure five backends; cases without a time have a reason."""
     project = Project(tmp_path_factory.mktemp("mixed"), warm)
-    project.with_backends("numpy", "choosy", "wrong", "raising", "absent")
+    project.select_backends("numpy", "choosy", "wrong", "raising", "absent")
     chosen = ("--lstm-seed=7", "--lstm-session=abc", "--lstm-precision=5%")
     return project.measure("--lstm-budget=0.2", *chosen)
 
@@ -79,7 +79,7 @@ def test_session_file_has_the_samples_of_pytest_benchmark(usual: Usual) -> None:
 
 
 def test_session_selected_cases_alone_are_measured(project: Project) -> None:
-    project.with_backends("numpy", "killed")
+    project.select_backends("numpy", "killed")
     done = project.measure("-k", "numpy and w2 and training")
     assert done.code == 0, done.out
     assert [each.case.id for each in done.file.measurements] == [IDS[2]]
@@ -130,7 +130,7 @@ def test_session_missing_gpu_is_recorded(project: Project) -> None:
 
 
 def test_session_ctrl_c_keeps_finished_cases_alone(project: Project) -> None:
-    project.with_backends("numpy", "interrupted")
+    project.select_backends("numpy", "interrupted")
     text = project.suite.read_text().replace('["numpy", "interrupted"]', '["numpy"]')
     head, last, tail = text.rpartition("[[groups]]")
     project.suite.write_text(f'{head}{last}\nbackends = ["numpy", "interrupted"]{tail}')
@@ -146,7 +146,7 @@ def test_session_ctrl_c_keeps_finished_cases_alone(project: Project) -> None:
 
 
 def test_session_killed_leaves_finished_cases_in_the_journal(project: Project) -> None:
-    project.with_backends("killed")
+    project.select_backends("killed")
     text = project.suite.read_text().replace('["killed"]', '["numpy"]')
     head, last, tail = text.rpartition("[[groups]]")
     project.suite.write_text(f'{head}{last}\nbackends = ["killed"]{tail}')
@@ -287,7 +287,7 @@ def test_session_too_many_threads_is_invalid(project: Project) -> None:
 
 
 def test_session_order_seed_shuffles_and_keeps_groups_together(project: Project) -> None:
-    project.with_backends("numpy", "choosy")
+    project.select_backends("numpy", "choosy")
 
     def order(seed: int) -> list[str]:
         done = project.measure("--collect-only", "-q", f"--lstm-order-seed={seed}")
@@ -322,7 +322,7 @@ class Hostile(NumPyLoop):
         return {"no: " + OSC_52!r}
 """
     other_package.install(project.packages, "hostility", backends, {"hostile": "Hostile"})
-    project.with_backends("hostile")
+    project.select_backends("hostile")
     done = project.measure("--lstm-budget=0.05", "-ra", "-v")
     assert "no: ?]52" in done.out
     assert not {"\x1b", "\x07"} & set(done.out)
@@ -350,7 +350,7 @@ def test_session_busy_machine_is_refused_unless_forced(project: Project) -> None
 
 
 def test_session_benchmarks_disabled_judges_and_records_nothing(project: Project) -> None:
-    project.with_backends("numpy", "wrong", "absent")
+    project.select_backends("numpy", "wrong", "absent")
     done = project.run("bench/bench_cases.py", "-kt3-i1", "--benchmark-disable", *project.into)
     assert done.code == 1
     assert "1 failed, 1 passed, 1 skipped" in done.out

@@ -411,7 +411,7 @@ class Watched(Machine):
         if len(numbers) > 2:
             self.positions += [k for k, n in enumerate(numbers) if n < FIRST_OWN_NUMBER]
 
-    def judged_step(self, cost: float = 0.0005, updates: bool = False) -> Step:
+    def make_judged_step(self, cost: float = 0.0005, updates: bool = False) -> Step:
         def run() -> int:
             self.time += cost
             return next(self.turn)
@@ -431,14 +431,14 @@ class Watched(Machine):
         )
 
 
-def kept_slots(result: timing.StepSeries) -> list[int]:
+def list_kept_slots(result: timing.StepSeries) -> list[int]:
     """Return the slots of kept results, each of which must be that of its inputs."""
     for each in result.kept:
         assert [int(found["y"][0]) for found in each.results] == [*each.inputs]
     return [each.inputs[0] // SLOT_NUMBERS for each in result.kept]
 
 
-def measured_for(machine: Machine, step: Step, seconds: float) -> timing.StepSeries:
+def measure_for(machine: Machine, step: Step, seconds: float) -> timing.StepSeries:
     """Measure a step for all of this time."""
     plan = timing.TimingPlan(seconds, precision=-1.0)
     return series(timing.measure({"a": step}, plan, machine.clock())["a"])
@@ -446,10 +446,10 @@ def measured_for(machine: Machine, step: Step, seconds: float) -> timing.StepSer
 
 def test_measure_keeps_the_result_of_a_random_call_of_each_block() -> None:
     machine = Watched()
-    result = measured_for(machine, machine.judged_step(), 0.6)
+    result = measure_for(machine, machine.make_judged_step(), 0.6)
     assert len(result.blocks) > SLOTS
-    assert kept_slots(result) == [*range(1, SLOTS + 1)]
-    assert set(kept_slots(result)) <= {number // SLOT_NUMBERS for number in machine.checked}
+    assert list_kept_slots(result) == [*range(1, SLOTS + 1)]
+    assert set(list_kept_slots(result)) <= {number // SLOT_NUMBERS for number in machine.checked}
     # The first placed set is that of the untimed call. Of 33 random places at least 8 differ.
     assert len(machine.positions) >= SLOTS
     assert min(machine.positions) >= 1
@@ -459,7 +459,7 @@ def test_measure_keeps_the_result_of_a_random_call_of_each_block() -> None:
 
 def test_measure_many_blocks_are_kept_with_equal_probability() -> None:
     machine = Watched()
-    member = timing.GroupMember(machine.judged_step(), selection=Selection(slots=4))
+    member = timing.GroupMember(machine.make_judged_step(), selection=Selection(slots=4))
     slots = [member.next_slot() for _ in range(4000)]
     assert slots[:4] == [1, 2, 3, 4]
     # Block n is kept with probability 4/n: 4 (1 + ln(4000/4)) = 32 of them on average.
@@ -468,14 +468,14 @@ def test_measure_many_blocks_are_kept_with_equal_probability() -> None:
 
 def test_measure_few_blocks_are_followed_by_judged_calls() -> None:
     machine = Watched()
-    result = measured_for(machine, machine.judged_step(0.05), 0.25)
+    result = measure_for(machine, machine.make_judged_step(0.05), 0.25)
     assert len(result.blocks) < FEWEST_KEPT == len(result.kept)
 
 
 def test_measure_updating_step_restarts_for_judged_calls() -> None:
     machine = Watched()
-    result = measured_for(machine, machine.judged_step(updates=True), 0.6)
-    slots = kept_slots(result)
+    result = measure_for(machine, machine.make_judged_step(updates=True), 0.6)
+    slots = list_kept_slots(result)
     assert FEWEST_KEPT <= len(slots) <= SLOTS
     assert len(slots) < machine.restarts
     assert machine.positions == []  # in a block the weights are not known

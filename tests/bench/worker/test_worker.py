@@ -19,7 +19,7 @@ from bench.worker import __main__ as worker
 from bench.worker import group, recorder, roofs
 from bench.worker.order import CANNOT_MEASURE, CANNOT_WRITE, WorkOrder, reported_error
 from tests import quick_pytest
-from tests.loaded import loaded_by
+from tests.loaded import list_loaded
 from tests.outside import outside
 from tests.places import ROOT
 
@@ -190,7 +190,7 @@ def test_worker_interrupted_keeps_what_was_finished(
 
 
 def test_worker_imports_no_pytest() -> None:
-    assert "pytest" not in loaded_by("import bench.worker.recorder")
+    assert "pytest" not in list_loaded("import bench.worker.recorder")
 
 
 def test_machine_info_equals_that_of_pytest_benchmark() -> None:

@@ -27,7 +27,7 @@ from lstm_impl.proof.check import GateResult
 from lstm_impl.proof.networks import SEVERAL
 from lstm_impl.workload import InputSets
 from tests.bench.worker.scripted_backends import TIMED as TIMED_WORKLOADS
-from tests.lstm_impl.lstm_states import NAMES, named_state, scaled_state, with_states
+from tests.lstm_impl.lstm_states import NAMES, get_state, replace_states, scale_state
 from tests.lstm_impl.rounded_model import RoundedModel
 
 PRODUCT, RECURRENCE, BACKWARD, UPDATE, COPY = 2e-4, 1e-4, 6e-4, 1e-4, 2e-6
@@ -447,7 +447,7 @@ def gradients_changed(change: Callable[[RawGradients], RawGradients]) -> type[Ho
     return Changed
 
 
-def without_last(raw: RawGradients) -> RawGradients:
+def drop_last(raw: RawGradients) -> RawGradients:
     dx = np.array(raw.dx)
     dx[-1] = 0
     return replace(raw, dx=dx)
@@ -565,7 +565,7 @@ def keeping(*fields: str) -> type[Honest]:
             self.first = first = self.first or Call(*map(copy.deepcopy, call))
             for name in fields:
                 if name in NAMES:
-                    call = with_states(call, **{name: named_state(first, name)})
+                    call = replace_states(call, **{name: get_state(first, name)})
                 else:
                     call = call._replace(**{name: getattr(first, name)})
             return call
@@ -595,7 +595,7 @@ def overwriting(name: str) -> type[Honest]:
 
     class Overwriting(Stepping):
         def overwrite(self, given: Call | Upstream) -> None:
-            array = named_state(given, name) if name in NAMES else getattr(given, name, None)
+            array = get_state(given, name) if name in NAMES else getattr(given, name, None)
             if self.is_stepping and array is not None:
                 array[...] = 1 if name == "lengths" else 0.5 * array + 1
 
@@ -659,7 +659,7 @@ class SeldomWrongGradient(Returning):
     """The gradient of a weight is wrong in every second call."""
 
     def returned(self, raw: Any, number: int) -> Any:
-        return raw if number % 2 == 0 else without_kernel(raw)
+        return raw if number % 2 == 0 else remove_kernel(raw)
 
 
 class RightInTheLastCallOfABlock(Returning):
@@ -768,7 +768,7 @@ def first_sequence(raw: Outputs) -> Outputs:
     return Outputs.from_flat(each[:, :1] for each in raw.flat)
 
 
-def without_kernel(raw: RawGradients) -> RawGradients:
+def remove_kernel(raw: RawGradients) -> RawGradients:
     cell = raw.weights.layers[0][0]
     cell = replace(cell, kernel=np.zeros_like(cell.kernel))
     return replace(raw, weights=LSTMWeights(((cell,),)))
@@ -794,34 +794,34 @@ LATER: dict[str, tuple[Workload, type[Honest]]] = {
     "a_hundredth_off": (INFERENCE, later(lambda raw: raw._replace(y=raw.y * 1.01))),
     "final_state_left_out": (
         INFERENCE,
-        later(lambda raw: scaled_state(raw, "c", 0.0)),
+        later(lambda raw: scale_state(raw, "c", 0.0)),
     ),
     "of_a_smaller_case": (INFERENCE, later(first_sequence)),
     "input_s_gradient_left_out": (TRAINING, later(lambda raw: replace(raw, dx=None))),
     "input_s_gradient_is_zero": (TRAINING, later(lambda raw: replace(raw, dx=raw.dx * 0))),
-    "a_weight_s_gradient_is_zero": (TRAINING, later(without_kernel)),
+    "a_weight_s_gradient_is_zero": (TRAINING, later(remove_kernel)),
     "no_number": (
         TRAINING,
-        later(lambda raw: scaled_state(raw, "dh", np.nan)),
+        later(lambda raw: scale_state(raw, "dh", np.nan)),
     ),
     "last_window_only": (
         replace(TRAINING, timesteps=7, window=3),
-        later(lambda raw: scaled_state(raw, "c", 0.5)),
+        later(lambda raw: scale_state(raw, "c", 0.5)),
     ),
     "half_of_it_beside_updates": (SGD, later(lambda raw: replace(raw, dx=keep_half(raw.dx)))),
     "weights_not_updated": (ADAM, UpdatesNothing),
     "weights_not_updated_in_windows": (replace(WINDOWS, optimizer="sgd"), UpdatesNothing),
     "state_left_out": (
         STREAM,
-        later_in_a_stream(lambda call: scaled_state(call, "c", 0.0)),
+        later_in_a_stream(lambda call: scale_state(call, "c", 0.0)),
     ),
     "state_left_out_when_paced": (
         replace(STREAM, period=0.0005),
-        later_in_a_stream(lambda call: scaled_state(call, "c", 0.0)),
+        later_in_a_stream(lambda call: scale_state(call, "c", 0.0)),
     ),
     "no_number_in_a_stream": (
         STREAM,
-        later_in_a_stream(lambda call: with_states(call, c=np.inf + named_state(call, "c"))),
+        later_in_a_stream(lambda call: replace_states(call, c=np.inf + get_state(call, "c"))),
     ),
 }
 
@@ -895,7 +895,7 @@ WRONG = {
         (*BOTH, WINDOWS),
     ),
     "right_where_it_is_judged": Wrong(RightWhereItIsJudged, (TRAINING,)),
-    "last_gradient_dropped": Wrong(gradients_changed(without_last), (TRAINING,)),
+    "last_gradient_dropped": Wrong(gradients_changed(drop_last), (TRAINING,)),
     "keeps_the_first_state": Wrong(KeepsFirstState, (INFERENCE,)),
     "keeps_the_first_rows": Wrong(KeepsFirstRows, (INFERENCE,), TIMED),
     "goes_on_from_its_own_state": Wrong(GoesOn, (INFERENCE,), TIMED),

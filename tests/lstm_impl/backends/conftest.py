@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn
+from tests.lstm_impl.backends.cudnn_emulation import emulate_cudnn
 from tests.lstm_impl.fake_compiler import make_compiler  # noqa: F401
 
 
@@ -16,7 +16,7 @@ def tf() -> Any:
 
 @pytest.fixture
 def emulation(tf: Any) -> Iterator[None]:
-    with emulated_cudnn():
+    with emulate_cudnn():
         yield
 
 

@@ -40,7 +40,7 @@ def cudnn_on_cpu() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def emulated_cudnn() -> Iterator[None]:
+def emulate_cudnn() -> Iterator[None]:
     """Replace the ops in ``tf.raw_ops`` by the emulation, in ``cudnn_on_cpu``.
 
     A model traces its functions at their first call: build it and call it inside.
@@ -120,7 +120,7 @@ def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
         raise ValueError("the emulation needs static layers, units and input features")
 
     def kernel(*given: Tensor) -> list[Tensor]:
-        return _computed(*given, mode=mode, directions=directions, time_major=time_major)
+        return _compute(*given, mode=mode, directions=directions, time_major=time_major)
 
     stored = x.dtype
     if tf.executing_eagerly():
@@ -130,10 +130,10 @@ def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
     if arguments["is_training"]:
         # Opaque in the real op; a caller only knows that they are not empty.
         return (*results, tf.zeros([1], stored), tf.zeros([2], tf.int8))
-    return (*_without_gradient(results), tf.zeros([], stored), tf.zeros([], tf.int8))
+    return (*_remove_gradient(results), tf.zeros([], stored), tf.zeros([], tf.int8))
 
 
-def _computed(
+def _compute(
     x: Tensor,
     h: Tensor,
     c: Tensor,
@@ -231,7 +231,7 @@ def _one_direction(
     return y, h, c
 
 
-def _without_gradient(tensors: list[Tensor]) -> list[Tensor]:
+def _remove_gradient(tensors: list[Tensor]) -> list[Tensor]:
     """Return the same tensors without a gradient, as in inference mode."""
     import tensorflow as tf
 

@@ -99,12 +99,12 @@ REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
 INFERENCE_ONLY = ("onnxruntime", "litert", "openvino", "keras_openvino")
 
 
-def refused_types(name: str) -> tuple[str, ...]:
+def list_refused_types(name: str) -> tuple[str, ...]:
     strategy = get_backend(name).strategy
     return REFUSED.get(name, REFUSED.get(strategy, ((), "")))[0]
 
 
-def refused_cells(name: str) -> tuple[tuple[str, ...], str]:
+def list_refused_cells(name: str) -> tuple[tuple[str, ...], str]:
     strategy = get_backend(name).strategy
     plain = re.sub(r"\+(preproject|xla)", "", name)
     return REFUSED_CELLS.get(plain, REFUSED_CELLS.get(strategy, ((), "")))
@@ -146,9 +146,9 @@ def computed(row: Row) -> bool:
         return False
     if row.get("called") == "in a graph" and not tensorflow:
         return False
-    if whole["dtype"] in refused_types(row["name"]):
+    if whole["dtype"] in list_refused_types(row["name"]):
         return False
-    if whole["cell"] in refused_cells(row["name"])[0]:
+    if whole["cell"] in list_refused_cells(row["name"])[0]:
         return False
     spec, workload = case(row)
     alone = get_backend(row["name"]).strategy in INFERENCE_ONLY
@@ -282,7 +282,7 @@ def test_refusal_of_an_unsupported_dtype_gives_the_reason(name: str, dtype: str)
 def test_refusal_of_a_supported_dtype_is_empty() -> None:
     for name, dtype in itertools.product(MAIN, DTYPES):
         spec = LSTMSpec(3, 16, dtype=dtype)
-        if "cpu" in get_backend(name).devices and dtype not in refused_types(name):
+        if "cpu" in get_backend(name).devices and dtype not in list_refused_types(name):
             assert get_backend(name).refusal(spec) == "", (name, dtype)
 
 
@@ -290,7 +290,7 @@ def test_refusal_of_a_supported_dtype_is_empty() -> None:
 def test_refusal_of_a_cell_names_both_sides_and_that_of_another_is_empty(cell: str) -> None:
     spec = LSTMSpec(3, 5, cell=get_cell(cell))
     for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in lstm_impl.list_backends()):
-        refused, says = refused_cells(name)
+        refused, says = list_refused_cells(name)
         reason = get_backend(name).refusal(spec)
         assert re.search(says.format(cell) if cell in refused else "^$", reason), (name, reason)
         if cell in refused:

@@ -20,7 +20,7 @@ import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.build.__main__ import main as build_command
-from tests.hanging import ended_within
+from tests.hanging import require_end_within
 from tests.lstm_impl.backends.built import needs
 from tests.lstm_impl.fake_compiler import MakeCompiler
 
@@ -141,7 +141,7 @@ def test_special_file_in_place_of_a_library_is_never_read(
     ):
         each.unlink()
         make_special(each, kind)
-    with ended_within():
+    with require_end_within():
         assert library.at_hand(library.C) is None
         assert library.available_to(library.C)
         assert built().read_bytes() == whole
@@ -180,7 +180,7 @@ def test_pipe_in_place_of_the_lock_is_refused(make_compiler: MakeCompiler) -> No
     lock = path.with_name("lock")
     lock.unlink()
     os.mkfifo(lock)
-    with ended_within(), pytest.raises(UnavailableError, match="lock is not a regular file"):
+    with require_end_within(), pytest.raises(UnavailableError, match="lock is not a regular file"):
         built()
 
 

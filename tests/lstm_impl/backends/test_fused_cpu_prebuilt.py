@@ -11,7 +11,7 @@ import pytest
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import Availability, UnavailableError
-from tests.hanging import ended_within
+from tests.hanging import require_end_within
 
 BINDING = library.TENSORFLOW.digest()
 V3, V4 = (" ".join(prebuilt.KINDS[name].features) for name in ("x86-64-v3", "x86-64-v4"))
@@ -135,7 +135,7 @@ def test_pipe_in_place_of_a_prebuilt_library_is_never_read(
     place = path if replaced == "library" else prebuilt.digest_file(path)
     place.unlink()
     os.mkfifo(place)
-    with ended_within():
+    with require_end_within():
         reason = availability().reason
     assert f"{path.name}: " in reason
     assert "is not a regular file" in reason

@@ -52,7 +52,7 @@ GRUS = (GRU(), GRU(reset_after=False))
 MASK = jnp.asarray(np.random.default_rng(1).random((T, B)) > 0.4)
 
 
-def given_to(cell: Cell) -> list[Any]:
+def make_arguments(cell: Cell) -> list[Any]:
     """Return an input, initial states and weights, in the order of the layer's arguments."""
     if cell == DEFAULT:
         return GIVEN
@@ -99,7 +99,7 @@ def assert_close(found: Any, expected: Any, scale: float = 1.0) -> None:
 def test_fused_layer_outputs_and_gradients_equal_the_scan(
     mask: Any, reverse: bool, cell: Cell
 ) -> None:
-    (ours, theirs), given = layers(mask, reverse, cell), given_to(cell)
+    (ours, theirs), given = layers(mask, reverse, cell), make_arguments(cell)
     places = range(len(given))
     assert_close(*(jax.jit(each)(*given) for each in (ours, theirs)))
     first = [jax.grad(loss(each), places) for each in (ours, theirs)]
@@ -113,7 +113,7 @@ def test_fused_layer_outputs_and_gradients_equal_the_scan(
 @pytest.mark.parametrize("cell", GRUS, ids=[each.name for each in GRUS])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
 def test_gru_layer_gives_the_numbers_and_gradients_of_the_scan(mask: Any, cell: Cell) -> None:
-    (ours, theirs), given = layers(mask, mask is not None, cell), given_to(cell)
+    (ours, theirs), given = layers(mask, mask is not None, cell), make_arguments(cell)
     assert_close(tuple(ours(*given)), theirs(*given))
     gradients = [jax.grad(loss(each), range(len(given)))(*given) for each in (ours, theirs)]
     assert_close(*gradients)
@@ -121,7 +121,7 @@ def test_gru_layer_gives_the_numbers_and_gradients_of_the_scan(mask: Any, cell: 
 
 @pytest.mark.parametrize("cell", GRUS, ids=[each.name for each in GRUS])
 def test_vmap_of_a_gru_is_one_call_and_equals_the_scan(cell: Cell) -> None:
-    xs, rest = arrays(2, (EXAMPLES, *SHAPES[0]))[0], given_to(cell)[1:]
+    xs, rest = arrays(2, (EXAMPLES, *SHAPES[0]))[0], make_arguments(cell)[1:]
     ours, theirs = (
         jax.jit(jax.vmap(lambda x, f=f: tuple(f(x, *rest)))) for f in layers(MASK, False, cell)
     )
@@ -130,7 +130,7 @@ def test_vmap_of_a_gru_is_one_call_and_equals_the_scan(cell: Cell) -> None:
 
 
 def test_weights_of_another_cell_are_refused_with_both_cells() -> None:
-    lstm, gru = given_to(DEFAULT), given_to(GRUS[0])
+    lstm, gru = make_arguments(DEFAULT), make_arguments(GRUS[0])
     own: tuple[Layer, Layer] = (fused_layer, fused_gru_layer)
     with pytest.raises(ValueError, match=r"that of an LSTM of 18 units with 4 gates; a GRU has 3"):
         own[1](*gru[:2], *lstm[3:])
@@ -339,7 +339,7 @@ def attributes(cell: Cell, **others: bool) -> dict[str, bool]:
 
 def complete(cell: Cell) -> list[Any]:
     """Return what a call takes: an array without numbers for a bias that the cell does not have."""
-    return given_to(cell) + ([jnp.zeros([0])] if cell == GRUS[1] else [])
+    return make_arguments(cell) + ([jnp.zeros([0])] if cell == GRUS[1] else [])
 
 
 def kept_arrays(mask: Any, cell: Cell = DEFAULT) -> tuple[list[Any], list[Any]]:
@@ -400,7 +400,7 @@ def test_backward_call_of_other_shapes_or_types_is_refused(mask: Any, cell: Cell
 def test_input_gradient_call_of_other_shapes_or_types_is_refused(cell: Cell) -> None:
     name, how = INPUT_GRADIENT if cell == DEFAULT else GRU_INPUT_GRADIENT, attributes(cell)
     kernel, dz = (
-        given_to(cell)[1 + len(cell.states)],
+        make_arguments(cell)[1 + len(cell.states)],
         jnp.zeros((-(-H // lanes()), T, B, 4 * lanes())),
     )
     dx = jax.ShapeDtypeStruct((T, B, IN), jnp.float32)
@@ -444,7 +444,7 @@ def test_forward_call_of_other_shapes_or_types_is_refused(keep: bool, cell: Cell
 
 def combined(layer: Layer, place: int, cell: Cell) -> dict[str, Callable[[], Any]]:
     """Return derivatives of several kinds with respect to one argument of the layer."""
-    given = given_to(cell)
+    given = make_arguments(cell)
     tangents = arrays(8, *(each.shape for each in given))
     xs = jnp.stack([given[0], 2 * given[0]])
 

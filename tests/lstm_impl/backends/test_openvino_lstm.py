@@ -51,10 +51,10 @@ def test_type_that_this_cpu_replaces_is_refused(monkeypatch: pytest.MonkeyPatch)
 
     compiled = openvino.compile_model
 
-    def in_float32(network: object, device: str, config: dict[str, str]) -> object:
+    def compute_in_float32(network: object, device: str, config: dict[str, str]) -> object:
         return compiled(network, device, config | {"INFERENCE_PRECISION_HINT": "f32"})
 
-    monkeypatch.setattr(openvino, "compile_model", in_float32)
+    monkeypatch.setattr(openvino, "compile_model", compute_in_float32)
     with pytest.raises(UnsupportedError, match=r"OpenVINO computes in .*float32"):
         model.forward([[[1.0, 2.0, 3.0]]])
 

@@ -168,7 +168,7 @@ class OwnLSTM(torch.nn.LSTM):  # type: ignore[misc, name-defined]
     """Represent a user's subclass, which could compute anything."""
 
 
-def of_own_forward() -> Any:
+def make_own_forward() -> Any:
     module = torch.nn.LSTM(IN, H)
     module.forward = lambda x: x
     return module
@@ -180,7 +180,7 @@ def of_own_forward() -> Any:
     [
         (lambda: OwnLSTM(IN, H), "its class may compute something else"),
         (lambda: OwnGRU(IN, H), "its class may compute something else"),
-        (of_own_forward, "its forward was replaced by a function"),
+        (make_own_forward, "its forward was replaced by a function"),
         (
             lambda: torch.nn.LSTM(IN, H, proj_size=2),
             "the kernels do not support proj_size, which is 2",

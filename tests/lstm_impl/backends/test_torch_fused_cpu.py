@@ -224,14 +224,14 @@ def scalar_losses(masked: bool) -> dict[str, Callable[[Any], Any]]:
         given = [torch.randn(shape, generator=draw) for shape in shapes]
         return lambda x: loss(compute(cell, (x, *given), valid))
 
-    def by_module(x: Any) -> Any:
+    def compute_by_module(x: Any) -> Any:
         if not masked:
             return loss(module(x)[:1])
         # What pack_padded_sequence makes, which has no forward mode.
         data, sizes = torch.cat([x[0], x[1, :1], x[2, :1]]), torch.tensor([2, 1, 1])
         return loss((module(torch.nn.utils.rnn.PackedSequence(data, sizes))[0].data,))
 
-    return {"module": by_module, **{cell.name: layer_of(cell) for cell in CELLS}}
+    return {"module": compute_by_module, **{cell.name: layer_of(cell) for cell in CELLS}}
 
 
 def directional(way: str, function: Callable[[Any], Any], x: Any, direction: Any) -> Any:
@@ -328,7 +328,7 @@ def complete(given: list[Any]) -> list[Any]:
     return [*given, *(6 - len(given)) * [None]]
 
 
-def given_to_gradient(
+def make_gradient_arguments(
     masked: bool = True, transposed: bool = False, cell: Cell = DEFAULT
 ) -> dict[str, Any]:
     """Return arguments that the operator of the gradient takes, by name."""
@@ -377,7 +377,7 @@ WRONG: dict[str, Callable[[Any], Any]] = {
 def test_operators_refuse_every_tensor_that_does_not_fit(
     masked: bool, transposed: bool, wrong: str, cell: Cell
 ) -> None:
-    arguments = given_to_gradient(masked, transposed, cell)
+    arguments = make_gradient_arguments(masked, transposed, cell)
     tensors_by_name = {name: each for name, each in arguments.items() if torch.is_tensor(each)}
     # What is kept and flows in, and the input, the states and the weights.
     others = {"hidden", "gates", "cells", "dy", "dh", "dc"} & {*arguments}
@@ -397,7 +397,7 @@ def test_operators_refuse_every_tensor_that_does_not_fit(
 @pytest.mark.parametrize("cell", CELLS[:2], ids=["lstm", "gru"])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_operators_refuse_every_mixture_of_devices(transposed: bool, cell: Cell) -> None:
-    arguments = given_to_gradient(transposed=transposed, cell=cell)
+    arguments = make_gradient_arguments(transposed=transposed, cell=cell)
     names = [name for name, each in arguments.items() if torch.is_tensor(each)]
     for operator in operators(cell):
         own = {each.name for each in operator.default._schema.arguments}
@@ -450,7 +450,7 @@ def test_module_refuses_every_mixture_of_devices(trained: bool) -> None:
 
 @of_each_cell
 def test_tensor_whose_memory_was_taken_away_is_refused(cell: Cell) -> None:
-    arguments = given_to_gradient(cell=cell)
+    arguments = make_gradient_arguments(cell=cell)
     # The gradient reads no number of a bias.
     read = (n for n, each in arguments.items() if torch.is_tensor(each) and "bias" not in n)
     for name in read:
@@ -470,19 +470,19 @@ class Gradient(torch.nn.Module):  # type: ignore[misc,name-defined]
 
     def __init__(self) -> None:
         super().__init__()
-        for name, each in given_to_gradient().items():
+        for name, each in make_gradient_arguments().items():
             if torch.is_tensor(each):
                 self.register_buffer(name, each)
 
     def forward(self, x: Any) -> Any:
-        given = {name: getattr(self, name, False) for name in given_to_gradient()}
+        given = {name: getattr(self, name, False) for name in make_gradient_arguments()}
         operator = torch.ops.lstm_impl.fused_lstm_gradient
         return call_with(operator, {**given, "x": x, "of_x": True})
 
 
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
 def test_loaded_program_with_arrays_that_are_too_short_raises() -> None:
-    x = given_to_gradient()["x"]
+    x = make_gradient_arguments()["x"]
     exported = torch.export.export(Gradient(), (x,))
     for name in ("gates", "dy", "kernel"):
         program = copy.deepcopy(exported)
@@ -523,7 +523,7 @@ def test_layer_of_transposed_matrices_gives_the_same_bits(
 
 def test_operators_without_a_layout_take_that_of_the_kernels() -> None:
     """Programs that an earlier version exported call the operators without this argument."""
-    arguments = given_to_gradient()
+    arguments = make_gradient_arguments()
     for operator in operators():
         names = [each.name for each in operator.default._schema.arguments]
         before = [arguments[name] for name in names if name != "transposed"]

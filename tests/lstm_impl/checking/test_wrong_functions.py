@@ -15,7 +15,7 @@ SIZES: dict[str, Any] = {"input_size": 5, "hidden_size": 8, "batch": 4, "timeste
 ARGUMENTS = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
 
 
-def named_causes(wrong: WrongFunction) -> set[str] | None:
+def list_causes(wrong: WrongFunction) -> set[str] | None:
     """Return the names of the causes, or None if the function passes."""
     result = check(
         wrong.function,
@@ -29,7 +29,7 @@ def named_causes(wrong: WrongFunction) -> set[str] | None:
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_wrong_functions_are_all_found_and_most_are_explained() -> None:
-    found = {name: named_causes(wrong) for name, wrong in WRONG.items()}
+    found = {name: list_causes(wrong) for name, wrong in WRONG.items()}
     passed = [name for name, causes in found.items() if causes is None]
     assert passed == []
     unexplained = [

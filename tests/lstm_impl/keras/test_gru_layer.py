@@ -28,7 +28,7 @@ from lstm_impl.backends.tensorflow.model import profile  # noqa: E402
 from lstm_impl.keras import tuning  # noqa: E402
 from lstm_impl.keras.choice import Sizes  # noqa: E402
 from lstm_impl.keras.layer import PortableSizes, portable_function  # noqa: E402
-from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn  # noqa: E402
+from tests.lstm_impl.backends.cudnn_emulation import emulate_cudnn  # noqa: E402
 from tests.lstm_impl.keras.test_layer import (  # noqa: E402
     AXES,
     BATCH,
@@ -119,14 +119,14 @@ def test_gru_equals_keras(row: Row) -> None:
 
 @pytest.mark.parametrize("row", each_value(axes(["cudnn"], reset_after=[True])), ids=row_name)
 def test_gru_through_cudnn_equals_keras_without(row: Row) -> None:
-    with emulated_cudnn():
+    with emulate_cudnn():
         check(row)
 
 
 @EACH_FORM
 def test_auto_on_a_gpu_uses_cudnn_for_the_form_that_cudnn_has(reset_after: bool) -> None:
     layer = build(lstm_impl.keras.GRU, reset_after=reset_after)
-    with emulated_cudnn(), mock.patch.object(layer, "_device", return_value="gpu"):
+    with emulate_cudnn(), mock.patch.object(layer, "_device", return_value="gpu"):
         layer(X)
     ((_, choice),) = layer.explain().choices
     assert (choice.backend == "cudnn") == reset_after

@@ -23,7 +23,7 @@ import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras.choice import Arguments, obstacle  # noqa: E402
-from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn  # noqa: E402
+from tests.lstm_impl.backends.cudnn_emulation import emulate_cudnn  # noqa: E402
 from tests.lstm_impl.keras.axes import ARGUMENTS  # noqa: E402
 from tests.pairs import Row, each_value, pairwise, slow_ones_run  # noqa: E402
 
@@ -219,14 +219,14 @@ def test_layer_of_each_backend_equals_keras(any_row: Row) -> None:
 
 @pytest.mark.parametrize("row", covering(backend=["cudnn", "cudnn+lengths"]), ids=describe_row)
 def test_layer_through_cudnn_equals_keras_without(row: Row) -> None:
-    with emulated_cudnn():
+    with emulate_cudnn():
         check(row)
 
 
 def test_auto_on_a_gpu_uses_cudnn() -> None:
     layer = build("auto")
     x = np.zeros((BATCH, TIMESTEPS, FEATURES), np.float32)
-    with emulated_cudnn(), mock.patch.object(layer, "_device", return_value="gpu"):
+    with emulate_cudnn(), mock.patch.object(layer, "_device", return_value="gpu"):
         layer(x)
     assert [choice.backend for _, choice in layer.explain().choices] == ["cudnn"]
 

@@ -283,7 +283,7 @@ def sequential(lstm: MakeLSTM, **arguments: Any) -> Any:
 
 
 @functools.cache
-def fitted_by_keras(batch_size: int) -> tuple[list[Array], list[Array]]:
+def fit_by_keras(batch_size: int) -> tuple[list[Array], list[Array]]:
     """Return the weights of ``sequential`` with Keras's layer, and the results of ``fit`` outside a
     graph, whose making would take longer than the fit.
     """
@@ -293,7 +293,7 @@ def fitted_by_keras(batch_size: int) -> tuple[list[Array], list[Array]]:
 
 def fits_as_keras(model: Any, batch_size: int = 3, **compile_arguments: Any) -> None:
     """Compare ``fit`` of ``sequential`` with our layer and with Keras's."""
-    weights, wanted = fitted_by_keras(batch_size)
+    weights, wanted = fit_by_keras(batch_size)
     model.set_weights(weights)
     same(fit(model, batch_size, **compile_arguments), wanted)
 
@@ -335,7 +335,7 @@ def test_auto_in_an_xla_graph_picks_a_compilable_backend(training: bool) -> None
         jitted(layer)(X)
 
 
-def twice_differentiated(lstm: MakeLSTM) -> Any:
+def differentiate_twice(lstm: MakeLSTM) -> Any:
     layer = lstm(go_backwards=True, return_sequences=True)
     layer.build(X.shape)
     return layer
@@ -358,7 +358,7 @@ def second_gradients(layer: Any) -> Any:
 @functools.cache
 def second_gradients_of_keras() -> tuple[list[Array], list[Array]]:
     """Return the weights of Keras's layer and its second gradients, computed eagerly."""
-    reference = twice_differentiated(theirs)
+    reference = differentiate_twice(theirs)
     return reference.get_weights(), [each.numpy() for each in second_gradients(reference)]
 
 
@@ -379,7 +379,7 @@ def second_gradients_of_keras() -> tuple[list[Array], list[Array]]:
 )
 def test_second_gradients_equal_keras(backend: str, in_function: bool) -> None:
     weights, wanted = second_gradients_of_keras()
-    layer = twice_differentiated(by(backend))
+    layer = differentiate_twice(by(backend))
     layer.set_weights(weights)
     step = tf.function(second_gradients, autograph=False) if in_function else second_gradients
     # Rounded twice: a loop's sums have another order than Keras's.

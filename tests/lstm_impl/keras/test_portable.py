@@ -348,7 +348,7 @@ def test_lengths_that_the_body_does_not_read_are_not_read_by_the_op() -> None:
                 tensor = node.attr["value"].tensor
                 tensor.CopyFrom(tf.make_tensor_proto(np.full(7, 1, np.int32)))
 
-    graph = changed_graph(lengths)
+    graph = change_graph(lengths)
     expected, _ = run(graph, optimized=False)
     found, ops = run(graph)
     assert OP in ops
@@ -372,7 +372,7 @@ def test_marked_function_of_other_arguments_is_left(count: int) -> None:
     close(outputs, GIVEN[:count])
 
 
-def changed_graph(change: Callable[[Any, Any, Any], None]) -> tuple[Any, str, str]:
+def change_graph(change: Callable[[Any, Any, Any], None]) -> tuple[Any, str, str]:
     """Return the graph of a call of a layer, changed, as a program that reads files may get it."""
     layer = portable_function(tf.float32, reverse=False, batch_major=False, masked=False)
     others = [each.numpy() for each in GIVEN[1:]]  # constants of the graph
@@ -457,7 +457,7 @@ def other_op(graph: Any, call: Any, function: Any) -> None:
 def test_graph_whose_function_was_changed_computes_what_it_says(
     change: Any, replaced: bool
 ) -> None:
-    graph = changed_graph(change)
+    graph = change_graph(change)
     expected, _ = run(graph, optimized=False)
     found, ops = run(graph)
     assert (OP in ops) == replaced
@@ -466,7 +466,7 @@ def test_graph_whose_function_was_changed_computes_what_it_says(
 
 def test_graph_whose_function_lacks_a_node_is_an_error_and_not_the_end() -> None:
     with pytest.raises((ValueError, tf.errors.OpError)):
-        run(changed_graph(body_without_a_node))
+        run(change_graph(body_without_a_node))
 
 
 @pytest.mark.parametrize("masked", [False, True])

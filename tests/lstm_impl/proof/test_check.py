@@ -19,7 +19,7 @@ from lstm_impl.proof.comparison import keep_worst
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 from tests.lstm_impl.backends.built import passes
-from tests.lstm_impl.lstm_states import named_state, with_states
+from tests.lstm_impl.lstm_states import get_state, replace_states
 from tests.lstm_impl.rounded_model import RoundedModel
 from tests.pairs import Row, pairwise, row_id
 
@@ -125,7 +125,7 @@ GRADIENT_MUTATIONS: dict[str, Callable[[RawGradients], RawGradients]] = {
     "recurrent_gradient_negated": scale_array("recurrent_kernel", -1.0),
     "dx_reversed_in_time": lambda raw: replace(raw, dx=np.asarray(raw.dx)[::-1]),
     "dh_and_dc_swapped": lambda raw: replace(raw, dstates=(raw.dstates or ())[::-1]),
-    "state_gradient_cut": lambda raw: with_states(raw, dc=0 * named_state(raw, "dc")),
+    "state_gradient_cut": lambda raw: replace_states(raw, dc=0 * get_state(raw, "dc")),
     "dx_is_nan": lambda raw: replace(raw, dx=np.nan * np.asarray(raw.dx)),
 }
 
@@ -258,8 +258,8 @@ class IgnoresFinalGradient(RoundedModel):
     ignored = "dc"
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        zero = np.zeros_like(named_state(upstream, self.ignored))
-        return super()._train(gradients, call, with_states(upstream, **{self.ignored: zero}))
+        zero = np.zeros_like(get_state(upstream, self.ignored))
+        return super()._train(gradients, call, replace_states(upstream, **{self.ignored: zero}))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class ChangedCell(RoundedModel):
         return super()._run(type(self).change(cell), *rest)
 
 
-def without_rows(name: str, first: int) -> type[ChangedCell]:
+def drop_rows(name: str, first: int) -> type[ChangedCell]:
     """Return a model whose products leave out the rows from ``first`` on; -1 is the last row."""
 
     def change(cell: LayerWeights) -> LayerWeights:
@@ -64,7 +64,7 @@ def without_rows(name: str, first: int) -> type[ChangedCell]:
     return type("WithoutRows", (ChangedCell,), {"change": staticmethod(change)})
 
 
-def without_column(gate_number: int, unit: int) -> type[ChangedCell]:
+def drop_column(gate_number: int, unit: int) -> type[ChangedCell]:
     def change(cell: LayerWeights) -> LayerWeights:
         kernel, size = cell.recurrent_kernel.copy(), len(cell.recurrent_kernel)
         kernel[:, gate_number * size + unit] = 0
@@ -151,21 +151,21 @@ FINE = ("float32",)
 WRONG: dict[str, tuple[type[RoundedModel], tuple[str, ...], Workload, str]] = {
     # model, types, workload, kind of error by which it is found
     "last_recurrent_row": (
-        without_rows("recurrent_kernel", -1), (*BFLOAT16S, "float16"), INFERENCE, "separate"
+        drop_rows("recurrent_kernel", -1), (*BFLOAT16S, "float16"), INFERENCE, "separate"
     ),
     "last_4_recurrent_rows": (
-        without_rows("recurrent_kernel", -4), HALVES, INFERENCE, "separate"
+        drop_rows("recurrent_kernel", -4), HALVES, INFERENCE, "separate"
     ),
     "last_32_recurrent_rows": (
-        without_rows("recurrent_kernel", -32), HALVES, INFERENCE, "separate"
+        drop_rows("recurrent_kernel", -32), HALVES, INFERENCE, "separate"
     ),
     "last_row_in_training": (
-        without_rows("recurrent_kernel", -1), HALVES, TRAINING, "separate"
+        drop_rows("recurrent_kernel", -1), HALVES, TRAINING, "separate"
     ),
-    "last_input_row": (without_rows("kernel", -1), HALVES, INFERENCE, "separate"),
-    "first_column": (without_column(0, 0), HALVES, INFERENCE, "separate"),
-    "last_column_of_f": (without_column(1, -1), HALVES, INFERENCE, "separate"),
-    "last_column_of_o": (without_column(3, -1), HALVES, INFERENCE, "separate"),
+    "last_input_row": (drop_rows("kernel", -1), HALVES, INFERENCE, "separate"),
+    "first_column": (drop_column(0, 0), HALVES, INFERENCE, "separate"),
+    "last_column_of_f": (drop_column(1, -1), HALVES, INFERENCE, "separate"),
+    "last_column_of_o": (drop_column(3, -1), HALVES, INFERENCE, "separate"),
     "sums_in_bfloat16": (SumsInBfloat16, BFLOAT16S, INFERENCE, "separate"),
     "cell_in_bfloat16": (CellInBfloat16, ("float16", "mixed_float16"), INFERENCE, "sizes"),
     "one_gate_of_a_kernel_smaller": (
@@ -421,7 +421,7 @@ class Int8Model(NumPyModel):
     levels = 1.0
     cell = np.inf
 
-    def _approximated(self, call: Call) -> tuple[LSTMWeights, Any]:
+    def _approximate(self, call: Call) -> tuple[LSTMWeights, Any]:
         def coarser(array: Any) -> Any:
             step = np.max(np.abs(array)) / 127 * self.levels
             return array if array.ndim == 1 else np.round(array / step) * step
@@ -436,7 +436,7 @@ class Int8Model(NumPyModel):
 
     def _infer(self, call: Call) -> Outputs:
         kept = self._weights
-        self._weights, inputs = self._approximated(call)
+        self._weights, inputs = self._approximate(call)
         try:
             h, c, outputs = call.states[0], np.clip(call.states[1], -self.cell, self.cell), []
             for t in range(len(inputs.x)):
@@ -466,7 +466,7 @@ class StateIgnored(Int8Model):
         return super()._infer(call._replace(states=(0 * call.states[0], 0 * call.states[1])))
 
 
-def judged_approximation(model: type[Int8Model], spec: LSTMSpec, workload: Workload) -> GateResult:
+def judge_approximation(model: type[Int8Model], spec: LSTMSpec, workload: Workload) -> GateResult:
     class Approximate(NumPyLoop):
         approximate = True
 
@@ -488,14 +488,14 @@ APPROXIMATED = [
 def test_gate_of_a_coarser_or_forgetful_approximation_fails(
     wrong: type[Int8Model], spec: LSTMSpec, workload: Workload
 ) -> None:
-    result = judged_approximation(wrong, spec, workload)
+    result = judge_approximation(wrong, spec, workload)
     assert not result.passed
     assert "rounding to int8 explains" in result.describe()
 
 
 @pytest.mark.parametrize(("spec", "workload"), APPROXIMATED)
 def test_gate_of_an_approximation_by_int8_passes(spec: LSTMSpec, workload: Workload) -> None:
-    result = judged_approximation(Int8Model, spec, workload)
+    result = judge_approximation(Int8Model, spec, workload)
     assert result.passed, result.describe()
 
 
