@@ -9,7 +9,6 @@ from typing import ClassVar, NamedTuple
 
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.backends.fused_cpu.c_interface import FROM_INITIAL, FROM_ZEROS
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.tensorflow.framework import TENSORFLOW
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
@@ -126,6 +125,9 @@ class FirstStepBits(NamedTuple):
     def begin(self, now: Tensor, states: Tensors, initial: Tensors) -> tuple[Tensor, ...]:
         """Return the states that a step begins from, as ``FirstSteps.begin`` does."""
         import tensorflow as tf
+
+        # The package of fused_cpu imports this module.
+        from lstm_impl.backends.fused_cpu.c_interface import FROM_INITIAL, FROM_ZEROS
 
         for bit, fresh in ((FROM_ZEROS, map(tf.zeros_like, states)), (FROM_INITIAL, initial)):
             starts_over = tf.bitwise.bitwise_and(now, tf.constant(bit, tf.uint8)) > 0
