@@ -16,6 +16,14 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from lstm_impl.backends.fused_cpu.c_interface import (
+    CELLS,
+    FROM_INITIAL,
+    FROM_ZEROS,
+    STEP,
+    TYPES,
+)
+from lstm_impl.cell import Cell, StepWeights, get_cell
 from tests.attack.fuzz_bindings import Rng, Trial, WrongResultError
 
 Array = npt.NDArray[Any]
@@ -32,7 +40,7 @@ TOLERANCES = {"float32": 1e-4, "bfloat16": 0.06}
 
 
 class Layer(NamedTuple):
-    """The sizes of one direction of one layer, and how it reads its steps."""
+    """The sizes of one direction of one layer, its cell, and how it reads its steps."""
 
     timesteps: int
     batch: int
@@ -40,30 +48,42 @@ class Layer(NamedTuple):
     units: int
     reverse: bool
     masked: bool
+    resets: bool
     dtype: str
+    cell_name: str
+
+    @property
+    def cell(self) -> Cell:
+        """The cell of the layer."""
+        return get_cell(self.cell_name)
+
+    @property
+    def has_second(self) -> bool:
+        """Whether the cell has a recurrent bias."""
+        return "recurrent_bias" in self.cell.parameters
 
     def draw(self, rng: Rng) -> dict[str, Array]:
         """Return right arrays, rounded to the layer's type."""
         t, b, i, u = self[:4]
-        shapes = {
-            "x": (t, b, i),
-            "h": (b, u),
-            "c": (b, u),
-            "kernel": (i, 4 * u),
-            "recurrent_kernel": (u, 4 * u),
-            "bias": (4 * u,),
-            "dy": (t, b, u),
-            "dh": (b, u),
-            "dc": (b, u),
-        }
+        states = dict.fromkeys(self.cell.states, (b, u))
+        shapes = {"x": (t, b, i), **states, **self.cell.parameter_shapes(i, u), "dy": (t, b, u)}
+        shapes |= {f"d{name}": shape for name, shape in states.items()}
         kind = np.dtype(getattr(ml_dtypes, self.dtype, self.dtype))
-        return {
-            name: (rng.standard_normal(shape) * 0.5).astype(kind) for name, shape in shapes.items()
-        }
+        arrays = {name: rng.standard_normal(shape) * 0.5 for name, shape in shapes.items()}
+        if self.cell_name != "lstm":
+            # With larger weights, the steps of a GRU amplify the roundings of bfloat16.
+            arrays["recurrent_kernel"] /= np.sqrt(u)
+        return {name: each.astype(kind) for name, each in arrays.items()}
 
     def mask(self, rng: Rng) -> Array | None:
-        """Return which steps are there, or None where all are."""
-        return rng.random((self.timesteps, self.batch)) > 0.3 if self.masked else None
+        """Return which steps are there, None if all are, or the bits of steps with resets."""
+        steps = self.timesteps, self.batch
+        mask = rng.random(steps) > 0.3 if self.masked else None
+        if not self.resets:
+            return mask
+        there = STEP if mask is None else mask * np.uint8(STEP)
+        bits = rng.choice(np.array((0, 0, FROM_ZEROS, FROM_INITIAL), np.uint8), steps)
+        return np.asarray(bits + there, np.uint8)
 
 
 def drawn_layer(rng: Rng) -> Layer:
@@ -75,7 +95,9 @@ def drawn_layer(rng: Rng) -> Layer:
         int(rng.choice(UNITS)),
         bool(rng.random() < 0.3),
         bool(rng.random() < 0.4),
+        bool(rng.random() < 0.3),
         str(rng.choice(list(TOLERANCES))),
+        str(rng.choice(list(CELLS))),
     )
 
 
@@ -85,47 +107,59 @@ def drawn_layer(rng: Rng) -> Layer:
 def right_forward(
     layer: Layer, arrays: dict[str, Array], mask: Array | None
 ) -> tuple[list[Array], Steps]:
-    """Return y, h and c in float64, and what the backward pass needs of each step."""
-    x, h, c, w, r, b = (arrays[name].astype(np.float64) for name in list(arrays)[:6])
+    """Return y and the states in float64, and what the backward pass needs of each step."""
+    cell = layer.cell
+    wide = {name: each.astype(np.float64) for name, each in arrays.items()}
+    weights = StepWeights(*(wide[name] for name in cell.parameters))
+    states = initial = tuple(wide[name] for name in cell.states)
     y = np.zeros((layer.timesteps, layer.batch, layer.units))
+    every = np.full((layer.timesteps, layer.batch), STEP, np.uint8)
+    bits = (every if mask is None else mask.astype(np.uint8))[:, :, None]
     steps: Steps = []
     for t in range(layer.timesteps)[:: -1 if layer.reverse else 1]:
-        z = x[t] @ w + h @ r + b
-        i, f, g, o = np.split(z, 4, axis=1)
-        i, f, o = (0.5 * np.tanh(0.5 * each) + 0.5 for each in (i, f, o))
-        g = np.tanh(g)
-        valid = np.ones(layer.batch, bool) if mask is None else mask[t]
-        new_c = np.where(valid[:, None], f * c + i * g, c)
-        new_h = np.where(valid[:, None], o * np.tanh(new_c), h)
-        y[t] = np.where(valid[:, None], new_h, 0)
-        steps.append((np.array(t), h, c, i, f, g, o, new_c, valid[:, None]))
-        h, c = new_h, new_c
-    return [y, h, c], steps
-
-
-def right_backward(arrays: dict[str, Array], steps: Steps) -> list[Array]:
-    """Return the gradients of x, h, c, kernel, recurrent kernel and bias in float64."""
-    wide = {name: each.astype(np.float64) for name, each in arrays.items()}
-    dh, dc = wide["dh"], wide["dc"]
-    dx, dw, dr, db = (
-        np.zeros_like(wide[name]) for name in ("x", "kernel", "recurrent_kernel", "bias")
-    )
-    for t, h, c, i, f, g, o, new_c, valid in reversed(steps):
-        flow_h = np.where(valid, dh + wide["dy"][t], 0)
-        tanh_c = np.tanh(new_c)
-        flow_c = np.where(valid, dc + flow_h * o * (1 - tanh_c**2), 0)
-        gates = (
-            *(flow_c * g * i * (1 - i), flow_c * c * f * (1 - f)),
-            *(flow_c * i * (1 - g**2), flow_h * tanh_c * o * (1 - o)),
+        there, zeros, begun = ((bits[t] & bit) != 0 for bit in (STEP, FROM_ZEROS, FROM_INITIAL))
+        before = tuple(
+            np.where(begun, first, np.where(zeros, 0, each))
+            for each, first in zip(states, initial, strict=True)
         )
-        dz = np.concatenate(gates, axis=1)
-        dx[t] = dz @ wide["kernel"].T
-        dw += wide["x"][t].T @ dz
-        dr += h.T @ dz
-        db += dz.sum(0)
-        dh = np.where(valid, dz @ wide["recurrent_kernel"].T, dh)
-        dc = np.where(valid, flow_c * f, dc)
-    return [dx, dh, dc, dw, dr, db]
+        after, kept = cell.step(weights, wide["x"][t], before)
+        states = tuple(np.where(there, new, old) for new, old in zip(after, before, strict=True))
+        y[t] = np.where(there, after[0], 0)
+        steps.append((np.array(t), before, after, kept, there, zeros, begun))
+    return [y, *states], steps
+
+
+def right_backward(layer: Layer, arrays: dict[str, Array], steps: Steps) -> list[Array]:
+    """Return the gradients of x, the states and the weights in float64."""
+    cell = layer.cell
+    wide = {name: each.astype(np.float64) for name, each in arrays.items()}
+    weights = StepWeights(*(wide[name] for name in cell.parameters))
+    flow = tuple(wide[f"d{name}"] for name in cell.states)
+    of_initial = tuple(map(np.zeros_like, flow))
+    dx = np.zeros_like(wide["x"])
+    dw, dr, db, *second = (np.zeros_like(wide[name]) for name in cell.parameters)
+    for t, before, after, kept, there, zeros, begun in reversed(steps):
+        arriving = (flow[0] + wide["dy"][t], *flow[1:])
+        arriving = tuple(np.where(there, each, 0) for each in arriving)
+        found = cell.step_gradients(weights, kept, before, after, arriving)
+        dx[t] = found.sums @ weights.kernel.T
+        dw += wide["x"][t].T @ found.sums
+        db += found.sums.sum(0)
+        if found.recurrent_inputs is None:
+            dr += before[0].T @ found.recurrent_sums
+        else:
+            parts = np.split(found.recurrent_sums, len(cell.gates), axis=1)
+            pairs = zip(found.recurrent_inputs, parts, strict=True)
+            dr += np.concatenate([left.T @ part for left, part in pairs], axis=1)
+        for each in second:
+            each += found.recurrent_sums.sum(0)
+        flow = tuple(np.where(there, new, old) for new, old in zip(found.states, flow, strict=True))
+        of_initial = tuple(
+            total + np.where(begun, each, 0) for total, each in zip(of_initial, flow, strict=True)
+        )
+        flow = tuple(np.where(begun | zeros, 0, each) for each in flow)
+    states = [each + more for each, more in zip(flow, of_initial, strict=True)]
+    return [dx, *states, dw, dr, db, *second]
 
 
 def compare(found: list[Any], expected: list[Array], dtype: str, scale: float = 1.0) -> None:
@@ -208,27 +242,28 @@ def c_interface() -> Trial:
     def odd(rng: Rng, note: Note) -> str:
         fields = [int(rng.choice(SIZES)) if rng.random() < 0.5 else 3 for _ in range(4)]
         flags = [int(rng.choice((0, 1, 2, -1, 2**31 - 1))) for _ in range(2)]
-        kind = int(rng.choice((0, 1, 2, 3, 4, 5, -1, 2**31 - 1, -(2**31))))
+        kind = int(rng.choice((*TYPES.values(), 6, -1, 2**31 - 1, -(2**31))))
+        cell = int(rng.choice((*CELLS.values(), 0, 0, 3, -1, 2**31 - 1)))
         threads = int(rng.choice((0, 1, -1, 2**31 - 1)))
-        given = KernelLayer(*fields, *flags, kind, threads)
-        note(f"lstm_check {fields} {flags} {kind} {threads}")
+        given = KernelLayer(*fields, *flags, kind, threads, 0, cell)
+        note(f"lstm_check {fields} {flags} {kind} {threads} cell {cell}")
         sizes = (
             loaded.lstm_gates_size(ctypes.byref(given)),
             loaded.lstm_cells_size(ctypes.byref(given)),
             loaded.lstm_packed_size(ctypes.byref(given)),
         )
         loaded.lstm_products(ctypes.byref(given))
-        valid = (
-            min(fields) >= 0 and min(fields[2:]) > 0 and max(fields) < 2**31 and kind in range(5)
+        valid = (min(fields) >= 0 and min(fields[2:]) > 0 and max(fields) < 2**31) and (
+            kind in TYPES.values() and cell in CELLS.values()
         )
         taken = loaded.lstm_check(ctypes.byref(given)) == 0
         if taken and not valid:
-            raise WrongResultError(f"lstm_check takes {fields} of type {kind}")
+            raise WrongResultError(f"lstm_check takes {fields} of type {kind}, cell {cell}")
         if min(sizes) < 0 or (not taken and max(sizes) > 0):
             raise WrongResultError(f"sizes {sizes} of {fields} of type {kind}")
         if not taken:
             # An invalid layer is refused before any array is read.
-            nulls = (ctypes.c_void_p * 17)()
+            nulls = (ctypes.c_void_p * 18)()
             for name in ("forward", "backward", "input_gradient"):
                 if getattr(loaded, f"lstm_{name}")(ctypes.byref(given), None, nulls) == 0:
                     raise WrongResultError(f"lstm_{name} takes {fields} of type {kind}")
@@ -238,46 +273,63 @@ def c_interface() -> Trial:
     def right(rng: Rng, note: Note) -> str:
         layer = drawn_layer(rng)
         arrays, mask = layer.draw(rng), layer.mask(rng)
-        kind = 1 if layer.dtype == "bfloat16" else int(rng.choice((0, 2)))
-        if kind == 2:
+        kinds = (TYPES["float32"], TYPES["bf32"], TYPES["bf16x3"])
+        kind = TYPES["bfloat16"] if layer.dtype == "bfloat16" else int(rng.choice(kinds))
+        if kind in kinds[1:]:
             # Its products may be of bfloat16, whose errors larger recurrent weights amplify.
             arrays["recurrent_kernel"] /= np.float32(np.sqrt(layer.units or 1))
         threads, keep = int(rng.choice((0, 1, 2, 3))), bool(rng.random() < 0.7)
         note(f"{layer} type {kind} threads {threads} keep {keep}")
-        given = KernelLayer(*layer[:4], 0, layer.reverse, kind, threads)
+        cell, name = CELLS[layer.cell_name], layer.cell_name
+        given = KernelLayer(*layer[:4], 0, layer.reverse, kind, threads, 0, cell)
+        if loaded.lstm_check(ctypes.byref(given)) != 0:
+            if kind == kinds[2] and cell:
+                return "refused"  # a GRU has no products of parts
+            raise WrongResultError(f"lstm_check refuses {layer} of type {kind}")
         t, b, i, u = layer[:4]
-        dtype = arrays["x"].dtype
-        cells = -(-u // blocks) * blocks * t * b
-        if (4 * cells, cells) != kernels.kept_sizes(t, b, u):
+        dtype, states = arrays["x"].dtype, len(layer.cell.states)
+        gates = 4 * (-(-u // blocks) * blocks * t * b)
+        cells = gates // 4 if states > 1 else 0
+        if (gates, cells) != kernels.kept_sizes(t, b, u, name):
             raise WrongResultError(f"kept sizes of {layer}")
-        made = [np.full(shape, np.nan, dtype) for shape in ((t, b, u), (b, u), (b, u))]
-        kept = [np.full(size, np.nan, dtype) for size in (4 * cells, cells)]
+        made = [np.full(shape, np.nan, dtype) for shape in ((t, b, u), *states * [(b, u)])]
+        kept = [np.full(size, np.nan, dtype) for size in (gates, cells)]
         hidden = np.full((t, b, u), np.nan, dtype) if mask is not None else None
 
         def address(array: Array | None) -> int:
             return 0 if array is None else array.ctypes.data
 
-        order = ("kernel", "recurrent_kernel", "bias", "x", "h", "c")
-        read = [*(arrays[name] for name in order), mask]
-        written = [*made, *kept, hidden] if keep else [*made, None, None, None]
-        kernels.forward(given, *map(address, (*read, *written)))
+        def two(of_states: list[Array]) -> list[Array | None]:
+            """Return what belongs to h and to c, or None for the c that a GRU does not have."""
+            return [*of_states, *[None] * (2 - len(of_states))]
+
+        initial = two([arrays[each] for each in layer.cell.states])
+        second = [arrays["recurrent_bias"]] if layer.has_second else []
+        read = [*(arrays[each] for each in ("kernel", "recurrent_kernel", "bias", "x")), *initial]
+        keeps = [kept[0], kept[1] if cells else None, hidden] if keep else [None, None, None]
+        written = [made[0], *two(made[1:]), *keeps]
+        kernels.forward(given, *map(address, (*read, mask, *written, *second)))
         expected, steps = right_forward(layer, arrays, mask)
-        scale = 1000 if kind == 2 else 1.0  # whose products may be of bfloat16
+        scale = 1000 if kind == kinds[1] else 1.0  # whose products may be of bfloat16
+        scale = 20 if kind == kinds[2] else scale
         compare(made, expected, layer.dtype, scale)
         if not keep:
             return "right"
-        if kind == 2:
-            given = KernelLayer(*layer[:4], 0, layer.reverse, 0, threads)
-        dz = np.full(4 * cells, np.nan, np.float32)
-        shapes = ((b, u), (b, u), (i, 4 * u), (u, 4 * u), (4 * u,))
-        gradients = [np.full(shape, np.nan, dtype) for shape in shapes]
+        if kind == kinds[1]:
+            given = KernelLayer(*layer[:4], 0, layer.reverse, kinds[0], threads, 0, cell)
+        dz = np.full(gates, np.nan, np.float32)
+        of_states = [np.full((b, u), np.nan, dtype) for _ in range(states)]
+        of_weights = [np.full(arrays[each].shape, np.nan, dtype) for each in layer.cell.parameters]
         seen = made[0] if hidden is None else hidden
-        flow = [arrays[name] for name in ("dy", "dh", "dc")]
-        states = [arrays[name] for name in ("recurrent_kernel", "x", "h", "c")]
-        kernels.backward(given, *map(address, (*states, mask, seen, *kept, *flow, dz, *gradients)))
+        flow = [arrays["dy"], *two([arrays[f"d{each}"] for each in layer.cell.states])]
+        passed = [arrays["recurrent_kernel"], arrays["x"], *initial, mask, seen]
+        passed += [kept[0], kept[1] if cells else None, *flow]
+        results = [dz, *two(of_states), *of_weights]
+        kernels.backward(given, *map(address, (*passed, *results)))
         dx = np.full((t, b, i), np.nan, dtype)
         kernels.input_gradient(given, *map(address, (arrays["kernel"], dz, dx)))
-        compare([dx, *gradients], right_backward(arrays, steps), layer.dtype, 10 * scale)
+        right = right_backward(layer, arrays, steps)
+        compare([dx, *of_states, *of_weights], right, layer.dtype, 10 * scale)
         return "right"
 
     def compute_in_int8(rng: Rng, note: Note) -> str:
@@ -287,18 +339,22 @@ def c_interface() -> Trial:
         # With larger recurrent weights the steps amplify the errors of int8, and right results
         # differ from those of float64 without limit.
         arrays["recurrent_kernel"] /= np.float32(np.sqrt(layer.units or 1))
-        given = KernelLayer(*layer[:4], 0, layer.reverse, 3, int(rng.choice((0, 1, 2))))
+        cell, states = CELLS[layer.cell_name], len(layer.cell.states)
+        how = TYPES["int8"], int(rng.choice((0, 1, 2))), 0, cell
+        given = KernelLayer(*layer[:4], 0, layer.reverse, *how)
         t, b, _, u = layer[:4]
-        weights = [arrays[name].ctypes.data for name in ("kernel", "recurrent_kernel", "bias")]
+        weights = [arrays[name].ctypes.data for name in layer.cell.parameters]
         try:
             packed = kernels.pack(given, *weights)
         except KernelError:
             return "refused"
-        made = [np.full(shape, np.nan, np.float32) for shape in ((t, b, u), (b, u), (b, u))]
-        read = [arrays[name].ctypes.data for name in ("x", "h", "c")]
+        made = [np.full(shape, np.nan, np.float32) for shape in ((t, b, u), *states * [(b, u)])]
+        read = [arrays[name].ctypes.data for name in ("x", *layer.cell.states)]
         masked = 0 if mask is None else mask.ctypes.data
         written = [each.ctypes.data for each in made]
-        kernels.forward(given, packed.ctypes.data, 0, 0, *read, masked, *written, 0, 0, 0)
+        absent = [0] * (2 - states)
+        addresses = [packed.ctypes.data, 0, 0, *read, *absent, masked, *written, *absent, 0, 0, 0]
+        kernels.forward(given, *addresses)
         compare(made, right_forward(layer, arrays, mask)[0], "float32", 2000)
         return "right"
 
@@ -323,6 +379,11 @@ def tensorflow_ops() -> Trial:
 
     def weights(rng: Rng, arrays: dict[str, Array]) -> list[Any]:
         given = [tf.constant(arrays[name]) for name in ("kernel", "recurrent_kernel", "bias")]
+        if "recurrent_bias" in arrays:
+            # The op takes both biases in one array, whose rows may not fit each other.
+            both = arrays["bias"], arrays["recurrent_bias"]
+            if both[0].shape == both[1].shape and both[0].dtype == both[1].dtype:
+                given[2] = tf.constant(np.stack(both))
         if len({each.dtype for each in given}) == 1 and rng.random() < 0.2:
             variables = [tf.Variable(each) for each in given]
             handles.extend(variables)
@@ -336,15 +397,17 @@ def tensorflow_ops() -> Trial:
         layer = drawn_layer(rng)
         arrays, mask = layer.draw(rng), layer.mask(rng)
         rows, row = int(rng.choice((1, 1, 2, 3))), 0
-        right = dict(arrays)
-        for name in ("h", "c", "dh", "dc"):
+        right, names = dict(arrays), layer.cell.states
+        for name in (*names, *(f"d{each}" for each in names)):
             arrays[name] = np.stack([arrays[name]] * rows)
+        if len(names) == 1:  # The ops take two states, and do not read the second one of a GRU.
+            arrays |= {"c": arrays["h"], "dc": arrays["dh"]}
         batch_major = bool(rng.random() < 0.3)
         if batch_major:
             for name in ("x", "dy"):
                 arrays[name] = np.ascontiguousarray(arrays[name].swapaxes(0, 1))
         padding: Array = np.zeros([0], np.int32) if mask is None else mask
-        lengths = mask is not None and rng.random() < 0.4
+        lengths = mask is not None and not layer.resets and rng.random() < 0.4
         if lengths:
             padding = rng.integers(-2, layer.timesteps + 3, layer.batch).astype(np.int32)
             steps = np.arange(layer.timesteps)[:, None]
@@ -352,6 +415,9 @@ def tensorflow_ops() -> Trial:
         arrays["padding"] = padding
         wrong = spoil_some(rng, arrays)
         attributes: dict[str, Any] = {"reverse": layer.reverse, "batch_major": batch_major}
+        attributes["cell"] = CELLS[layer.cell_name]
+        if rng.random() < 0.02:
+            attributes["cell"], wrong = int(rng.choice((-1, 3, 2**31 - 1))), [*wrong, "cell"]
         if rng.random() < 0.3:
             attributes["row"] = row = int(rng.choice((0, 1, 2, 3, -1, 2**31 - 1, -(2**31))))
         note(f"forward {layer} {attributes} rows {rows} lengths {lengths} wrong {wrong}")
@@ -364,7 +430,8 @@ def tensorflow_ops() -> Trial:
             given = weights(rng, arrays)
             y, h, c, *kept = forward(*states, *given, tf.constant(arrays["padding"]), **attributes)
             if not wrong and 0 <= row < rows:
-                made = [tf.transpose(y, [1, 0, 2]) if batch_major else y, h[0], c[0]]
+                made = [tf.transpose(y, [1, 0, 2]) if batch_major else y, h[0]]
+                made += [c[0]] if len(names) > 1 else []
                 expected, _ = right_forward(layer, right, mask)
                 compare(made, expected, layer.dtype)
         except clean:
@@ -405,7 +472,7 @@ def tensorflow_ops() -> Trial:
             dz, dh, dc, *found = module.lstm_impl_fused_lstm_grad(
                 *read, state=state, overwrite=over, G=layer.dtype, **attributes
             )
-            how = {"batch_major": attributes["batch_major"]}
+            how = {name: attributes[name] for name in ("batch_major", "cell")}
             kernel = tf.constant(arrays["kernel"])
             dx = module.lstm_impl_fused_lstm_input_grad(read[0], kernel, dz, **how)
         except clean:
@@ -417,7 +484,11 @@ def tensorflow_ops() -> Trial:
                 dx = tf.transpose(dx, [1, 0, 2])
             _, steps = right_forward(layer, right, mask)
             # All rows were given the same states, so the same gradients flow in.
-            compare([dx, dh[0], dc[0], *found], right_backward(right, steps), layer.dtype, 10)
+            of_states = [each[0] for each in (dh, dc)[: len(layer.cell.states)]]
+            if layer.has_second:  # of both biases in one array
+                found = [*found[:2], found[2][0], found[2][1]]
+            expected = right_backward(layer, right, steps)
+            compare([dx, *of_states, *found], expected, layer.dtype, 10)
         return "right"
 
     return trial
@@ -463,25 +534,28 @@ def jax_targets() -> Trial:
         t, b, u = layer.timesteps, layer.batch, layer.units
         kind, blocks = arrays["x"].dtype, -(-u // width)
         arrays["valid"] = np.zeros([0, 0], bool) if mask is None else mask
+        cell = layer.cell
+        if layer.cell_name == "gru_reset_before":  # whose target takes an empty bias in its place
+            arrays["recurrent_bias"] = np.zeros([0], kind)
         keep = bool(rng.random() < 0.7)
         part = blocks if keep else 0
         hidden = (t, b, u) if keep and mask is not None and mask.size else (0, 0, 0)
-        results = {
-            "y": np.zeros((t, b, u), kind),
-            "h_last": np.zeros((b, u), kind),
-            "c_last": np.zeros((b, u), kind),
-            "gates": np.zeros((part, t, b, 4 * width), kind),
-            "cells": np.zeros((part, t, b, width), kind),
-            "hidden": np.zeros(hidden, kind),
-        }
+        results = {"y": np.zeros((t, b, u), kind)}
+        results |= {f"{name}_last": np.zeros((b, u), kind) for name in cell.states}
+        results["gates"] = np.zeros((part, t, b, 4 * width), kind)
+        if len(cell.states) > 1:
+            results["cells"] = np.zeros((part, t, b, width), kind)
+        results["hidden"] = np.zeros(hidden, kind)
+        weights = _weights_of_targets(layer)
         wrong = spoil_some(rng, arrays if rng.random() < 0.6 else results)
         narrow(arrays)
         narrow(results)
         note(f"forward {layer} keep {keep} wrong {wrong}")
-        order = ("x", "h", "c", "kernel", "recurrent_kernel", "bias", "valid")
+        order = ("x", *cell.states, *weights, "valid")
+        names, form = fused_layer._Layer(cell, layer.reverse).calls, _form_of_targets(layer)
         try:
             given = [arrays[name] for name in order]
-            made = call(fused_layer.FORWARD, results, given, reverse=layer.reverse, keep=keep)
+            made = call(names[0], results, given, reverse=layer.reverse, keep=keep, **form)
         except clean:
             if not wrong:
                 raise
@@ -490,10 +564,11 @@ def jax_targets() -> Trial:
                 return "refused"
         expected, steps = right_forward(layer, right, mask)
         if not wrong:
-            compare(made[:3], expected, layer.dtype)
+            compare(made[: len(expected)], expected, layer.dtype)
         if not keep:
             return "right"
-        return backward(rng, note, layer, arrays, right, steps, made, wrong)
+        kept = dict(zip(results, map(np.asarray, made), strict=True))
+        return backward(rng, note, layer, arrays, right, steps, kept, wrong)
 
     def backward(
         rng: Rng,
@@ -502,24 +577,26 @@ def jax_targets() -> Trial:
         arrays: dict[str, Array],
         right: dict[str, Array],
         steps: Steps,
-        made: Any,
+        kept: dict[str, Array],
         wrong: list[str],
     ) -> str:
-        y, _, _, gates, cells, hidden = (np.asarray(each) for each in made)
-        names = ("dh_0", "dc_0", "dkernel", "drecurrent_kernel", "dbias")
-        like = ("h", "c", "kernel", "recurrent_kernel", "bias")
-        results = {"dz": np.zeros(gates.shape, np.float32)}
-        results |= {name: right[each] for name, each in zip(names, like, strict=True)}
-        seen = hidden if arrays["valid"].size else y
-        arrays = arrays | {"hidden": seen, "gates": gates, "cells": cells}
+        cell, weights = layer.cell, _weights_of_targets(layer)
+        results = {"dz": np.zeros(kept["gates"].shape, np.float32)}
+        empty = np.zeros([0], right["x"].dtype)  # of the bias that a cell does not have
+        results |= {f"d{name}": right.get(name, empty) for name in (*cell.states, *weights)}
+        seen = kept["hidden"] if arrays["valid"].size else kept["y"]
+        cells = [name for name in ("cells",) if name in kept]
+        arrays = arrays | {"hidden": seen} | {name: kept[name] for name in ("gates", *cells)}
         wrong = wrong + spoil_some(rng, arrays if rng.random() < 0.6 else results)
         narrow(arrays)
         narrow(results)
         note(f"backward {layer} wrong {wrong}")
-        order = ("x", "h", "c", "recurrent_kernel", "valid", "hidden", "gates", "cells")
-        read = [arrays[name] for name in (*order, "dy", "dh", "dc")]
+        order = ("x", *cell.states, "recurrent_kernel", "valid", "hidden", "gates", *cells)
+        flows = ("dy", *(f"d{name}" for name in cell.states))
+        read = [arrays[name] for name in (*order, *flows)]
+        names, form = fused_layer._Layer(cell, layer.reverse).calls, _form_of_targets(layer)
         try:
-            dz, *found = call(fused_layer.BACKWARD, results, read, reverse=layer.reverse)
+            dz, *found = call(names[1], results, read, reverse=layer.reverse, **form)
         except clean:
             if not wrong:
                 raise
@@ -531,13 +608,25 @@ def jax_targets() -> Trial:
         narrow(results)
         note(f"input gradient {layer} wrong {wrong}")
         try:
-            dx = call(fused_layer.INPUT_GRADIENT, results, [*of_input.values()])
+            dx = call(names[2], results, [*of_input.values()], **form)
         except clean:
             if not wrong:
                 raise
             return "refused"
         if not wrong:
-            compare([dx[0], *found], right_backward(right, steps), layer.dtype, 10)
+            right_ones = right_backward(layer, right, steps)
+            compare([dx[0], *found[: len(right_ones) - 1]], right_ones, layer.dtype, 10)
         return "right"
 
     return trial
+
+
+def _weights_of_targets(layer: Layer) -> tuple[str, ...]:
+    """Return the names of the weights that a target of JAX takes."""
+    names = layer.cell.parameters
+    return (*names, "recurrent_bias") if layer.cell_name == "gru_reset_before" else names
+
+
+def _form_of_targets(layer: Layer) -> dict[str, bool]:
+    """Return the attribute of the targets of a GRU, which tells its two forms apart."""
+    return {} if layer.cell_name == "lstm" else {"reset_after": layer.has_second}

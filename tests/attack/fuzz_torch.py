@@ -19,10 +19,13 @@ import torch
 
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, get_backend
 from lstm_impl.backends.fused_cpu import c_interface
+from lstm_impl.backends.torch.fused_layer import step_bits
 from lstm_impl.backends.torch.loop import loop_layer
 from lstm_impl.call import Call
 from lstm_impl.cell import DEFAULT, Cell, get_cell
+from lstm_impl.model import named_resets
 from lstm_impl.torch import GRU, LSTM, fused_gru_layer, fused_layer
+from lstm_impl.workload import RESET_TO
 
 Rng = np.random.Generator
 Tensor = Any
@@ -159,8 +162,31 @@ def drawn_layer(rng: Rng) -> Arguments:
         made["recurrent_bias"] = None
     masked = bool(rng.integers(2))
     made["valid"] = torch.tensor(rng.random((steps, batch)) < 0.7) if masked else None
+    if rng.random() < 0.3:  # the bits of steps before which sequences start over
+        kinds = np.array((0, 0, c_interface.FROM_ZEROS, c_interface.FROM_INITIAL), np.uint8)
+        there = c_interface.STEP if made["valid"] is None else made["valid"].to(torch.uint8)
+        made["valid"] = torch.tensor(rng.choice(kinds, (steps, batch))) + there
     how = {"batch_major": batch_major, "reverse": bool(rng.integers(2)), "transposed": transposed}
     return {**made, **how}
+
+
+def with_public_resets(rng: Rng, layer: Arguments) -> Arguments:
+    """Return arguments of the public functions, which take resets in place of bits."""
+    steps, valid = layer["valid"], layer["valid"]
+    if steps is None or steps.dtype != torch.uint8:
+        return layer
+    valid = (steps & c_interface.STEP) != 0
+    resets = torch.tensor(rng.random(tuple(steps.shape)) < 0.3)
+    return {**layer, "valid": valid, "resets": resets, "reset_to": str(rng.choice(RESET_TO))}
+
+
+def read_steps(arguments: Arguments) -> Tensor | None:
+    """Return the mask of a call, or the bits of its steps if it has resets."""
+    valid, resets = arguments["valid"], arguments.get("resets")
+    if resets is None:
+        return valid
+    given = Call(arguments["x"], (), None, None, *named_resets(resets, arguments["reset_to"]))
+    return step_bits(given, valid, arguments["reverse"])
 
 
 def call(operator: Any, arguments: Arguments) -> Any:
@@ -204,7 +230,7 @@ def by_loop(sources: Arguments, layer: Arguments) -> tuple[Tensor, ...]:
     weights = [sources[name].t() if name in turned else sources[name] for name in cell.parameters]
     how = {name: layer[name] for name in HOW}
     given = Call(sources["x"], tuple(sources[name] for name in cell.states))
-    return loop_layer(cell, given, weights, layer["valid"], **how).flat
+    return loop_layer(cell, given, weights, read_steps(layer), **how).flat
 
 
 def attempted(compute: Callable[[], Any], words: str) -> Any:
@@ -238,9 +264,10 @@ def _largest(tensor: Tensor) -> float:
 
 def operator_trial(rng: Rng) -> str:
     """Call the layer, or an operator of it, and compare the outputs with the loop's."""
-    arguments, said = change_arguments(rng, drawn_layer(rng))
-    words = describe(arguments, said)
-    which, cell = int(rng.integers(3)), select_cell(arguments)
+    which, layer = int(rng.integers(3)), drawn_layer(rng)
+    layer = with_public_resets(rng, layer) if which == 2 else layer
+    arguments, said = change_arguments(rng, layer)
+    words, cell = describe(arguments, said), select_cell(arguments)
     function: Callable[..., Any] = fused_layer if cell == DEFAULT else fused_gru_layer
 
     def compute() -> Any:
@@ -396,17 +423,22 @@ def numpy_trial(rng: Rng) -> str:
         ):
             given[name] = OTHER_ARRAYS[change](rng, given[name])
             said.append(f"{name} is {change}")
-    words = f"{spec}, batch {batch}, steps {steps}, lengths {lengths}, {said or 'right'}"
+    how: Arguments = {}
+    if rng.integers(2):
+        how["resets"] = rng.random((steps, batch)) < 0.3
+        how["reset_to"] = str(rng.choice(RESET_TO))
+    words = f"{spec}, batch {batch}, steps {steps}, lengths {lengths}, {how}, {said or 'right'}"
     found = []
     for name, its_spec in (("numpy_fused", spec), ("numpy", spec)):
         model = get_backend(name).build(its_spec, weights)
 
         def compute(model: Any = model) -> Any:
             initial = LSTMState(given["h"], given["c"])
-            made = model.forward_and_gradients(given["x"], given["dy"], initial, lengths=lengths)
-            y, last, gradients = made
+            arrays = given["x"], given["dy"], initial
+            y, last, gradients = model.forward_and_gradients(*arrays, lengths=lengths, **how)
             assert gradients.x is not None
-            return [y, last.h, last.c, gradients.x, *gradients.weights.arrays()]
+            found = [y, *last, gradients.x, *gradients.weights.arrays()]
+            return found + ([] if gradients.state is None else [*gradients.state])
 
         made = attempted(compute, words)
         if made is None:
@@ -426,7 +458,7 @@ def c_interface_trial(rng: Rng) -> str:
     layer = c_interface.KernelLayer(*sizes, type=int(rng.choice([-1, 0, 1, 2, 3, 4, 99])))
     kernels = c_interface.kernels()
     assert kernels.products(layer), f"no word about {sizes}"
-    count = int(rng.choice([0, 12, 14]))
+    count = int(rng.choice([0, 12, 15]))  # an LSTM takes 13, and a GRU 14
     if attempted(lambda: _call_forward(kernels, layer, count), f"{count} addresses") is not None:
         raise AssertionError(f"computed with {count} addresses")
     if min(sizes[2:]) > 0 and max(sizes) < 2**31:
