@@ -179,18 +179,29 @@ class BackwardPass {
       }
     }
     const Index s = stage / Cell::kStages;
+    last_row = std::min(last_row, std::max(sequences(s), sequences(s - 1)));
+    // Up to this row there are rows of the step from which something flows through dz.
+    const Index reached = std::clamp(sequences(Stage == 0 ? s - 1 : s), first_row,
+                                     std::max(first_row, last_row));
+    advance_rows<Stage>(s, first_row, reached, group, true);
+    advance_rows<Stage>(s, reached, last_row, group, false);
+  }
+
+  template <int Stage>
+  void advance_rows(Index s, Index first_row, Index last_row, Index group, bool through_dz) {
+    if (first_row >= last_row) return;
     with_constant<kMostWidth>(static_cast<int>(width_of(group)), [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
       if constexpr (kRoundsFactors<Products>) {
         for (Index row = first_row; row < last_row; row += Products::kMostRows) {
           step_of_rounded<Stage, kWidth>(s, row, std::min(Products::kMostRows, last_row - row),
-                                         group);
+                                         group, through_dz);
         }
       } else {
         // A tile that is three registers wide cannot be cut into halves.
         constexpr int kMost = kWidth == 3 ? kRows : kTallRows;
         for_each_tile<kMost>(first_row, last_row, [&](auto rows, Index row) {
-          step<Stage, decltype(rows)::value, kWidth>(s, row, group);
+          step<Stage, decltype(rows)::value, kWidth>(s, row, group, through_dz);
         });
       }
     });
@@ -198,8 +209,13 @@ class BackwardPass {
 
   Index time(Index s) const { return time_of(layer_, layer_.timesteps - 1 - s); }
 
+  // The sequences that step `s` of the backward pass has: none before the first and after the last.
+  Index sequences(Index s) const {
+    return s < 0 || s >= layer_.timesteps ? 0 : layer_.sequences(time(s));
+  }
+
   Index place(Index block, Index t, Index row) const {
-    return (block * layer_.timesteps + t) * layer_.batch + row;
+    return block * layer_.rows() + layer_.first_row(t) + row;
   }
 
   // The number of floats of a state, [block][batch][lane].
@@ -250,18 +266,18 @@ class BackwardPass {
   // Sums up what flows into h. The first stage does this with the step that was computed last. The
   // second stage does it for the h that a gate has reset, with its own step.
   template <int Stage, int kTile, int kWidth>
-  void step(Index s, Index row, Index group) {
+  void step(Index s, Index row, Index group, bool through_dz) {
     constexpr Index kOfState = State<Stage>::kCount * kLanes;
     const Index first_block = group * width_, from = Stage == 0 ? s - 1 : s;
-    const bool carried = Stage == 0 && flows_past(s), multiplied = from >= 0 && !few_;
+    const bool carried = Stage == 0 && flows_past(through_dz), multiplied = through_dz && !few_;
     alignas(64) float sums[kTile * kWidth * kLanes];
     const float* dz = multiplied ? call_.dz + place(0, time(from), row) * kPanel : nullptr;
     multiply_blocks<kTile, kWidth>(
         sums, carried ? dh_at(first_block, row) : nullptr, layer_.batch * kLanes,
         multiplied ? dz + State<Stage>::kFirst * kLanes : nullptr,
-        layer_.timesteps * layer_.batch * kPanel, multiplied ? panel<Stage>(group) : nullptr,
+        layer_.rows() * kPanel, multiplied ? panel<Stage>(group) : nullptr,
         kOfState * kWidth * kLanes, kOfState, multiplied ? blocks_ : 0);
-    if (from >= 0 && few_) add_few<State<Stage>>(sums, from, row, kTile, first_block, kWidth);
+    if (through_dz && few_) add_few<State<Stage>>(sums, from, row, kTile, first_block, kWidth);
     finish<Stage>(sums, s, row, kTile, first_block, kWidth);
   }
 
@@ -282,19 +298,19 @@ class BackwardPass {
 
   // The same for up to kMostRows rows, with the rounded dz.
   template <int Stage, int kWidth>
-  void step_of_rounded(Index s, Index row, Index rows, Index group) {
+  void step_of_rounded(Index s, Index row, Index rows, Index group, bool through_dz) {
     const Index first_block = group * width_, from = Stage == 0 ? s - 1 : s;
     constexpr Index kRow = kWidth * kLanes;
     alignas(64) float sums[Products::kMostRows * kRow];
-    const bool carried = Stage == 0 && flows_past(s);
+    const bool carried = Stage == 0 && flows_past(through_dz);
     for (Index r = 0; carried && r < rows; ++r) {
       for (int v = 0; v < kWidth; ++v) {
         store(sums + r * kRow + v * kLanes, load(dh_at(first_block + v, row + r)));
       }
     }
     if constexpr (kSplitsFactors<Products>) {
-      if (from >= 0) multiply_parts<kWidth>(sums, carried, from, row, rows, group);
-    } else if (from >= 0) {
+      if (through_dz) multiply_parts<kWidth>(sums, carried, from, row, rows, group);
+    } else if (through_dz) {
       const Factors<BFloat16> product{rounded<Stage>(from, row), rounded_width<Stage>(),
                                       panel<Stage>(group), registers<Stage>() * kLanes / kNumbers};
       Products::template multiply<PanelPart<kWidth>>(sums, {carried ? sums : nullptr, kRow}, rows,
@@ -328,11 +344,11 @@ class BackwardPass {
     }
   }
 
-  // Returns whether something flows into h on another way than through dz. This happens at the last
-  // step, where the caller may pass a gradient, where a mask kept the state past the step, and in
-  // every step of cells without a cell state.
-  bool flows_past(Index s) const {
-    return !Cell::kHasCellState || s == 0 || call_.mask != nullptr;
+  // Whether something flows into h besides through dz: at a sequence's last step, to which nothing
+  // flows through dz, from outside, where a mask kept the state past the step, and of some cells in
+  // every step.
+  bool flows_past(bool through_dz) const {
+    return !Cell::kHasCellState || !through_dz || call_.mask != nullptr;
   }
 
   // Completes rows of dh, [row][block][lane]. The function is never inlined, because it would be

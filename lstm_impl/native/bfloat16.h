@@ -28,7 +28,7 @@ const char* tile_size_problem(const Layer& layer);
 // the weights.
 inline bool has_few_reads(const Layer& layer) {
   constexpr std::int64_t kMostRows = 20;
-  return layer.timesteps * layer.batch <= kMostRows;
+  return layer.rows() <= kMostRows;
 }
 constexpr const char* kFewReads = "too few rows to pack the weights for";
 
@@ -63,7 +63,7 @@ void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool);
 // of the weights take at once.
 inline bool pays_backward_in_bfloat16(const Layer& layer) {
   constexpr std::int64_t kFewestRows = 128;
-  return layer.timesteps * layer.batch >= kFewestRows &&
+  return layer.rows() >= kFewestRows &&
          layer_products(layer) != Bfloat16Products::kWidened;
 }
 

@@ -145,7 +145,7 @@ class Bfloat16Operands {
         kernel_(blocks_ * input_pairs_ * kInputRow),
         recurrent_(blocks_ * unit_pairs_ * kRecurrentRow),
         bias_(blocks_ * kPanel),
-        inputs_(layer_.timesteps * layer_.batch, Dots::row_width(layer_.inputs)),
+        inputs_(layer_.rows(), Dots::row_width(layer_.inputs)),
         hidden_(call),
         ahead_(layer_, Dots::steps_ahead(layer_, plan_)),
         sums_(Cell::kStages > 1 ? blocks_ * layer_.batch * kPanel : 0) {
@@ -174,9 +174,9 @@ class Bfloat16Operands {
     pack_pairs<Dots, Recurrent, Cell::kGates>(weights.recurrent_kernel, units, units, first, last,
                                               unit_pairs_, recurrent_.get());
     pack_biases<Cell>(weights, units, first, last, bias_.get());
-    const Index rows = layer_.timesteps * layer_.batch;
+    const Index rows = layer_.rows();
     for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
-      const Value* from = given_.at(k / layer_.batch, k % layer_.batch);
+      const Value* from = row_at(layer_, given_, k);
       Left* to = inputs_.row(k);
       for (Index at = 0; at < inputs_.width(); at += kLanes) {
         const Index count = layer_.inputs - at;
@@ -193,7 +193,7 @@ class Bfloat16Operands {
   }
 
   void look_ahead(Index s, Index block, Index) const {
-    project(ahead_.sums(block), ahead_.first(s), 0, ahead_.count(s) * layer_.batch, block);
+    project(ahead_.sums(block), ahead_.first_row(s), ahead_.rows(s), block);
   }
 
   // See FloatOperands.
@@ -234,7 +234,7 @@ class Bfloat16Operands {
     constexpr int kBefore = Stage == 0 ? 0 : Cell::template OfState<0>::kCount;
     using Part = PanelPart<Recurrent::kCount, kBefore, State::kCount, kPanel>;
     constexpr Index kOffset = State::kFirst * kLanes;
-    const Index t = time_of(layer_, s);
+    const Index first = layer_.first_row(time_of(layer_, s));
     const Factors<Left> of_state{Stage == 0 ? hidden_.left(s - 1, row) : reset_->row(row),
                                  hidden_.width(),
                                  recurrent_.get() + block * unit_pairs_ * kRecurrentRow,
@@ -245,7 +245,7 @@ class Bfloat16Operands {
         return ahead_.sums(s, row, block);
       }
       Dots::template multiply<Part>(sums, {bias(block), 0}, rows,
-                                    {of_input(t, row, block), of_state});
+                                    {of_input(first + row, block), of_state});
     } else {
       const float* from = sums;
       if constexpr (Stage == 0) {
@@ -253,7 +253,7 @@ class Bfloat16Operands {
           from = ahead_.sums(s, row, block);
           copy_sums_without_state<State>(from, rows, sums);
         } else {
-          project(sums, t, row, rows, block);
+          project(sums, first + row, rows, block);
         }
       }
       Dots::template multiply<Part>(sums + kOffset, {from + kOffset, kPanel}, rows, {of_state});
@@ -261,12 +261,12 @@ class Bfloat16Operands {
     return nullptr;
   }
 
-  // Sets the sums of `rows` rows to the bias plus the input's product, from a row of the time `t`
-  // on.
-  void project(float* sums, Index t, Index row, Index rows, Index block) const {
+  // Sets the sums of `rows` rows to the bias plus the input's product, from the row `row` of all
+  // rows on.
+  void project(float* sums, Index row, Index rows, Index block) const {
     static_assert(Input::kFirst == 0);
     using Part = PanelPart<Input::kCount, 0, Input::kCount, kPanel>;
-    Dots::template multiply<Part>(sums, {bias(block), 0}, rows, {of_input(t, row, block)});
+    Dots::template multiply<Part>(sums, {bias(block), 0}, rows, {of_input(row, block)});
     fill_sums_without_input<Cell>(bias(block), rows, sums);
   }
 
@@ -274,8 +274,9 @@ class Bfloat16Operands {
 
   const float* bias(Index block) const { return bias_.get() + block * kPanel; }
 
-  Factors<Left> of_input(Index t, Index row, Index block) const {
-    return {inputs_.row(t * layer_.batch + row), inputs_.width(),
+  // row: of all rows.
+  Factors<Left> of_input(Index row, Index block) const {
+    return {inputs_.row(row), inputs_.width(),
             kernel_.get() + block * input_pairs_ * kInputRow, input_pairs_};
   }
 

@@ -204,10 +204,16 @@ Layer layer_of(const LstmLayer& given) {
           given.reverse != 0,
           given.type == LSTM_FLOAT_BY_BFLOAT16,
           static_cast<CellKind>(given.cell),
-          given.type == LSTM_FLOAT_BY_THREE_PRODUCTS};
+          given.type == LSTM_FLOAT_BY_THREE_PRODUCTS,
+          given.only_steps != 0,
+          given.keeps_places != 0};
 }
 
 constexpr std::int32_t kTypes = 6, kCells = 3;  // of LstmType, of LstmCell
+
+// The places of the masks among the pointers of lstm_forward(), lstm_backward() and
+// lstm_input_gradient().
+constexpr std::size_t kForwardMask = 6, kBackwardMask = 4, kInputGradientMask = 2;
 
 // Returns what is wrong with a layer. No caller should pass such a layer, but a program in another
 // language may.
@@ -224,6 +230,9 @@ std::string problem_of(const LstmLayer& given) {
   if (given.transposed != 0 && given.type == LSTM_INT8) {
     return "a layer in int8 has no transposed weights; lstm_transpose() copies them";
   }
+  if (given.only_steps != 0 && given.keeps_places != 0) {
+    return "a layer with only_steps keeps nothing of the steps that are left out";
+  }
   return layer_of(given).problem();
 }
 
@@ -231,6 +240,23 @@ LstmCode checked(const LstmLayer& given) {
   const Layer layer = layer_of(given);
   last_problem = problem_of(given);
   if (last_problem.empty() && given.type == LSTM_INT8) last_problem = int8_problem(layer);
+  return last_problem.empty() ? LSTM_OK : failed(LSTM_INVALID, last_problem.c_str());
+}
+
+// Why a mask does not fit a layer with only its steps, or an empty string.
+std::string problem_of_steps(const LstmLayer& given, const void* mask) {
+  const Layer layer = layer_of(given);
+  if (!layer.only_steps || layer.rows() == 0) return "";
+  if (mask == nullptr) return "a layer with only_steps has no mask that says which steps are there";
+  const auto* const first = static_cast<const unsigned char*>(mask);
+  const bool any = std::any_of(first, first + layer.rows(), [](auto step) { return step > LSTM_STEP; });
+  return any ? "sequences of a layer with only_steps cannot start over" : "";
+}
+
+// The same of a call with this mask, which may be null.
+LstmCode checked(const LstmLayer& given, const void* mask) {
+  if (const LstmCode code = checked(given); code != LSTM_OK) return code;
+  last_problem = problem_of_steps(given, mask);
   return last_problem.empty() ? LSTM_OK : failed(LSTM_INVALID, last_problem.c_str());
 }
 
@@ -299,11 +325,11 @@ struct NumberTypes {
   using Weight = WeightType;
 };
 
-// Runs `work` with the layer, the threads and its NumberTypes.
+// Runs `work` with the layer, the threads and its NumberTypes. mask: of the call.
 template <class Work>
-LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& work) {
+LstmCode run(const LstmLayer& given, const LstmThreads* threads, const void* mask, const Work& work) {
   return guarded([&] {
-    if (const LstmCode code = checked(given); code != LSTM_OK) return code;
+    if (const LstmCode code = checked(given, mask); code != LSTM_OK) return code;
     if (given.type == LSTM_INT8) {
       return failed(LSTM_INVALID, "a layer in int8 keeps nothing and has no gradients");
     }
@@ -379,7 +405,8 @@ Value* extra_pointer(const LstmLayer& layer, void* const* pointers, std::size_t 
 LstmCode forward_in_int8(const LstmLayer& given, const LstmThreads* threads,
                          void* const* pointers) {
   return guarded([&] {
-    if (const LstmCode code = checked(given); code != LSTM_OK) return code;
+    const void* const mask = pointers[kForwardMask];
+    if (const LstmCode code = checked(given, mask); code != LSTM_OK) return code;
     Pointers next(pointers);
     const auto* weights = next.take<const std::int32_t>();
     next.take<const float>();
@@ -468,7 +495,8 @@ LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* 
   if (given->type == LSTM_INT8 && pointers[10] == nullptr && pointers[11] == nullptr) {
     return lstm_impl::forward_in_int8(*given, threads, pointers);
   }
-  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto types) {
+  const void* const mask = pointers[lstm_impl::kForwardMask];
+  return lstm_impl::run(*given, threads, mask, [&](const Layer& layer, const Pool& pool, auto types) {
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
@@ -495,7 +523,8 @@ LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* 
 }
 
 LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
-  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto types) {
+  const void* const mask = pointers[lstm_impl::kBackwardMask];
+  return lstm_impl::run(*given, threads, mask, [&](const Layer& layer, const Pool& pool, auto types) {
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
@@ -535,13 +564,16 @@ LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void*
 
 LstmCode lstm_input_gradient(const LstmLayer* given, const LstmThreads* threads,
                              void* const* pointers) {
-  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto types) {
+  const void* const mask = pointers[lstm_impl::kInputGradientMask];
+  return lstm_impl::run(*given, threads, mask, [&](const Layer& layer, const Pool& pool, auto types) {
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
     const lstm_impl::Matrix kernel(*given, layer.inputs, next.take<Weight>(), pool);
     const auto* dz = next.take<const float>();
-    lstm_impl::InputGradient<Value, Weight> call{layer, kernel.read(), dz, next.take<Value>()};
+    const auto* steps = next.take<const unsigned char>();
+    lstm_impl::InputGradient<Value, Weight> call{layer, kernel.read(), dz, steps,
+                                                 next.take<Value>()};
     lstm_impl::input_gradient(call, pool);
   });
 }

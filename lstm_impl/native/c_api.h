@@ -12,8 +12,8 @@
 #include <cstdint>
 
 // The version of this interface. A library with another version has other functions or structures,
-// and another name (liblstm.so.5).
-#define LSTM_VERSION 5
+// and another name (liblstm.so.6).
+#define LSTM_VERSION 6
 
 extern "C" {
 
@@ -61,7 +61,11 @@ enum LstmCell : std::int32_t {
 //   LSTM_FROM_ZEROS: the state becomes zero before the step, in the order in which the layer reads.
 //   LSTM_FROM_INITIAL: it becomes h0 and c0. A byte has at most one of these two bits.
 // No gradient flows past a step that starts over; LSTM_FROM_INITIAL adds it to those of h0 and c0. A
-// backward pass needs the mask of its forward pass.
+// backward pass and the input's gradient need the mask of their forward pass.
+//
+// Steps that are left out take no time: the library computes the others alone, in batches that shrink
+// as sequences end, and keeps numbers in that order. It computes the steps that are left out, too,
+// where sequences start over, and where fewer than an eighth of the steps is left out.
 enum LstmStep : std::uint8_t {
   LSTM_STEP = 1,
   LSTM_FROM_ZEROS = 2,
@@ -79,6 +83,15 @@ struct LstmLayer {
   // transposes that in registers; its results have the same bits. LSTM_INT8 does not take such a layer.
   std::int32_t transposed;
   std::int32_t cell;  // an LstmCell
+  // Whether x, y and their gradients have only the rows of the steps that are there, [row, feature],
+  // one time after the other, and the sequences of a time in their order, as a PackedSequence of
+  // PyTorch has them. The mask says which steps are there, and no sequence starts over. The pointers
+  // to what is kept of h are null, and a backward pass takes y in its place. batch_major is ignored.
+  std::int32_t only_steps;
+  // Whether a step that is left out has a place in what is kept and in dz, [time][batch], for a caller
+  // that cuts them into parts of a batch. The library then computes these steps, too, and the input's
+  // gradient needs no mask. Not with only_steps.
+  std::int32_t keeps_places;
 };
 
 // Threads of the caller, to be used in place of the library's own. schedule: runs work(argument)

@@ -108,14 +108,15 @@ class CellStep {
 
   // To be called after the last step.
   void end() const {
-    const Index last = layer_.timesteps - 1;
+    const Index units = layer_.units, rows = cells_in_place() ? layer_.rows() : layer_.batch;
+    Index last = layer_.timesteps - 1;
     for (Index b = 0; b < layer_.batch; ++b) {
-      hidden_.copy(last, b, call_.h_last + b * layer_.units);
-    }
-    if constexpr (Cell::kHasCellState) {
-      const Index steps = cells_in_place() ? layer_.timesteps : 1;
-      unpack_state(cells(last, 0), steps * layer_.batch * kLanes, layer_.batch, layer_.units,
-                   call_.c_last);
+      while (last >= 0 && layer_.sequences(last) <= b) --last;
+      hidden_.copy(last, b, call_.h_last + b * units);
+      if constexpr (Cell::kHasCellState) {
+        unpack_state(cells(last, 0) + b * kLanes, rows * kLanes, 1, units,
+                     call_.c_last + b * units);
+      }
     }
   }
 
@@ -142,7 +143,7 @@ class CellStep {
   }
 
   Index place(Index t, Index row, Index block) const {
-    return (block * layer_.timesteps + t) * layer_.batch + row;
+    return block * layer_.rows() + layer_.first_row(t) + row;
   }
 
   // Returns where gates are kept, or null.
@@ -158,13 +159,12 @@ class CellStep {
 
   // Returns c after step `s`, as floats.
   float* cells(Index s, Index block) const {
-    const Index batch = layer_.batch;
     if constexpr (!kRounds<Value>) {
       if (s >= 0 && cells_in_place()) {
-        return call_.cells + (block * layer_.timesteps + time_of(layer_, s)) * batch * kLanes;
+        return call_.cells + place(time_of(layer_, s), 0, block) * kLanes;
       }
     }
-    return cells_.get() + block * batch * kLanes;
+    return cells_.get() + block * layer_.batch * kLanes;
   }
 
   // Computes the gates of a row. r: the number of the row, counted from `row`.

@@ -31,9 +31,8 @@ class FloatInput {
   FloatInput(const Layer& layer, const Value* x)
       : layer_(layer), given_(rows_of(layer, x, layer.inputs)) {
     if constexpr (kRounds<Value>) {
-      const Index time = layer.batch * layer.inputs;
-      floats_.emplace(std::max<Index>(1, layer.timesteps * time));
-      rows_ = {floats_->get(), time, layer.inputs};
+      floats_.emplace(std::max<Index>(1, layer.rows() * layer.inputs));
+      rows_ = {floats_->get(), layer.batch * layer.inputs, layer.inputs, layer.first_rows};
     } else {
       rows_ = given_;
     }
@@ -41,10 +40,9 @@ class FloatInput {
 
   void widen(int part, int parts) const {
     if constexpr (kRounds<Value>) {
-      const Index rows = layer_.timesteps * layer_.batch;
+      const Index rows = layer_.rows();
       for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
-        const Index t = k / layer_.batch, b = k % layer_.batch;
-        copy_row(given_.at(t, b), layer_.inputs, floats_->get() + k * layer_.inputs);
+        copy_row(row_at(layer_, given_, k), layer_.inputs, floats_->get() + k * layer_.inputs);
       }
     }
   }
@@ -110,12 +108,12 @@ class FloatOperands {
     const Rows<const float>& x = input_.rows();
     const Index count = ahead_.count(s), t = ahead_.first(s);
     float* to = ahead_.sums(block);
-    if (x.time != layer_.batch * x.batch) {
+    if (!are_adjacent(layer_, x)) {
       for (Index b = 0; b < layer_.batch; ++b) {
         project(x.at(t, b), x.time, count, block, to + b * kPanel, layer_.batch * kPanel);
       }
     } else {
-      project(x.at(t), x.batch, count * layer_.batch, block, to, kPanel);
+      project(x.at(t), x.batch, ahead_.rows(s), block, to, kPanel);
     }
   }
 
@@ -155,7 +153,7 @@ class FloatOperands {
   static bool is_read_in_place(const Layer& layer) {
     constexpr Index kMostRows = 40, kMost = 1 << 18;  // floats, 1 MB
     return kCanBeReadInPlace && layer.units % kLanes == 0 &&
-           layer.timesteps * layer.batch <= kMostRows &&
+           layer.rows() <= kMostRows &&
            Cell::kGates * layer.units * layer.inputs <= kMost;
   }
   static constexpr bool kCanBeReadInPlace = !kRounds<Value> && Cell::kHasCellState;

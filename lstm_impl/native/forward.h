@@ -3,6 +3,7 @@
 #ifndef LSTM_IMPL_NATIVE_FORWARD_H_
 #define LSTM_IMPL_NATIVE_FORWARD_H_
 
+#include <algorithm>
 #include <vector>
 
 #include "cell_step.h"
@@ -58,6 +59,8 @@ class ForwardPass {
       }
     }
     const Index s = stage / Cell::kStages;
+    last_row = std::min(last_row, layer_.sequences(time_of(layer_, s)));
+    if (first_row >= last_row) return;
     const auto lefts = operands_.template read<Stage>(s, first_row, last_row);
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = alternating_order(stage, k, first_block, last_block);

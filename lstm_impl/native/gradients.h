@@ -48,7 +48,7 @@ class WeightGradients {
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
-        rows_(layer_.timesteps * layer_.batch),
+        rows_(layer_.rows()),
         columns_(layer_.inputs + Cell::kStages * layer_.units + 1),
         tiles_(blocks_of(columns_, kColumns)),
         piece_(std::min(blocks_of(rows_, kDepth), kPiece)),
@@ -193,8 +193,7 @@ class WeightGradients {
     std::fill_n(row + ones, tiles_ * kRows - ones, 0.0f);
     row[ones] = 1.0f;
     for (Index k = 0; k < depth; ++k) {
-      const Index t = (chunk * kDepth + k) / layer_.batch, b = (chunk * kDepth + k) % layer_.batch;
-      gather(t, b, row);
+      gather(chunk * kDepth + k, row);
       for (Index tile = 0; tile < tiles_; ++tile) {
         std::memcpy(to + (tile * depth + k) * kRows, row + tile * kRows, kRows * sizeof(float));
       }
@@ -216,8 +215,7 @@ class WeightGradients {
         float* const row = rows + k * width;
         std::fill_n(row, width, 0.0f);
         if (first + k >= depth) continue;
-        const Index at = chunk * kDepth + first + k;
-        gather(at / layer_.batch, at % layer_.batch, row);
+        gather(chunk * kDepth + first + k, row);
         row[ones] = 1.0f;
       }
       for (Index column = 0; column < width; column += kLanes) {
@@ -269,9 +267,10 @@ class WeightGradients {
     }
   }
 
-  // Writes the left operand of one step of one sequence, without the 1. At padding, it writes
-  // zeros, because padding may contain NaN.
-  void gather(Index t, Index b, float* row) const {
+  // Writes the left operand of the row `at` of all rows, without the 1. At padding, it writes zeros,
+  // because padding may contain NaN.
+  void gather(Index at, float* row) const {
+    const auto [t, b] = place_of_row(layer_, at);
     if (call_.mask != nullptr && !is_there(call_.mask[t * layer_.batch + b])) {
       std::fill_n(row, columns_ - 1, 0.0f);
       return;
@@ -288,7 +287,7 @@ class WeightGradients {
     if constexpr (Cell::kStages > 1) {
       float* const to = row + layer_.inputs + layer_.units;
       for (Index block = 0; block < blocks_; ++block) {
-        const float* dz = call_.dz + ((block * layer_.timesteps + t) * layer_.batch + b) * kPanel;
+        const float* dz = call_.dz + (block * rows_ + at) * kPanel;
         store_part(to + block * kLanes, load(dz + Cell::kResetHidden * kLanes),
                    layer_.units - block * kLanes);
       }
@@ -428,7 +427,7 @@ class WeightGradients {
     row[ones] = 1.0f;
     for (Index k = 0; k < depth_of(chunk); ++k) {
       const Index at = chunk * kDepth + k;
-      gather(at / layer_.batch, at % layer_.batch, row);
+      gather(at, row);
       const float* dz = call_.dz + (block * rows_ + at) * kPanel;
       for (Index column = 0; column < count; ++column) {
         if (unusual[column] == 0) continue;
@@ -559,8 +558,9 @@ class InputGradientLayout {
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
-        rows_(layer_.timesteps * layer_.batch),
-        multiplications_(static_cast<double>(layer_.timesteps) * step_work(layer_, layer_.inputs)),
+        rows_(layer_.rows()),
+        multiplications_(static_cast<double>(rows_) * static_cast<double>(layer_.gates() * layer_.units) *
+                         static_cast<double>(layer_.inputs)),
         workers_(workers_for(multiplications_, pool)),
         columns_(blocks_of(layer_.inputs, kLanes)),
         groups_(blocks_of(columns_, kMostWidth)),
@@ -595,7 +595,7 @@ class InputGradientLayout {
   }
 
   // Returns the beginning of a row of the gradient.
-  Value* row_of(Index row) const { return dx_.at(row / layer_.batch, row % layer_.batch); }
+  Value* row_of(Index row) const { return row_at(layer_, dx_, row); }
 
   // Returns a row of dz of a block.
   const float* dz(Index block, Index row) const {

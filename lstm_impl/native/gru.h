@@ -2,7 +2,8 @@
 #ifndef LSTM_IMPL_NATIVE_GRU_H_
 #define LSTM_IMPL_NATIVE_GRU_H_
 
-#include "int8.h"
+#include <cstdint>
+
 #include "kernels.h"
 
 namespace lstm_impl {
@@ -28,8 +29,8 @@ void backward_gru_in_bfloat16(const Backward<Value, Weight>& call, const Pool& p
 template <class Value, class Weight>
 void input_gradient_gru_in_bfloat16(const InputGradient<Value, Weight>& call, const Pool& pool);
 
-// The same in int8.
-void forward_gru(const Int8Forward& call, const Pool& pool);
+// The same in int8, with packed weights.
+void forward_gru_in_int8(const Forward<float>& call, const std::int32_t* weights, const Pool& pool);
 
 }  // namespace lstm_impl
 

@@ -112,7 +112,7 @@ class Int8Operands {
   Int8Operands(const Forward<float>& call, const Pool& pool, const std::int32_t* weights)
       : layer_(call.layer),
         plan_(plan(layer_, pool)),
-        rows_(layer_.timesteps * layer_.batch),
+        rows_(layer_.rows()),
         input_width_(width_of_bytes(layer_.inputs)),
         unit_width_(width_of_bytes(layer_.units)),
         weights_(layer_, weights),
@@ -133,7 +133,7 @@ class Int8Operands {
 
   void pack(int part, int parts) const {
     for (Index k = share(rows_, part, parts); k < share(rows_, part + 1, parts); ++k) {
-      pack_bytes(given_.at(k / layer_.batch, k % layer_.batch), layer_.inputs, inputs().from(k));
+      pack_bytes(row_at(layer_, given_, k), layer_.inputs, inputs().from(k));
     }
   }
 
@@ -173,8 +173,7 @@ class Int8Operands {
   }
 
   void look_ahead(Index s, Index block, Index next) const {
-    const Index rows = ahead_.count(s) * layer_.batch;
-    project(ahead_.sums(block), ahead_.first(s) * layer_.batch, rows, block, next);
+    project(ahead_.sums(block), ahead_.first_row(s), ahead_.rows(s), block, next);
   }
 
   // See FloatOperands. The function is never inlined, because small layers took a twentieth longer
@@ -196,7 +195,7 @@ class Int8Operands {
           from = ahead_.sums(s, row, block);
           copy_sums_without_state<State>(from, rows, sums);
         } else {
-          project(sums, time_of(layer_, s) * layer_.batch + row, rows, block, next);
+          project(sums, layer_.first_row(time_of(layer_, s)) + row, rows, block, next);
         }
       }
       weights_.recurrent.template multiply<Bytes, kBefore, State::kCount>(
@@ -271,13 +270,11 @@ class Int8Operands {
   const Floats reset_;  // [batch][unit_width_]
 };
 
-// Does the forward pass of a call that has sequences.
+// The forward pass of a call that has sequences, and of which all but the weights is in `call`.
 template <class Cell>
-void forward_in_int8(const Int8Forward& given, const Pool& pool) {
-  const Forward<float> call{given.layer, {},           given.x,      given.h0, given.c0, given.mask,
-                            given.y,     given.h_last, given.c_last, nullptr,  nullptr,  nullptr};
+void forward_in_int8(const Forward<float>& call, const std::int32_t* weights, const Pool& pool) {
   with_bytes([&](auto bytes) {
-    ForwardPass<Cell, Int8Operands<Cell, decltype(bytes)>>(call, pool, given.weights).run(pool);
+    ForwardPass<Cell, Int8Operands<Cell, decltype(bytes)>>(call, pool, weights).run(pool);
   });
 }
 

@@ -68,8 +68,8 @@ class Checks {
  public:
   // Takes the sizes of the layer from x (or its gradient) and from the columns of a kernel. The
   // type of the layer follows from the types of these two arrays: weights in float32 may have x of
-  // any type.
-  Checks(LstmCell cell, const Buffer& x, const Buffer& kernel, bool reverse)
+  // any type. keeps: whether anything is kept, which vmap may cut into parts of a batch or join from them.
+  Checks(LstmCell cell, const Buffer& x, const Buffer& kernel, bool reverse, bool keeps)
       : gates_(cell == LSTM_LSTM ? 4 : 3),
         type_(x.element_type()),
         weights_(kernel.element_type() == ffi::F32 ? ffi::F32 : x.element_type()) {
@@ -84,7 +84,7 @@ class Checks {
     } else {
       LstmType type = LSTM_FLOAT;
       if (type_ == ffi::BF16) type = weights_ == ffi::F32 ? LSTM_MIXED_BFLOAT16 : LSTM_BFLOAT16;
-      layer_ = {shape[0], shape[1], shape[2], weights[1] / gates_, false, reverse, type, 0, 0, cell};
+      layer_ = {shape[0], shape[1], shape[2], weights[1] / gates_, false, reverse, type, 0, 0, cell, 0, keeps};
       if (lstm_check(&layer_) != LSTM_OK) problem_ = lstm_error();
     }
   }
@@ -184,7 +184,7 @@ void* data_of(const Buffer* buffer) { return buffer == nullptr ? nullptr : buffe
 
 ffi::Error forward_layer(const char* name, LstmCell cell, ffi::ThreadPool& threads, bool reverse,
                          bool keep, const ForwardArrays& of) {
-  Checks checks(cell, of.x, of.recurrent, reverse);
+  Checks checks(cell, of.x, of.recurrent, reverse, keep);
   const LstmLayer& layer = checks.layer();
   checks.expect_state("h", of.h);
   if (of.c != nullptr) checks.expect_state("c", *of.c);
@@ -262,7 +262,7 @@ struct BackwardArrays {
 
 ffi::Error backward_layer(const char* name, LstmCell cell, ffi::ThreadPool& threads, bool reverse,
                           const BackwardArrays& of) {
-  Checks checks(cell, of.x, of.recurrent, reverse);
+  Checks checks(cell, of.x, of.recurrent, reverse, true);
   const LstmLayer& layer = checks.layer();
   checks.expect_state("h", of.h);
   if (of.c != nullptr) checks.expect_state("c", *of.c);
@@ -326,12 +326,12 @@ ffi::Error gru_backward_call(ffi::ThreadPool threads, bool reverse, bool reset_a
 
 ffi::Error input_gradient_layer(const char* name, LstmCell cell, ffi::ThreadPool& threads,
                                 const Buffer& kernel, const Buffer& dz, Buffer& dx) {
-  Checks checks(cell, dx, kernel, false);
+  Checks checks(cell, dx, kernel, false, true);
   const LstmLayer& layer = checks.layer();
   checks.expect_weight("kernel", kernel, {layer.inputs, checks.width()});
   checks.expect_gates("dz", dz, ffi::F32);
   if (!checks.problem().empty()) return invalid(std::string(name) + ": " + checks.problem());
-  void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), dx.untyped_data()};
+  void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), nullptr, dx.untyped_data()};
   return call(lstm_input_gradient, threads, layer, pointers);
 }
 

@@ -15,6 +15,7 @@
 #include "gru.h"
 #include "parts.h"
 #include "plan.h"
+#include "shrinking_batch.h"
 #include "unpacked_forward.h"
 #include "vector.h"
 
@@ -75,6 +76,10 @@ template bool reads_transposed<BFloat16, float>(const Layer&);
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
+  if (const auto shrinking = ShrinkingBatch::make(call.layer, call.mask)) {
+    const auto run = [&pool](const auto& shorter) { forward(shorter, pool); };
+    return shrinking->forward(call, pool, run);
+  }
   if (multiplies_bfloat16<Value>(call.layer)) {
     forward_in_bfloat16(call, pool);
   } else if (multiplies_parts<Value>(call.layer)) {

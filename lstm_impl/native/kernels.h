@@ -46,6 +46,26 @@ struct Layer {
   bool bfloat16_products = false;  // of a layer of float: factors may be rounded to bfloat16
   CellKind cell = CellKind::kLSTM;
   bool three_products = false;  // of a layer of float: of the parts of each number, see parts.h
+  // Whether x, y and their gradients have only the rows of the steps that the mask leaves: [row,
+  // feature], one time after the other, the sequences of each in order. batch_major is then ignored.
+  bool only_steps = false;
+  // Whether what is kept has its places [time][batch], so that steps that are left out are computed.
+  bool keeps_places = false;
+  // The first row of each time and the end of the last, [timesteps + 1], or null. Where it is given,
+  // a time has the rows of the first sequences only, of as many or fewer than the time before, and
+  // the rows of all times are next to each other in x, y and everything that is kept. There is no
+  // mask then, and the layer reads forward. Only calls that shrinking_batch.h makes have it.
+  const std::int64_t* first_rows = nullptr;
+
+  // The rows of all times together, the first row of a time, and how many it has: one for each
+  // sequence, unless first_rows says otherwise.
+  std::int64_t rows() const { return first_row(timesteps); }
+  std::int64_t first_row(std::int64_t t) const {
+    return first_rows != nullptr ? first_rows[t] : t * batch;
+  }
+  std::int64_t sequences(std::int64_t t) const {
+    return first_rows != nullptr ? first_rows[t + 1] - first_rows[t] : batch;
+  }
 
   // The number of columns that a kernel has for each unit.
   std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
@@ -94,7 +114,7 @@ struct Forward {
   Value* c_last;
   Value* gates;  // what is kept, or null if nothing is
   Value* cells;
-  Value* hidden;  // null without a mask
+  Value* hidden;  // null without a mask, and of a layer with only_steps
 };
 
 template <class Value, class Weight = Value>
@@ -105,7 +125,7 @@ struct Backward {
   const Value* h0;
   const Value* c0;
   const unsigned char* mask;
-  const Value* hidden;  // h_t: y if there is no mask, and as it lies
+  const Value* hidden;  // h_t: y if there is no mask or the layer has only_steps, and as it lies
   const Value* gates;   // as kept
   const Value* cells;
   const Value* dy;  // what flows in, of y, h_last and c_last
@@ -125,6 +145,7 @@ struct InputGradient {
   Layer layer;
   const Weight* kernel;
   const float* dz;
+  const unsigned char* mask;  // that of the forward and the backward pass
   Value* dx;
 };
 

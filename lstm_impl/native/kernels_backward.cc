@@ -7,6 +7,7 @@
 #include "gru.h"
 #include "kernels.h"
 #include "parts.h"
+#include "shrinking_batch.h"
 
 namespace lstm_impl {
 
@@ -20,6 +21,10 @@ void backward(const Backward<Value, Weight>& call, const Pool& pool) {
     std::fill_n(call.dbias, width, Weight{});
     if (call.drecurrent_bias != nullptr) std::fill_n(call.drecurrent_bias, width, Weight{});
     if (layer.batch == 0) return;
+  }
+  if (const auto shrinking = ShrinkingBatch::make(layer, call.mask)) {
+    const auto run = [&pool](const auto& shorter) { backward(shorter, pool); };
+    return shrinking->backward(call, pool, run);
   }
   if constexpr (!kRounds<Value>) {
     if (splits_backward(layer)) return backward_by_parts(call, pool);

@@ -6,11 +6,11 @@
 
 namespace lstm_impl {
 
-void forward_gru(const Int8Forward& call, const Pool& pool) {
+void forward_gru_in_int8(const Forward<float>& call, const std::int32_t* weights, const Pool& pool) {
   if (call.layer.cell == CellKind::kGRU) {
-    forward_in_int8<GRU<true>>(call, pool);
+    forward_in_int8<GRU<true>>(call, weights, pool);
   } else {
-    forward_in_int8<GRU<false>>(call, pool);
+    forward_in_int8<GRU<false>>(call, weights, pool);
   }
 }
 

@@ -5,6 +5,7 @@
 #include "gru.h"
 #include "kernels.h"
 #include "parts.h"
+#include "shrinking_batch.h"
 
 namespace lstm_impl {
 
@@ -12,6 +13,10 @@ template <class Value, class Weight>
 void input_gradient(const InputGradient<Value, Weight>& call, const Pool& pool) {
   const Layer& layer = call.layer;
   if (layer.batch == 0 || layer.timesteps == 0) return;
+  if (const auto shrinking = ShrinkingBatch::make(layer, call.mask)) {
+    const auto run = [&pool](const auto& shorter) { input_gradient(shorter, pool); };
+    return shrinking->input_gradient(call, pool, run);
+  }
   if constexpr (!kRounds<Value>) {
     if (splits_backward(layer)) return input_gradient_by_parts(call, pool);
   }

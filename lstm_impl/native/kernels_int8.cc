@@ -9,6 +9,7 @@
 #include "int8.h"
 #include "int8_operands.h"
 #include "int8_products.h"
+#include "shrinking_batch.h"
 
 namespace lstm_impl {
 
@@ -62,10 +63,18 @@ const char* int8_products() {
   return name;
 }
 
-void forward(const Int8Forward& call, const Pool& pool) {
-  if (call.layer.batch == 0) return;
-  if (call.layer.cell != CellKind::kLSTM) return forward_gru(call, pool);
-  forward_in_int8<LSTM>(call, pool);
+void forward(const Int8Forward& given, const Pool& pool) {
+  if (given.layer.batch == 0) return;
+  const auto run = [&](const Forward<float>& call) {
+    if (call.layer.cell != CellKind::kLSTM) return forward_gru_in_int8(call, given.weights, pool);
+    forward_in_int8<LSTM>(call, given.weights, pool);
+  };
+  const Forward<float> call{given.layer, {},           given.x,      given.h0, given.c0, given.mask,
+                            given.y,     given.h_last, given.c_last, nullptr,  nullptr,  nullptr};
+  if (const auto shrinking = ShrinkingBatch::make(call.layer, call.mask)) {
+    return shrinking->forward(call, pool, run);
+  }
+  run(call);
 }
 
 }  // namespace lstm_impl

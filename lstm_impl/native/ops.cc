@@ -197,15 +197,19 @@ cell: as there.
 REGISTER_OP("LstmImplFusedLstmInputGrad")
     .Input("x: T")
     .Input("kernel: W")
+    .Input("padding: P")
     .Input("dz: float")
     .Output("dx: T")
+    .Attr("P: {int32, bool, uint8} = DT_INT32")
     .Attr("T: {float, bfloat16} = DT_FLOAT")
     .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
+    .Attr("reverse: bool = false")
     .Attr("batch_major: bool = false")
     .Attr("cell: int = 0")
     .SetShapeFn(input_gradient_shapes)
     .Doc(R"doc(
-The gradient of the input x, of which only the shape is read, from dz and the kernel.
+The gradient of the input x, of which only the shape is read, from dz and the kernel. padding and
+reverse are those of the forward pass.
 )doc");
 
 // ---- checks
@@ -233,7 +237,9 @@ absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, boo
             x.dtype() == tensorflow::DT_BFLOAT16,
             0,
             0,
-            cell};
+            cell,
+            0,
+            0};
   return status_of(lstm_check(layer));
 }
 
@@ -547,12 +553,13 @@ class FusedLSTMGradient : public OpKernel {
 class FusedLSTMInputGradient : public OpKernel {
  public:
   explicit FusedLSTMInputGradient(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
     OP_REQUIRES_OK(context, context->GetAttr("cell", &cell_));
   }
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &x = context->input(0), &dz = context->input(2);
+    const Tensor &x = context->input(0), &dz = context->input(3);
     Tensor kernel;
     OP_REQUIRES_OK(context, read_weight(context, 1, &kernel));
     const std::int64_t gates = gates_of(cell_);
@@ -561,21 +568,23 @@ class FusedLSTMInputGradient : public OpKernel {
                                         "; expected [inputs, ", gates, " * units]"));
     const std::int64_t units = kernel.dim_size(1) / gates;
     LstmLayer layer;
-    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, false, cell_, &layer));
+    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, cell_, &layer));
     OP_REQUIRES_OK(context, check_weight_type(kernel.dtype(), &layer));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates * units})));
     OP_REQUIRES(context, dz.NumElements() == lstm_gates_size(&layer),
                 errors::InvalidArgument("dz has shape ", dz.shape().DebugString(),
                                         ", which is not this layer's"));
+    Mask mask;
+    OP_REQUIRES_OK(context, mask.read(context->input(2), layer));
     Tensor* dx;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
-    void* const pointers[] = {kernel.data(), dz.data(), dx->data()};
+    void* const pointers[] = {kernel.data(), dz.data(), mask.data(), dx->data()};
     OP_REQUIRES_OK(context, call(lstm_input_gradient, context, layer, pointers));
   }
 
  private:
   int cell_;
-  bool batch_major_;
+  bool reverse_, batch_major_;
 };
 
 #define LSTM_IMPL_REGISTER(name, Op, type) \

@@ -106,7 +106,7 @@ class PartOperands {
         kernel_(blocks_ * input_pairs_ * kRow),
         recurrent_(blocks_ * unit_pairs_ * kRow),
         bias_(blocks_ * kPanel),
-        inputs_(layer_.timesteps * layer_.batch, layer_.inputs),
+        inputs_(layer_.rows(), layer_.inputs),
         hidden_(call),
         ahead_(layer_, Products::steps_ahead(layer_, plan_)) {}
 
@@ -129,9 +129,9 @@ class PartOperands {
                                                                recurrent_.get())
                           .upper_half());
     pack_biases<Cell>(weights, units, first, last, bias_.get());
-    const Index rows = layer_.timesteps * layer_.batch;
+    const Index rows = layer_.rows();
     for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
-      const float* from = given_.at(k / layer_.batch, k % layer_.batch);
+      const float* from = row_at(layer_, given_, k);
       for (Index at = 0; at < inputs_.width(); at += kLanes) {
         const Index count = layer_.inputs - at;
         inputs_.store(k, at, count > 0 ? load_part(from + at, count) : Vector{});
@@ -154,7 +154,7 @@ class PartOperands {
 
   void look_ahead(Index s, Index block, Index) const {
     float* const sums = ahead_.sums(block);
-    const Index first = ahead_.first(s) * layer_.batch, rows = ahead_.count(s) * layer_.batch;
+    const Index first = ahead_.first_row(s), rows = ahead_.rows(s);
     Products::template multiply<PanelPart<kSums>>(sums, {bias(block), 0}, rows, {of_input(first, block)});
     for (Index r = 0; r < rows; ++r) {
       if (!is_usual_input(first + r)) add_input(sums + r * kPanel, first + r, block);
@@ -167,7 +167,7 @@ class PartOperands {
                                  Index block, Index, const Finish& finish) const {
     for (Index row = first_row; row < last_row; row += Products::kMostRows) {
       alignas(64) float sums[Products::kMostRows * kPanel];
-      const Index t = time_of(layer_, s), rows = std::min(Products::kMostRows, last_row - row);
+      const Index rows = std::min(Products::kMostRows, last_row - row);
       const float* more = nullptr;
       if (ahead_.any()) {
         more = ahead_.sums(s, row, block);
@@ -175,7 +175,7 @@ class PartOperands {
       } else {
         Products::template multiply<PanelPart<kSums>>(
             sums, {bias(block), 0}, rows,
-            {of_input(t * layer_.batch + row, block), of_state(s, row, block)});
+            {of_input(input_row(s, row), block), of_state(s, row, block)});
       }
       for (Index r = 0; !lefts.all_usual && r < rows; ++r) {
         if (!is_usual(s, row + r)) multiply_floats(sums + r * kPanel, s, row + r, block);
@@ -194,7 +194,10 @@ class PartOperands {
 
   const float* bias(Index block) const { return bias_.get() + block * kPanel; }
 
-  // row: the number of the row among those of all steps.
+  // The row of all rows that a row of a step is.
+  Index input_row(Index s, Index row) const { return layer_.first_row(time_of(layer_, s)) + row; }
+
+  // row: of all rows.
   Factors<BFloat16> of_input(Index row, Index block) const {
     return {inputs_.row(row), inputs_.across(), kernel_.get() + block * input_pairs_ * kRow,
             input_pairs_};
@@ -214,7 +217,7 @@ class PartOperands {
   bool is_usual(Index s, Index row) const {
     const Index place = hidden_.place(s - 1, row);
     return are_usual(hidden_.lefts().largest_magnitude(place), of_recurrent_.get()) &&
-           (ahead_.any() || is_usual_input(time_of(layer_, s) * layer_.batch + row));
+           (ahead_.any() || is_usual_input(input_row(s, row)));
   }
 
   // Computes the same sums of a row as multiply(), by products of floats.
@@ -222,7 +225,7 @@ class PartOperands {
     if (ahead_.any()) {
       std::fill_n(sums, kPanel, 0.0f);
     } else {
-      add_input(sums, time_of(layer_, s) * layer_.batch + row, block);
+      add_input(sums, input_row(s, row), block);
     }
     add_floats(sums, hidden_.row(s - 1, row), layer_.units, call_.weights.recurrent_kernel, block);
   }
@@ -230,8 +233,7 @@ class PartOperands {
   // Sets the sums of a row to the bias plus the input's product.
   void add_input(float* sums, Index row, Index block) const {
     std::copy_n(bias(block), kPanel, sums);
-    add_floats(sums, given_.at(row / layer_.batch, row % layer_.batch), layer_.inputs,
-               call_.weights.kernel, block);
+    add_floats(sums, row_at(layer_, given_, row), layer_.inputs, call_.weights.kernel, block);
   }
 
   LSTM_IMPL_ONCE void add_floats(float* sums, const float* left, Index depth, const float* kernel,

@@ -30,7 +30,7 @@ void forward_by_parts(const Forward<float>& call, const Pool& pool);
 // enough rows to nearly fill what the gradients of the weights take at once.
 inline bool splits_backward(const Layer& layer) {
   constexpr std::int64_t kFewestRows = 128;
-  return layer.timesteps * layer.batch >= kFewestRows && parts_of_floats(layer) > 0;
+  return layer.rows() >= kFewestRows && parts_of_floats(layer) > 0;
 }
 
 // For calls that have steps and sequences, and layers with splits_backward().

@@ -10,20 +10,51 @@
 
 namespace lstm_impl {
 
-// Rows [time, batch] of some features. Row (t, b) is at data + t * time + b * batch.
+// Rows [time, batch] of some features: row (t, b) is at data + t * time + b * batch, or, where
+// first_rows is given, the row first_rows[t] + b of all rows.
 template <class Float>
 struct Rows {
   Float* data;
   Index time, batch;
+  const Index* first_rows = nullptr;
 
-  Float* at(Index t) const { return data + t * time; }
-  Float* at(Index t, Index b) const { return data + t * time + b * batch; }
+  Float* at(Index t) const {
+    return data + (first_rows != nullptr ? first_rows[t] * batch : t * time);
+  }
+  Float* at(Index t, Index b) const { return at(t) + b * batch; }
 };
 
 template <class Float>
 Rows<Float> rows_of(const Layer& layer, Float* data, Index features) {
+  if (layer.first_rows != nullptr) return {data, 0, features, layer.first_rows};
   if (layer.batch_major) return {data, features, layer.timesteps * features};
   return {data, layer.batch * features, features};
+}
+
+// A row's time, and which of that time's rows it is.
+struct RowPlace {
+  Index time, number;
+};
+
+// The place of the row `row` of all rows of a layer, which are counted one time after the other.
+inline RowPlace place_of_row(const Layer& layer, Index row) {
+  if (layer.first_rows == nullptr) return {row / layer.batch, row % layer.batch};
+  const Index* const ends = layer.first_rows + 1;
+  const Index t = std::upper_bound(ends, ends + layer.timesteps, row) - ends;
+  return {t, row - layer.first_rows[t]};
+}
+
+// The numbers of a row of all rows.
+template <class Float>
+Float* row_at(const Layer& layer, const Rows<Float>& rows, Index row) {
+  if (layer.first_rows != nullptr) return rows.data + row * rows.batch;
+  return rows.at(row / layer.batch, row % layer.batch);
+}
+
+// Whether rows of several times are next to each other, in the order of all rows.
+template <class Float>
+bool are_adjacent(const Layer& layer, const Rows<Float>& rows) {
+  return layer.first_rows != nullptr || rows.time == layer.batch * rows.batch;
 }
 
 // Returns the time of the forward pass's step `s`.
@@ -72,14 +103,26 @@ struct Plan {
   // every group.
   template <class Advance>
   Phase chains(const Layer& layer, Index steps_in_all, Advance advance) const {
-    const auto task = [plan = *this, batch = layer.batch, steps_in_all, advance](Index number,
-                                                                                 int group) {
-      const Index first = share(batch, group, plan.groups);
-      const Index last = share(batch, group + 1, plan.groups);
+    const auto task = [plan = *this, &layer, steps_in_all, advance](Index number, int group) {
+      const Index first = plan.first_sequence(layer, group);
+      const Index last = plan.first_sequence(layer, group + 1);
       const Index end = std::min(steps_in_all, (number + 1) * plan.steps);
       for (Index s = number * plan.steps; s < end; ++s) advance(s, first, last);
     };
     return {blocks_of(steps_in_all, steps), groups, task, true};
+  }
+
+  // The first sequence of a group, or the batch after the last group. All groups have about as many
+  // rows, counted over all times.
+  Index first_sequence(const Layer& layer, int group) const {
+    if (layer.first_rows == nullptr) return share(layer.batch, group, groups);
+    const Index before = share(layer.rows(), group, groups);
+    Index sequence = 0, length = layer.timesteps;
+    for (Index rows = 0; sequence < layer.batch && rows < before; ++sequence) {
+      while (layer.sequences(length - 1) <= sequence) --length;
+      rows += length;
+    }
+    return sequence;
   }
 
   // Returns into how many segments packing divides `blocks`, and also each step whose units are
@@ -131,7 +174,7 @@ inline double step_work(const Layer& layer, Index features) {
 // takes as long as four multiplications.
 inline double call_work(const Layer& layer, Index features) {
   const double weights = static_cast<double>(layer.gates() * layer.units) * static_cast<double>(features);
-  return weights * static_cast<double>(layer.timesteps * layer.batch + 4);
+  return weights * static_cast<double>(layer.rows() + 4);
 }
 
 inline Plan plan_by_units(const Layer& layer, double step, int workers) {

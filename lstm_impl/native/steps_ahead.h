@@ -34,12 +34,16 @@ class StepsAhead {
   Index count(Index s) const { return std::min(steps_, layer_.timesteps - s); }
   Index first(Index s) const { return layer_.reverse ? layer_.timesteps - s - count(s) : s; }
 
+  // Their rows: how many, and the first one of all rows.
+  Index rows(Index s) const { return layer_.first_row(first(s) + count(s)) - first_row(s); }
+  Index first_row(Index s) const { return layer_.first_row(first(s)); }
+
   // Returns the sums of all of them, [time][batch][gate][lane].
   float* sums(Index block) const { return sums_->get() + block * steps_ * layer_.batch * kPanel; }
 
   const float* sums(Index s, Index row, Index block) const {
-    const Index place = time_of(layer_, s) - first(s - s % steps_);
-    return sums(block) + (place * layer_.batch + row) * kPanel;
+    const Index before = layer_.first_row(time_of(layer_, s)) - first_row(s - s % steps_);
+    return sums(block) + (before + row) * kPanel;
   }
 
  private:

@@ -163,7 +163,7 @@ LSTM_IMPL_INLINE void add_unpacked_block(Tile<Rows, Gates>& sums, const float* l
 // Returns whether dz has so few rows that products with the transpose of a kernel read the kernel
 // in the caller's order.
 inline bool has_few_rows(const Layer& layer) {
-  return layer.units % kLanes == 0 && layer.timesteps * layer.batch <= (layer.batch == 1 ? 16 : 8);
+  return layer.units % kLanes == 0 && layer.rows() <= (layer.batch == 1 ? 16 : 8);
 }
 
 // Multiplies a row of dz of such a layer, [block][time][batch][sum][lane], by the transpose of
@@ -172,7 +172,7 @@ inline bool has_few_rows(const Layer& layer) {
 // compile that pass, and no call became faster.
 template <class Columns, int Gates, class Value>
 LSTM_IMPL_ONCE Vector times_transpose(const float* dz, const Layer& layer, const Value* kernel) {
-  const Index units = layer.units, apart = layer.timesteps * layer.batch * kPanel;
+  const Index units = layer.units, apart = layer.rows() * kPanel;
   Vector sums[kLanes] = {};
   for (std::size_t column = 0; column < Columns::kCount; ++column) {
     const Index sum = Columns::kFirst + static_cast<Index>(column);
@@ -196,7 +196,7 @@ LSTM_IMPL_ONCE Vector times_transpose(const float* dz, const Layer& layer, const
 template <class Columns, int Gates>
 LSTM_IMPL_ONCE Vector times_any_transpose(const float* dz, const Layer& layer, const float* kernel,
                                           Index rows) {
-  const Index units = layer.units, apart = layer.timesteps * layer.batch * kPanel;
+  const Index units = layer.units, apart = layer.rows() * kPanel;
   Vector sums[kLanes] = {};
   for (std::size_t column = 0; column < Columns::kCount; ++column) {
     const Index sum = Columns::kFirst + static_cast<Index>(column);

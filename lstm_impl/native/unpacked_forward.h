@@ -32,7 +32,7 @@ class UnpackedForward {
   // weights and then their panels takes 135 us, and making the panels and then reading them takes
   // 176 us.
   static bool serves(const Layer& layer) {
-    if (Cell::kStages > 1) return false;
+    if (Cell::kStages > 1 || layer.first_rows != nullptr || layer.only_steps) return false;
     constexpr Index kLarge = 1 << 19;  // floats, 2 MB
     const Index weights = Cell::kGates * layer.units * (layer.inputs + layer.units);
     const Index most = weights > kLarge ? 8 : std::clamp<Index>(weights >> 14, 4, 20);

@@ -194,19 +194,21 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         order = back = valid = None
         x, batch_axis = input, 0 if self.batch_first else 1
         if packed := isinstance(input, PackedSequence):
-            data, sizes, order, back = input
+            # The kernels take the data as it is, without any padding.
+            x, sizes, order, back = input
             valid, batch_axis = torch.arange(int(sizes[0])) < sizes[:, None], 1
-            x = data.new_zeros(*valid.shape, data.shape[1]).index_put((valid,), data)
         require_choice("reset_to", reset_to, RESET_TO)
-        if x.dim() not in (2, 3):
+        if x.dim() not in ((2,) if packed else (2, 3)):
             raise ValueError(
-                f"{self.operators.module}: input has shape {tuple(x.shape)}; expected 2 or 3 axes"
+                f"{self.operators.module}: {'the data of ' if packed else ''}input has shape "
+                f"{tuple(x.shape)}; expected {'2' if packed else '2 or 3'} axes"
             )
-        if single := x.dim() == 2:
+        if single := not packed and x.dim() == 2:
             x = x.unsqueeze(batch_axis)
         resets = self._time_major_resets(resets, x, batch_axis, packed, single)
         rows = self.num_layers * (1 + self.bidirectional)
-        shape = rows, x.shape[batch_axis], self.hidden_size
+        batch = x.shape[batch_axis] if valid is None else valid.shape[1]
+        shape = rows, batch, self.hidden_size
         if hx is None:
             zeros = x.new_zeros(shape[::2] if single else shape)
             states: States = (self.operators.first_weight - 1) * (zeros,)
@@ -222,7 +224,7 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         if single:
             y, states = y.squeeze(batch_axis), tuple(each.squeeze(1) for each in states)
         last = states if len(states) > 1 else states[0]
-        return PackedSequence(y[valid], *input[1:]) if packed else y, last
+        return PackedSequence(y, *input[1:]) if packed else y, last
 
     def __prepare_scriptable__(self) -> torch.nn.RNNBase:
         """Return PyTorch's own module with these parameters, which ``torch.jit.script`` compiles.
@@ -322,19 +324,12 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
             if len(outputs) == directions:
                 x, outputs = torch.cat(outputs, dim=-1) if directions == 2 else y, []
                 if row + 1 < len(before) and self._is_dropping():
-                    x = self._apply_dropout(x, valid)
+                    x = torch.nn.functional.dropout(x, self.dropout)
         last = after[0] if len(after) == 1 else tuple(map(torch.cat, zip(*after, strict=True)))
         return x, last
 
     def _is_dropping(self) -> bool:
         return bool(self.dropout and self.training and self.num_layers > 1)
-
-    def _apply_dropout(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """Drop numbers of an input ``[T, B, D*H]`` with the masks that PyTorch draws."""
-        if valid is None:
-            return torch.nn.functional.dropout(x, self.dropout)
-        data = torch.nn.functional.dropout(x[valid], self.dropout)  # The data is packed.
-        return torch.zeros_like(x).index_put((valid,), data)
 
     def _weights(self) -> tuple[list[Weights], bool]:
         """Return the weights of each layer and direction, and whether matrices are transposed."""
@@ -381,8 +376,9 @@ class LSTM(RecurrentLayer):
     Arguments, inputs, outputs, parameters and ``state_dict`` are those of ``torch.nn.LSTM``. This
     class is not a subclass of it, because ``torch.compile`` makes no graph of such a subclass.
 
-    The layer takes float32 and bfloat16, also through ``torch.autocast``. It takes padded batches
-    as ``PackedSequence``, and one sequence without a batch axis. A batch may be empty.
+    The layer takes float32 and bfloat16, also through ``torch.autocast``. It takes sequences of
+    different lengths as ``PackedSequence``, without computing any padding, and one sequence without
+    a batch axis. A batch may be empty.
 
     The kernels read each matrix transposed. A call of one or two timesteps with few sequences
     transposes the matrices in registers, and every other call copies them. With large matrices, a

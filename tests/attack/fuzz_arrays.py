@@ -327,7 +327,7 @@ def c_interface() -> Trial:
         results = [dz, *two(of_states), *of_weights]
         kernels.backward(given, *map(address, (*passed, *results)))
         dx = np.full((t, b, i), np.nan, dtype)
-        kernels.input_gradient(given, *map(address, (arrays["kernel"], dz, dx)))
+        kernels.input_gradient(given, *map(address, (arrays["kernel"], dz, mask, dx)))
         right = right_backward(layer, arrays, steps)
         compare([dx, *of_states, *of_weights], right, layer.dtype, 10 * scale)
         return "right"

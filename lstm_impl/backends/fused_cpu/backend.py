@@ -332,6 +332,7 @@ class FusedLayer:
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
         self._forward = self._attributes | ({dtype: True} if dtype in BY_PRODUCTS else {})
+        self._of_input = self._layout | ({"reverse": True} if reverse else {})
         of_weights = {} if weight_dtype == "float32" else {"G": weight_dtype}
         self._backward = self._attributes | of_weights
 
@@ -376,17 +377,13 @@ class FusedLayer:
         """
         x, states, padding, *_ = kept.call
         flow = upstream.dy, *_fill_second_state(upstream.dstates)
-        read = (
-            x,
-            *_fill_second_state(states),
-            parameters[1],
-            as_padding(padding),
-            *kept[1:],
-            *flow,
-        )
+        padding = as_padding(padding)
+        read = (x, *_fill_second_state(states), parameters[1], padding, *kept[1:], *flow)
         how = self._backward
         dz, dh, dc, *weights = self._gradient(*read, state=of_state, overwrite=last, **how)
-        dx = self._input_gradient(x, parameters[0], dz, **self._layout) if of_input else None
+        dx = None
+        if of_input:
+            dx = self._input_gradient(x, parameters[0], padding, dz, **self._of_input)
         dstates = (dh, dc) if of_state else (None, None)
         return (dx, *dstates[: self._states]), weights
 

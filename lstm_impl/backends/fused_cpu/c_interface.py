@@ -51,12 +51,17 @@ class KernelLayer(ctypes.Structure):
         number of the cell's gates.
     cell
         One of ``CELLS``.
+    only_steps
+        Whether the input, the output and their gradients have only the rows of the steps that the
+        mask leaves, ``[rows, features]``, as the data of a ``PackedSequence`` of PyTorch.
+    keeps_places
+        Whether steps that the mask leaves out have a place in what is kept. They are then computed.
     """
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("timesteps", "batch", "inputs", "units")),
         *((name, ctypes.c_int32) for name in ("batch_major", "reverse", "type", "threads")),
-        *((name, ctypes.c_int32) for name in ("transposed", "cell")),
+        *((name, ctypes.c_int32) for name in ("transposed", "cell", "only_steps", "keeps_places")),
     ]
 
 
@@ -67,8 +72,8 @@ kernel."""
 
 # Packing addresses with struct is faster: making a ctypes array takes a third of a small kernel's
 # time.
-_THREE, _THIRTEEN, _FOURTEEN, _SEVENTEEN, _EIGHTEEN = (
-    struct.Struct(f"{count}P").pack for count in (3, 13, 14, 17, 18)
+_FOUR, _THIRTEEN, _FOURTEEN, _SEVENTEEN, _EIGHTEEN = (
+    struct.Struct(f"{count}P").pack for count in (4, 13, 14, 17, 18)
 )
 
 
@@ -137,9 +142,9 @@ class Kernels:
     def input_gradient(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute the input's gradient.
 
-        The addresses are those of kernel and dz, and of the result dx.
+        The addresses are those of kernel, dz and mask, and of the result dx.
         """
-        self._check(self._input_gradient(ctypes.byref(layer), None, _THREE(*addresses)))
+        self._check(self._input_gradient(ctypes.byref(layer), None, _FOUR(*addresses)))
 
     def transpose(
         self, rows: int, columns: int, kind: int, threads: int, matrix: int, transposed: int

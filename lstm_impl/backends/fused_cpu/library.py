@@ -48,7 +48,7 @@ COMPILER = "CXX"
 CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
-VERSION = 5
+VERSION = 6
 """The version of liblstm's C interface."""
 
 COMPUTES = ("float32", "bfloat16")

@@ -121,7 +121,8 @@ class NumPyFusedModel(NumPyModel):
                 self._kernels.backward(layer, *map(_address, (*read, *flows, *written)))
                 if number or gradients != "weights":
                     dx = np.empty_like(x)
-                    self._kernels.input_gradient(layer, *map(_address, (kernel, gates, dx)))
+                    of_x = kernel, gates, masks[direction], dx
+                    self._kernels.input_gradient(layer, *map(_address, of_x))
                     below = below + dx
             if number and call.masks is not None:
                 below = below * self._swapped(call.masks[number - 1])

@@ -171,7 +171,9 @@ def fused_layer(
     Parameters
     ----------
     x : torch.Tensor
-        Input ``[T, B, in]``, or ``[B, T, in]`` if batch-major, in float32 or bfloat16. All tensors
+        Input ``[T, B, in]``, or ``[B, T, in]`` if batch-major, in float32 or bfloat16. With
+        ``valid`` it may also be ``[rows, in]``. It then has only the steps that are True there, in
+        the order of ``x[valid]``. The data of a ``PackedSequence`` is such an input. All tensors
         except ``valid`` must have this type, but the weights may be float32 if x is bfloat16. The
         kernels then read the weights without a cast, and the gradients of the weights are float32.
         No tensor needs to be contiguous. Under ``torch.autocast`` to bfloat16, x, h, c and weights
@@ -368,6 +370,11 @@ def _add_resets(
         _check(operators.function, "valid", valid, torch.bool, steps, x.device)
     if resets is None:
         return valid
+    if x.dim() == 2:
+        raise ValueError(
+            f"{operators.function}: x {tuple(x.shape)} has only the steps of valid, and takes no "
+            "resets; pass x of three axes"
+        )
     _check(operators.function, "resets", resets, torch.bool, steps, x.device)
     call = Call(x, (), None, None, *name_resets(resets, reset_to))
     return step_bits(call, valid, reverse)
@@ -391,6 +398,10 @@ def _loop(cell: Cell, how: tuple[Any, ...], *given: Tensor) -> tuple[Tensor, ...
     valid, batch_major, reverse, transposed = how
     first = 1 + len(cell.states)
     x, *states = given[:first]
+    if x.dim() == 2:
+        padded = x.new_zeros(*valid.shape, x.shape[1]).index_put((valid,), x)
+        y, *final = _loop(cell, (valid, False, reverse, transposed), padded, *given[1:])
+        return y[valid], *final
     # The loop computes in one type, so the weights are cast to it.
     kernel, recurrent_kernel, *biases = (each.to(x.dtype) for each in given[first:])
     if transposed:
@@ -502,13 +513,20 @@ def _check_layer(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
     x, h, kernel = given[0], given[1], given[operators.first_weight]
     valid, batch_major, _, transposed = given[_TENSORS:]
     _check_support(operators, x)
-    for name, tensor, axes in (("x", x, (3,)), ("h", h, (2, 3)), ("kernel", kernel, (2,))):
+    axes_of_x = (3,) if valid is None or valid.dtype != torch.bool else (2, 3)
+    for name, tensor, axes in (("x", x, axes_of_x), ("h", h, (2, 3)), ("kernel", kernel, (2,))):
         if tensor.dim() not in axes:
             raise ValueError(
                 f"{operators.function}: {name} is {tensor.dtype} {tuple(tensor.shape)}; "
                 f"expected {' or '.join(map(str, axes))} axes"
             )
     batch, timesteps = x.shape[:2] if batch_major else x.shape[1::-1]
+    if x.dim() == 2:
+        if valid.dim() != 2:
+            raise ValueError(
+                f"{operators.function}: valid has shape {tuple(valid.shape)}; expected 2 axes"
+            )
+        timesteps, batch = valid.shape
     units, inputs = h.shape[-1], kernel.shape[1 if transposed else 0]
     state: Any = (1, batch, units) if h.dim() == 3 else (batch, units)
     width = operators.gates * units
@@ -518,7 +536,7 @@ def _check_layer(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
     if kernel.shape != matrices[0]:
         _check_gates(operators, kernel.shape[0 if transposed else 1], units)
     states, biases = operators.first_weight - 1, _TENSORS - operators.first_weight - 2
-    expected = (*x.shape[:2], inputs), *states * (state,), *matrices, *biases * ((width,),)
+    expected = (*x.shape[:-1], inputs), *states * (state,), *matrices, *biases * ((width,),)
     weight_dtype = _weight_dtype(x, kernel)
     for place, (tensor, shape) in enumerate(zip(given, expected, strict=False)):
         if tensor is None and place == _TENSORS - 1 and operators.may_be_shorter:
@@ -555,9 +573,8 @@ def _check_gradient(
     """Check a call of the gradient's operator, and return what ``_check_layer`` returns."""
     timesteps, batch, units = sizes = _check_call(operators, *given)
     x, h, valid = given[0], given[1], given[_TENSORS]
-    y = (*x.shape[:2], units)
-    # Without a mask, the hidden states are the outputs.
-    hidden = y if valid is None else (timesteps * batch * units,)
+    y = (*x.shape[:-1], units)
+    hidden = y if _keeps_outputs(x, valid) else (timesteps * batch * units,)
     kept = [(size,) for size in _kept_sizes(operators, sizes, given)]
     shapes = hidden, *kept, y, *(operators.first_weight - 1) * (h.shape,)
     names = (*operators.kept, *operators.flows)
@@ -570,6 +587,8 @@ def _kept_sizes(operators: CellOperators, sizes: Any, given: Any) -> tuple[Any, 
     """Return the sizes of the gates and, if there are any, of the cell states that are kept."""
     name = operators.get_cell(given).name
     timesteps, batch, units = sizes
+    if given[0].dim() == 2:  # What is kept has the same rows as x.
+        timesteps, batch = given[0].shape[0], 1
     gates, cells = c_interface.kernels().kept_sizes(timesteps, batch, units, name)
     return (gates, cells) if "cells" in operators.kept else (gates,)
 
@@ -580,8 +599,25 @@ def _kernel_layer(operators: CellOperators, sizes: Any, given: Any) -> c_interfa
     batch_major, reverse, transposed = how
     kind = _MIXED if x.dtype != kernel.dtype else _KINDS[x.dtype]
     cell = c_interface.CELLS[operators.get_cell(given).name]
-    arguments = batch_major, reverse, kind, torch.get_num_threads(), transposed, cell
-    return c_interface.kernel_layer(timesteps, batch, x.shape[2], units, *arguments)
+    arguments = batch_major, reverse, kind, torch.get_num_threads(), transposed, cell, x.dim() == 2
+    return c_interface.kernel_layer(timesteps, batch, x.shape[-1], units, *arguments)
+
+
+def _keeps_outputs(x: Tensor, valid: Tensor | None) -> bool:
+    """Return whether what is kept of the hidden states is the outputs.
+
+    The outputs have zeros where a mask leaves steps out. Without these steps they do not.
+    """
+    return valid is None or x.dim() == 2
+
+
+def _check_rows(operators: CellOperators, x: Tensor, valid: Tensor | None) -> None:
+    """Raise ValueError if x ``[rows, in]`` does not have a row for each step of a mask."""
+    if x.dim() == 2 and valid is not None and int(valid.sum()) != x.shape[0]:
+        raise ValueError(
+            f"{operators.function}: x has {x.shape[0]} rows, and valid has {int(valid.sum())} "
+            "steps that are True; expected a row for each"
+        )
 
 
 def _contiguous(operators: CellOperators, tensor: Tensor | None) -> Tensor | None:
@@ -625,12 +661,11 @@ def _made(operators: CellOperators, sizes: Any, keep: bool, given: Any) -> tuple
     """Make empty tensors for the results, and for what is kept."""
     timesteps, batch, units = sizes
     x, h, valid = given[0], given[1], given[_TENSORS]
-    y = x.new_empty((*x.shape[:2], units))
+    y = x.new_empty((*x.shape[:-1], units))
     made = (y, *(x.new_empty(h.shape) for _ in range(operators.first_weight - 1)))
     if not keep:
         return made
-    # Without a mask, the hidden states are the outputs.
-    hidden = 0 if valid is None else timesteps * batch * units
+    hidden = 0 if _keeps_outputs(x, valid) else timesteps * batch * units
     kept = *_kept_sizes(operators, sizes, given), hidden
     return *made, *(x.new_empty([size]) for size in kept)
 
@@ -639,6 +674,7 @@ def _forward(operators: CellOperators, keep: bool, *given: Any) -> tuple[Tensor,
     """Compute the layer with the kernels."""
     given = _complete(given)
     sizes = _check_call(operators, *given)
+    _check_rows(operators, given[0], given[_TENSORS])
     made = _made(operators, sizes, keep, given)
     first = operators.first_weight
     arrays = [_contiguous(operators, each) for each in given[:_TENSORS]]
@@ -662,6 +698,7 @@ def _present(tensors: Tensors) -> list[Tensor]:
 def _gradient(operators: CellOperators, *all_given: Any) -> tuple[Tensor, ...]:
     given, others = _split(operators, all_given)
     sizes = _check_gradient(operators, given, others)
+    _check_rows(operators, given[0], given[_TENSORS])
     first, (of_x, *rest) = operators.first_weight, others
     x, *states = (_contiguous(operators, each) for each in given[:first])
     # The gradient does not read the biases.
@@ -679,7 +716,7 @@ def _gradient(operators: CellOperators, *all_given: Any) -> tuple[Tensor, ...]:
     written = (dz, *_two(of_states), *of_weights)
     c_interface.kernels().backward(layer, *map(_address, (*read, *written)))
     if of_x:
-        c_interface.kernels().input_gradient(layer, *map(_address, (kernel, dz, dx)))
+        c_interface.kernels().input_gradient(layer, *map(_address, (kernel, dz, mask, dx)))
     return made
 
 
@@ -712,7 +749,7 @@ def _save(
 def _backward(operators: CellOperators, ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
     saved = ctx.saved_tensors
     given, (y, *kept, hidden) = saved[: _TENSORS + 1], saved[_TENSORS + 1 :]
-    hidden = y if given[_TENSORS] is None else hidden
+    hidden = y if _keeps_outputs(given[0], given[_TENSORS]) else hidden
     like = (y, *given[1 : operators.first_weight])
     flows = [
         torch.zeros_like(known) if each is None else each

@@ -173,6 +173,7 @@ struct Case {
   bool narrow = false;  // products of bfloat16 are allowed in float
   CellKind cell = CellKind::kLSTM;
   bool three = false;  // products of parts are allowed in float
+  bool only_steps = false;  // x, y and their gradients have only the steps that a mask leaves
 
   std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
 };
@@ -284,6 +285,51 @@ Results floats_of(const ResultsOf<Value, Weight>& out) {
            floats_of(out.drecurrent), floats_of(out.dbias), floats_of(out.dsecond)}};
 }
 
+// The rows [time, batch] of a call, and those of them that a kernel has of a layer with only_steps.
+class StepRows {
+ public:
+  StepRows(const Case& one, const std::vector<unsigned char>& mask) {
+    const std::int64_t T = one.timesteps, B = one.batch;
+    for (std::int64_t t = 0; t < T; ++t) {
+      for (std::int64_t b = 0; b < B; ++b) {
+        if (one.only_steps && mask[size(t * B + b)] == 0) continue;
+        rows_.push_back(one.batch_major ? b * T + t : t * B + b);
+      }
+    }
+    only_ = one.only_steps;
+  }
+
+  template <class Value>
+  std::vector<Value> only(const std::vector<Value>& all, std::int64_t features) const {
+    if (!only_) return all;
+    std::vector<Value> found;
+    for (const std::int64_t row : rows_) {
+      const auto first = all.begin() + row * features;
+      found.insert(found.end(), first, first + features);
+    }
+    return found;
+  }
+
+  // Zeros where there is no row.
+  template <class Value>
+  std::vector<Value> all(const std::vector<Value>& only, std::int64_t features,
+                         std::int64_t count) const {
+    if (!only_) return only;
+    std::vector<Value> found(size(count, features), to_stored<Value>(0));
+    for (std::size_t k = 0; k < rows_.size(); ++k) {
+      const auto first = only.begin() + static_cast<std::int64_t>(k) * features;
+      std::copy(first, first + features, found.begin() + rows_[k] * features);
+    }
+    return found;
+  }
+
+  std::int64_t count() const { return static_cast<std::int64_t>(rows_.size()); }
+
+ private:
+  std::vector<std::int64_t> rows_;
+  bool only_;
+};
+
 // Which allocation of the kernels' is to fail, of a call as a whole, and whether it was reached.
 long fail_at = -1;
 std::atomic<bool> reached{false};
@@ -309,7 +355,10 @@ constexpr int kNobodyComes = 0;
 template <class Value, class Weight>
 Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads, bool keep) {
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
-  const Layer layer{T, B, I, H, one.batch_major, one.reverse, one.narrow, one.cell, one.three};
+  const Layer layer{T,          B,        I,         H,             one.batch_major, one.reverse,
+                    one.narrow, one.cell, one.three, one.only_steps};
+  const StepRows rows(one, in.mask);
+  const std::vector<Value> x = rows.only(in.x, I), dy = rows.only(in.dy, H);
   const bool has_cells = one.cell == CellKind::kLSTM;
   const std::int64_t width = one.gates() * H;
   Threads pool_threads(threads == kNobodyComes ? 0 : threads - 1);
@@ -323,20 +372,20 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
     return std::vector<Weight>(count, to_stored<Weight>(std::numeric_limits<float>::quiet_NaN()));
   };
   ResultsOf<Value, Weight> out{
-      made(size(T, B, H)), made(size(B, H)), made(has_cells ? size(B, H) : 0), {}, {}, {}, {}, {}, {}, {}};
+      made(size(rows.count(), H)), made(size(B, H)), made(has_cells ? size(B, H) : 0), {}, {}, {}, {}, {}, {}, {}};
   std::vector<Value> gates, cells, hidden;
   const unsigned char* mask = in.mask.empty() ? nullptr : in.mask.data();
   if (keep) {
     gates = made(size(layer.gates_size()));
     cells = made(size(layer.cells_size()));
-    if (mask != nullptr) hidden = made(size(T, B, H));
+    if (mask != nullptr && !one.only_steps) hidden = made(size(T, B, H));
   }
   counted([&] {
     lstm_impl::forward(
         lstm_impl::Forward<Value, Weight>{layer,
                                           {in.kernel.data(), in.recurrent.data(), in.bias.data(),
                                            false, in.second.data()},
-                                          in.x.data(),
+                                          x.data(),
                                           in.h0.data(),
                                           has_cells ? in.c0.data() : nullptr,
                                           mask,
@@ -348,8 +397,11 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
                                           hidden.empty() ? nullptr : hidden.data()},
         pool);
   });
-  if (!keep) return floats_of(out);
-  out.dx = made(in.x.size());
+  if (!keep) {
+    out.y = rows.all(out.y, H, T * B);
+    return floats_of(out);
+  }
+  out.dx = made(x.size());
   out.dh0 = made(size(B, H));
   out.dc0 = made(has_cells ? size(B, H) : 0);
   out.dkernel = made_for_weights(size(I, width));
@@ -363,10 +415,10 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
   counted([&] {
     lstm_impl::backward(
         lstm_impl::Backward<Value, Weight>{
-            layer, in.recurrent.data(), in.x.data(), in.h0.data(),
+            layer, in.recurrent.data(), x.data(), in.h0.data(),
             has_cells ? in.c0.data() : nullptr, mask,
-            mask != nullptr ? hidden.data() : out.y.data(), gates.data(),
-            has_cells ? cells.data() : nullptr, in.dy.data(), in.dh.data(),
+            hidden.empty() ? out.y.data() : hidden.data(), gates.data(),
+            has_cells ? cells.data() : nullptr, dy.data(), in.dh.data(),
             has_cells ? in.dc.data() : nullptr, dz, out.dh0.data(),
             has_cells ? out.dc0.data() : nullptr, out.dkernel.data(), out.drecurrent.data(),
             out.dbias.data(), out.dsecond.empty() ? nullptr : out.dsecond.data()},
@@ -374,8 +426,11 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
   });
   counted([&] {
     lstm_impl::input_gradient(
-        lstm_impl::InputGradient<Value, Weight>{layer, in.kernel.data(), dz, out.dx.data()}, pool);
+        lstm_impl::InputGradient<Value, Weight>{layer, in.kernel.data(), dz, mask, out.dx.data()},
+        pool);
   });
+  out.y = rows.all(out.y, H, T * B);
+  out.dx = rows.all(out.dx, I, T * B);
   return floats_of(out);
 }
 
@@ -690,7 +745,7 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
                 : kMixed ? " mixed"
                          : " bfloat16",
                 one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
-                cell_name(one.cell), what.c_str());
+                cell_name(one.cell), ((one.only_steps ? "only steps, " : "") + what).c_str());
     ++wrong;
   };
   for (const int threads : thread_counts) {
@@ -855,6 +910,8 @@ int check_products_of_floats(std::mt19937& random, const std::vector<int>& few,
       check({7, 53, 5, 36, true, padding == 0, padding}, few);
       check({20, 7, 70, 129, false, padding == 0, padding}, many);
       check({11, 100, 70, 33, true, padding == 2, padding}, few);
+      if (padding == 0) continue;
+      check({11, 30, 70, 33, false, padding == 2, padding, false, CellKind::kLSTM, three, true}, few);
     }
     check({300, 9, 3, 5, false, true, 0}, few);
     wrong += check_unusual_numbers(random, three);
@@ -890,7 +947,10 @@ int check_infinity(Case one, std::mt19937& random) {
 
 Results compute_in_int8(const Case& one, const Inputs& in, int threads) {
   const std::int64_t T = one.timesteps, B = one.batch, H = one.units;
-  const Layer layer{T, B, one.inputs, H, one.batch_major, one.reverse, false, one.cell};
+  const Layer layer{T,     B,        one.inputs, H, one.batch_major, one.reverse,
+                    false, one.cell, false,      one.only_steps};
+  const StepRows rows(one, in.mask);
+  const Floats x = rows.only(in.x, one.inputs);
   const bool has_cells = one.cell == CellKind::kLSTM;
   Threads pool_threads(threads == kNobodyComes ? 0 : threads - 1);
   const lstm_impl::Pool pool{
@@ -903,16 +963,17 @@ Results compute_in_int8(const Case& one, const Inputs& in, int threads) {
   const auto made = [](std::size_t count) {
     return Floats(count, std::numeric_limits<float>::quiet_NaN());
   };
-  Results out{{made(size(T, B, H)), made(size(B, H)), made(has_cells ? size(B, H) : 0),
+  Results out{{made(size(rows.count(), H)), made(size(B, H)), made(has_cells ? size(B, H) : 0),
                {}, {}, {}, {}, {}, {}, {}}};
   counted([&] {
     lstm_impl::forward(
-        lstm_impl::Int8Forward{layer, weights.data(), in.x.data(), in.h0.data(),
+        lstm_impl::Int8Forward{layer, weights.data(), x.data(), in.h0.data(),
                                has_cells ? in.c0.data() : nullptr,
                                in.mask.empty() ? nullptr : in.mask.data(), out.y.data(),
                                out.h.data(), has_cells ? out.c.data() : nullptr},
         pool);
   });
+  out.y = rows.all(out.y, H, T * B);
   return out;
 }
 
@@ -1033,6 +1094,15 @@ int check_some(std::mt19937& random, int* cases) {
       wrong += check_mixed({11, 13, 9, 21, one, two, padding, false, cell}, random, threads);
       wrong += check_in_int8({4, 5, 7, 33, one, two, padding, false, cell}, random, threads);
       *cases += 5;
+    }
+    // Only the steps that are there, of sequences of falling and of other lengths.
+    for (const int padding : {1, 2}) {
+      const bool one = padding == 1, two = padding == 2;
+      wrong += check({11, 13, 9, 21, two, one, padding, false, cell, false, true}, random, threads);
+      wrong += check({1, 3, 4, 7, one, two, padding, false, cell, false, true}, random, threads);
+      wrong += check_mixed({6, 30, 9, 21, one, two, padding, true, cell, false, true}, random, threads);
+      wrong += check_in_int8({4, 5, 7, 33, one, two, padding, false, cell, false, true}, random, threads);
+      *cases += 4;
     }
     // Shared out by units and by rows.
     wrong += check({7, 8, 33, 130, true, false, 1, true, cell}, random, threads);
@@ -1179,6 +1249,18 @@ int main(int count, char** arguments) {
     wrong += check({13, 3, 37, 48, padding == 1, padding == 2, padding}, random, few);
     wrong += check({39, 1, 5, 256, padding == 2, padding == 1, padding}, random, few);
     cases += 2;
+  }
+  // Only the steps that are there: all lengths at once, and any steps.
+  for (const CellKind cell : kCells) {
+    for (const int padding : {1, 2}) {
+      const bool one = padding == 1, two = padding == 2;
+      wrong += check({7, 8, 33, 130, one, two, padding, false, cell, false, true}, random, many);
+      wrong += check({9, 50, 40, 36, two, one, padding, false, cell, false, true}, random, few);
+      wrong += check({30, 1, 37, 257, two, one, padding, true, cell, false, true}, random, few);
+      wrong += check_mixed({11, 26, 7, 33, one, one, padding, false, cell, false, true}, random, few);
+      wrong += check_in_int8({7, 53, 5, 36, two, two, padding, false, cell, false, true}, random, few);
+      cases += 5;
+    }
   }
   // Many tasks of each group of rows, and weights that are read for more of them at once.
   wrong += check({40, 60, 64, 64, false, true, 1}, random, few);

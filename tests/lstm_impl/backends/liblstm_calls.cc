@@ -43,7 +43,7 @@ class Step {
  public:
   Step(std::int64_t timesteps, std::int64_t batch, std::int64_t inputs, std::int64_t units,
        std::int32_t threads)
-      : layer_{timesteps, batch, inputs, units, 0, 0, 0, threads} {
+      : layer_{timesteps, batch, inputs, units, 0, 0, 0, threads, 0, 0, 0, 0} {
     const std::int64_t rows = timesteps * batch, state = batch * units;
     unsigned seed = 1;
     for (const std::int64_t size : {inputs * 4 * units, units * 4 * units, 4 * units, rows * inputs,
@@ -66,7 +66,7 @@ class Step {
     void* const backward[] = {in(1), in(3), in(4), in(5), nullptr, to(0), to(3),  to(4), in(6),
                               in(4), in(5), to(5), to(6), to(7),   to(8), to(9), to(10)};
     check(lstm_backward(&layer_, threads, backward) == LSTM_OK, "backward");
-    void* const gradient[] = {in(0), to(5), to(11)};
+    void* const gradient[] = {in(0), to(5), nullptr, to(11)};
     check(lstm_input_gradient(&layer_, threads, gradient) == LSTM_OK, "input gradient");
     return out;
   }
@@ -97,15 +97,31 @@ void call_often(const Step& step, const std::vector<Floats>& expected, int calls
     Callers callers;
     const LstmThreads threads{Callers::schedule, &callers, 3};
     check(step.run(own ? nullptr : &threads) == expected, own ? "own threads" : "caller's threads");
-    const LstmLayer none{1, 1, 3, 0, 0, 0, 0, 0};
+    const LstmLayer none{1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     check(lstm_check(&none) == LSTM_INVALID &&
               std::strstr(lstm_error(), "has nothing to compute") != nullptr,
           "a layer without units");
   }
 }
 
+// A layer with only its steps is refused without a mask, and where a sequence starts over.
+void check_only_steps() {
+  LstmLayer layer{3, 8, 2, 4, 0, 0, 0, 1, 0, 0, 1, 0};
+  std::vector<unsigned char> mask(24, LSTM_STEP);
+  void* pointers[13] = {};
+  check(lstm_forward(&layer, nullptr, pointers) == LSTM_INVALID &&
+            std::strstr(lstm_error(), "has no mask") != nullptr,
+        "only steps without a mask");
+  mask[20] |= LSTM_FROM_ZEROS;
+  pointers[6] = mask.data();
+  check(lstm_forward(&layer, nullptr, pointers) == LSTM_INVALID &&
+            std::strstr(lstm_error(), "cannot start over") != nullptr,
+        "only steps that start over");
+}
+
 int run(bool forks) {
   check(lstm_version() == LSTM_VERSION, "version");
+  check_only_steps();
   // Shared out by sequences, by units, not at all, and as a stream's step by rows of the weights.
   // Never destroyed: threads call to the end.
   constexpr int kSteps = 4;

@@ -203,7 +203,7 @@ def test_layer_of_transposed_weights_computes_the_same_bits(
         kernels.forward(layer, *map(address, given))
         given = (recurrent, x, h, c, None, y, *kept, dy, *states[2:4], dz, *states[4:], *of_weights)
         kernels.backward(layer, *map(address, given))
-        kernels.input_gradient(layer, *map(address, (kernel, dz, dx)))
+        kernels.input_gradient(layer, *map(address, (kernel, dz, None, dx)))
         if transposed:
             of_weights[:2] = (each.T for each in of_weights[:2])
         return [y, *states, dz, *of_weights, dx]
