@@ -141,7 +141,8 @@ class ShrinkingBatch {
     steps_.write(y, call.y, units, pool);
     clear_left_out(call.y, units);
     clear_rest(call.gates, of_gates());
-    clear_rest(call.cells, of_gates() / kSums);
+    // A GRU keeps no cell states, so the address may be that of an empty array.
+    if (layer_.cell == CellKind::kLSTM) clear_rest(call.cells, of_gates() / kSums);
     clear_rest(call.hidden, units);
     write_states(h_last, call.h0, call.h_last, units, pool);
     write_states(c_last, call.c0, call.c_last, units, pool);
