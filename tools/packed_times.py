@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         torch.set_num_threads(1)
         clock = time.process_time
-    print("| layer | units | mode | PyTorch | ours | times as fast | ours without padding |")
+    print("| layer | units | mode | PyTorch | ours | times as fast | ours, full batch |")
     print("|---|---:|---|---:|---:|---:|---:|")
     for cell in given.cells:
         for units in given.units:
