@@ -23,7 +23,7 @@ from lstm_impl.backends.torch.fused_layer import step_bits
 from lstm_impl.backends.torch.loop import loop_layer
 from lstm_impl.call import Call
 from lstm_impl.cell import DEFAULT, Cell, get_cell
-from lstm_impl.model import named_resets
+from lstm_impl.model import name_resets
 from lstm_impl.torch import GRU, LSTM, fused_gru_layer, fused_layer
 from lstm_impl.workload import RESET_TO
 
@@ -185,7 +185,7 @@ def read_steps(arguments: Arguments) -> Tensor | None:
     valid, resets = arguments["valid"], arguments.get("resets")
     if resets is None:
         return valid
-    given = Call(arguments["x"], (), None, None, *named_resets(resets, arguments["reset_to"]))
+    given = Call(arguments["x"], (), None, None, *name_resets(resets, arguments["reset_to"]))
     return step_bits(given, valid, arguments["reverse"])
 
 

@@ -101,7 +101,7 @@ def test_gradients_of_lengths_under_vmap_of_jax_are_those_of_each_example() -> N
     valid = np.arange(12)[:, None] < np.array([12, 3, 7, 1])
 
     def loss(x: Any) -> Any:
-        return (fused_layer(x, h, h, *weights, valid).y ** 2).sum()
+        return (fused_layer(x, h, h, *weights, valid=valid).y ** 2).sum()
 
     found = jax.vmap(jax.grad(loss))(x)
     expected = np.stack([jax.grad(loss)(each) for each in x])
@@ -161,7 +161,7 @@ def test_rows_of_a_mask_with_gaps_are_those_of_the_padded_call() -> None:
         found = []
         for given_x in (x, x[valid]):
             tensors = [e.clone().requires_grad_() for e in (given_x, h, c, *weights)]
-            y, *last = fused_layer(*tensors, valid, reverse=reverse)
+            y, *last = fused_layer(*tensors, valid=valid, reverse=reverse)
             y = y if y.dim() == 2 else y[valid]
             ((y**2).sum() + sum((each**3).sum() for each in last)).backward()
             dx = tensors[0].grad
