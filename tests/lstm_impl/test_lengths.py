@@ -97,11 +97,12 @@ def test_gradients_of_lengths_under_vmap_of_jax_are_those_of_each_example() -> N
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, 12, 4, 3), np.float32)
     h = rng.standard_normal((4, 5), np.float32)
-    weights = [rng.standard_normal(shape, np.float32) for shape in ((3, 20), (5, 20), (20,))]
+    kernel, recurrent_kernel = (rng.standard_normal((n, 20), np.float32) for n in (3, 5))
+    bias = rng.standard_normal(20, np.float32)
     valid = np.arange(12)[:, None] < np.array([12, 3, 7, 1])
 
     def loss(x: Any) -> Any:
-        return (fused_layer(x, h, h, *weights, valid=valid).y ** 2).sum()
+        return (fused_layer(x, h, h, kernel, recurrent_kernel, bias, valid).y ** 2).sum()
 
     found = jax.vmap(jax.grad(loss))(x)
     expected = np.stack([jax.grad(loss)(each) for each in x])
@@ -161,7 +162,9 @@ def test_rows_of_a_mask_with_gaps_are_those_of_the_padded_call() -> None:
         found = []
         for given_x in (x, x[valid]):
             tensors = [e.clone().requires_grad_() for e in (given_x, h, c, *weights)]
-            y, *last = fused_layer(*tensors, valid=valid, reverse=reverse)
+            first, second, third, kernel, recurrent_kernel, bias = tensors
+            of_weights = kernel, recurrent_kernel, bias
+            y, *last = fused_layer(first, second, third, *of_weights, valid, reverse=reverse)
             y = y if y.dim() == 2 else y[valid]
             ((y**2).sum() + sum((each**3).sum() for each in last)).backward()
             dx = tensors[0].grad
