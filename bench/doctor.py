@@ -164,9 +164,12 @@ class Diagnosis:
 def diagnose(
     names: Sequence[str], backends: Sequence[str] | None = None, ask: Ask | None = None
 ) -> Diagnosis:
-    """Examine this machine.
+    """Find out what can run on this machine, and what would disturb a measurement.
 
-    names: of devices. Raises UnsupportedError for a backend that does not exist.
+    names: the names of the devices, such as ``cpu``. backends: the names of the backends, or None
+    for all. ask: asks each backend whether it can run, by default in a process of its own.
+
+    Raises UnsupportedError for a backend that does not exist.
     """
     facts = devices.gpu_facts()
     # This comes before the frameworks start, because their start would look like a disturbance.

@@ -241,14 +241,17 @@ class Model(abc.ABC):
         lengths
             The valid timesteps of each right-padded sequence ``[B]``, or None if all are valid.
         masks
-            Inverted dropout masks between layers ``[L-1, T, B, D*H]``, as ``dropout_masks`` draws
-            them.
+            Dropout masks between layers ``[L-1, T, B, D*H]``, scaled by 1/(1-rate), as
+            ``dropout_masks`` draws them. L is the number of layers, D that of directions, and H
+            that of units.
         resets
-            Bool ``[T, B]``, or ``[B, T]`` if the model was built batch-major: a sequence starts
-            over before each step that is True. What came before has no influence from there on, in
-            any direction. A reset on padding changes nothing. None if no sequence starts over.
+            Bool ``[T, B]``, or ``[B, T]`` if the model was built batch-major: where it is True,
+            the state is replaced before that step, and the sequence starts over. Nothing crosses
+            such a place, in either direction. Resets in padding are ignored. None if no sequence
+            starts over.
         reset_to
-            The state from which it starts over: ``zeros``, or ``initial_state`` for ``state``.
+            The state from which it starts over: ``zeros``, or ``initial_state`` for
+            the given ``state``.
 
         Returns
         -------

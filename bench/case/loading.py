@@ -66,11 +66,12 @@ class SuiteError(InputError):
 
 @dataclass(frozen=True)
 class SuiteChoice:
-    """What a user selects from a suite. None leaves a property as the suite says.
+    """Hold what a user measures instead of what a suite says. A property of None keeps the suite's.
 
     backends, variants, cells, devices, periods: replace those of the suite. ``all`` means all
-    backends or devices, the variant ``none`` means the backend itself, and the period None means
-    back-to-back calls. modes: keeps only these modes of the suite.
+    backends or devices. The variant ``none`` means the backend without any variant. Within
+    ``periods``, the element None means calls back to back. modes: keeps only these modes of the
+    suite.
     """
 
     backends: Sequence[str] | None = None
@@ -280,7 +281,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class _Axes:
-    """The values of each property that a suite has for all its groups, or for one group."""
+    """Hold the properties of a suite, which its groups share, or of one group.
+
+    Each property lists the values that are measured.
+    """
 
     backends: tuple[str, ...] = ()
     variants: tuple[str, ...] = (NO_VARIANT,)

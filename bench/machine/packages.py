@@ -145,9 +145,9 @@ def _environment(side: Field) -> LabelledPython:
 
 
 def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
-    """Return the name and both versions of each difference.
+    """Return the name, the base version and the new version of each package that differs.
 
-    Those that can change a time come first.
+    Packages that can change a time come first.
     """
     old, now = ({"python": side.version, **side.packages} for side in (base, new))
     first = {name: number for number, name in enumerate(("python", *libraries()))}

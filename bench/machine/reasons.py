@@ -28,9 +28,10 @@ An option in it is shown under the name that it has in the reader's command.
 
 @dataclass(frozen=True)
 class WrittenTexts:
-    """The sentences of a reason in a file.
+    """Hold why a measurement is invalid or a case has no time, as the sentences in a result file.
 
-    text: None in files that hold only values.
+    text: the sentence for people, or None in a file that holds only the values from which it is
+    made.
     """
 
     text: str | None

@@ -348,10 +348,10 @@ def _case(case: Case) -> dict[str, object]:
 
 
 def as_csv(report: ComparisonReport) -> Iterator[str]:
-    """Return one row per case in seconds and plain ratios, with the reason where it has no time.
+    """Yield one line of CSV for each case, with times in seconds, or the reason if it has no time.
 
-    The maps of each device's fastest backend follow. In a map of one backend each cell is a case,
-    which has its row already.
+    The maps of the fastest backend on each device follow. Maps of a single backend are left out,
+    because each of their cells repeats a line.
     """
     cells = [
         {"kind": "fastest of each", **_record(cell)}

@@ -59,9 +59,9 @@ class MachineFact(NamedTuple):
 
 
 def machine(section: Section) -> list[tuple[str, str]]:
-    """Return what is known about the machine as labels and texts.
+    """Return what is known about the machine as pairs of a label and a text.
 
-    For nodes, it also says how often each of them ran.
+    For a run on several nodes of a cluster, it also says how many processes ran on each node.
     """
     return [(fact.label, fact.text) for fact in machine_facts(section)]
 

@@ -59,11 +59,11 @@ def answer(section: Section, options: OptionNames | None = None) -> list[str]:
 def decision(section: Section, options: OptionNames | None = None) -> list[str]:
     """Return what to use and how much faster it is, with an interval.
 
-    If a backend of another framework is the fastest, the next line has the best backend of the
+    If a backend of a different framework is the fastest, the next line has the best backend of the
     baseline's framework.
 
-    section: one amount of work, the fastest row first, with at least one row that has a time.
-    options: those of the command that was run, by default of the command that measured.
+    section: the rows for one amount of work, the fastest first. At least one has a time.
+    options: the names of the options in advice, by default those of the command that measured.
     """
     measured = [row for row in section.rows if row.result.measured]
     unranked = [row for row in measured if not row.case.ranked]
@@ -125,7 +125,10 @@ def _cost(row: RankedRow) -> str:
     assert row.result.interval is not None
     around = bounds_of_time(row.result.interval, row.result.time)
     sign = UNRELIABLE if row.result.validity.of_time else ""
-    return f"{sign}{seconds(row.result.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
+    # "Step" alone could mean a timestep, since shapes are given as batch and steps.
+    mode = row.result.case.workload.mode
+    what = "call of the stream" if mode == "streaming" else f"{mode} step"
+    return f"{sign}{seconds(row.result.time)} per {what}{around and f' ({TIME_INTERVAL} {around})'}"
 
 
 # CSV and JSON list every case.

@@ -43,12 +43,13 @@ class Costs:
         self._processes: dict[Environment, float] = {}
 
     def learn(self, work: Work, startup: float, costs: Mapping[str, float], outside: float) -> None:
-        """Learn from a process that has ended.
+        """Improve the estimates by what a process took that has ended.
 
-        startup: the seconds of starting. costs: the seconds of each finished case. outside: all
-        seconds apart from measuring.
+        startup: how long it took to start, in seconds. costs: how long each finished case took, in
+        seconds. outside: the seconds that were not spent on measuring, including the startup.
 
-        A process imports a framework within its first case, which differs from process to process.
+        The first case of a process also pays for importing its framework, and which case is the
+        first differs from process to process.
         The least time that a case ever took is therefore the cost of the case, and the rest is the
         cost of the process.
         """
@@ -63,7 +64,7 @@ class Costs:
             self._processes[environment] = max(startup, outside - known)
 
     def expected(self, work: Work) -> float:
-        """Return the seconds of the session that a process with this work is expected to take."""
+        """Return how many seconds of the session a process with this work is expected to take."""
         environment = work.environment
         own = self.process(environment)
         return own + self.outside(work.cases, environment) + work.share * self.measuring(work.cases)

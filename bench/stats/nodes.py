@@ -134,11 +134,10 @@ def _join(cluster: list[_Part], groups: list[list[_Part]]) -> None:
 
 
 def machines(runs: Iterable[Run]) -> dict[str, str]:
-    """Return, for the id of each machine, the id of the first machine that is the same.
+    """Map the id of each machine to the first id that was recorded for the same machine.
 
-    Machines are the same if their kernels started at the same time.
-
-    If there is none, it is the machine's own id.
+    Two ids belong to one machine if the operating system was started at the same time. An id
+    without such a partner maps to itself.
     """
     found: dict[str, str] = {}
     booted: dict[str, str] = {}

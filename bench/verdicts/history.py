@@ -139,11 +139,11 @@ _VERSIONS = re.compile(
 
 
 def build(results: Results, *, pattern: str = "*") -> History:
-    """Return the history in these results.
+    """Return how the time of each case changed from run to run.
 
     pattern: a shell pattern for the ids of cases (``keras/*training*``).
 
-    Raises NothingToReportError if no measured case is left.
+    Raises NothingToReportError if no measured case matches.
     """
     commits = {file.run.id: file.commit for file in results.files}
     measured = results.measurements

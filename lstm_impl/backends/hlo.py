@@ -43,7 +43,7 @@ class ProfiledEvent(NamedTuple):
 
 
 def describe_hlo(text: str) -> dict[str, Any]:
-    """Count each kind of instruction in a module, and its loops, fusions and calls of libraries."""
+    """Count a module's kinds of instructions, loops, fusions and library calls."""
     instructions = Counter(_INSTRUCTION.findall(text))
     return {
         "fusions": instructions["fusion"],

@@ -388,7 +388,7 @@ BUCKETS = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """Hold the indices of some sequences of a workload, and the length to which they are padded."""
+    """Hold a bucket: the indices of its sequences in the workload, and their padded length."""
 
     timesteps: int
     rows: npt.NDArray[np.intp]

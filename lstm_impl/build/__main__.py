@@ -7,7 +7,7 @@ from lstm_impl.build import build
 
 
 def main() -> int:
-    """Return 0, or 1 with the reason on standard error if no library can be made."""
+    """Compile the kernels for this machine, and return 0, or 1 if no library can be made."""
     try:
         for name, path in build().items():
             print(f"{name}: {path}")

@@ -803,10 +803,10 @@ def by_fused_op(
     batch_major: bool = False,
     cell: Cell = DEFAULT,
 ) -> Outputs:
-    """Compute with the fused op, which takes any mask.
+    """Compute a layer with the fused op, which takes a mask with any steps left out.
 
     With ``keep``, the op keeps what a gradient needs. Without it, a gradient computes the forward
-    pass again.
+    pass again, which needs less memory and more time.
     """
     layer = FusedLayer(reverse=reverse, batch_major=batch_major, cell=cell)
     # Outside a graph, an index such as h[None] takes several times as long.

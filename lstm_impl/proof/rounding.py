@@ -127,7 +127,11 @@ def estimate_deviations(
 def _forward(
     spec: LSTMSpec, by: Roundings, weights: LSTMWeights, inputs: Inputs
 ) -> tuple[list[_Trace], Float64, LSTMState]:
-    """Run all layers forward. Return their traces and the variances of outputs and final states."""
+    """Run all layers forward, and estimate how rounding errors spread.
+
+    Return the trace of each layer, the variance of the rounding error of the outputs, and those
+    of the final states.
+    """
     x = np.asarray(inputs.x, np.float64)
     timesteps, batch, _ = x.shape
     lengths = inputs.lengths

@@ -85,7 +85,7 @@ def test_ask_with_available_results_answers_and_names_again(
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
     assert ask.main(SHAPE) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "Use while_loop, 1.00 ms per step" in out
+    assert "Use while_loop, 1.00 ms per training step" in out
     assert f"From 6 processes on {LAPTOP}" in out
     assert out.endswith("--again measures the shape again.")
 
@@ -367,7 +367,7 @@ def test_ask_for_a_gru_is_answered_by_results_of_gru_alone(
     for words, fastest in ((["--cell", "gru"], "keras"), ([], "while_loop")):
         assert ask.main([*SHAPE, *words, str(tmp_path / "results")]) == 0
         out = capsys.readouterr().out
-        assert f"Use {fastest}, 1.00 ms per step" in out
+        assert f"Use {fastest}, 1.00 ms per training step" in out
 
 
 def test_usual_backends_of_a_gru_are_those_that_compute_it() -> None:

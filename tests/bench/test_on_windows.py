@@ -77,7 +77,7 @@ def test_results_are_read_without_unix(tmp_path: Path) -> None:
     codes = [line for line in said.splitlines() if line.startswith("exit code")]
     commands = ["report", "report", "compare", "ask", "history", "recommend", "submit", "submit"]
     assert codes == [f"exit code 0 of {name}" for name in commands], said
-    assert "Use fused_cpu, 45.2 ms per step" in said
+    assert "Use fused_cpu, 45.2 ms per training step" in said
     assert f"{first.name}: file\nexit code 0 of submit\n" in said
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 

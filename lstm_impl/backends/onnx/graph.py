@@ -99,7 +99,7 @@ def build_graph(
 
 
 def _operator(spec: LSTMSpec) -> tuple[str, Callable[..., Any], dict[str, Any]]:
-    """Return ONNX's operator of a cell, the function that packs its weights, and its attributes."""
+    """Return the ONNX operator of the spec's cell, what packs its weights, and its attributes."""
     if isinstance(spec.cell, GRU):
         return "GRU", onnx_gru_layer, {"linear_before_reset": int(spec.cell.reset_after)}
     return "LSTM", onnx_layer, {}

@@ -451,9 +451,10 @@ def _complete(given: tuple[Any, ...]) -> tuple[Any, ...]:
 def _split(
     operators: CellOperators, given: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split the arguments of the gradient's operator: those of a forward operator, and the others.
+    """Split a gradient operator's arguments into those of the forward operator and the rest.
 
-    The others are of_x, what was kept, and the gradients that flow in.
+    The rest is ``of_x`` (whether the gradient of x is wanted), what the forward operator kept, and
+    the gradients of its results.
     """
     end = 10 + len(operators.kept) + len(operators.flows)
     return (*given[:9], (*given, False)[end]), given[9:end]
