@@ -72,7 +72,10 @@ def test_help_loads_no_framework_or_slow_module(
 # -- what is loaded
 
 
-OF_FRAMEWORKS = ("fused_layer", "fallback", "flax_layer", "torch", "jax")
+OF_FRAMEWORKS = (
+    *("fused_layer", "fallback", "flax_layer", "flax_weights", "linen_layer"),
+    *("batch_shards", "linear_call", "flax_sequence", "torch", "jax"),
+)
 """Modules of ``lstm_impl`` that are a framework's layers, or name them for its users."""
 
 
