@@ -531,7 +531,7 @@ def test_tune_raises() -> None:
 
 @pytest.mark.skipif(THEIRS != "jax", reason="this is JAX's forward mode")
 @pytest.mark.parametrize("backend", ["auto", *NAMES])
-def test_forward_mode_of_jax_is_right_or_refused(backend: str) -> None:
+def test_forward_mode_of_jax_equals_keras(backend: str) -> None:
     import jax
 
     x = random(BATCH, TIMESTEPS, FEATURES)
@@ -548,14 +548,4 @@ def test_forward_mode_of_jax_is_right_or_refused(backend: str) -> None:
 
     expected = jvp(theirs)
     assert np.abs(expected).max() > 0.01
-    found, message = None, ""
-    try:
-        found = jvp(ours)
-    except TypeError as error:
-        message = str(error)
-    # What auto picks depends on whether the library is compiled already.
-    refused = backend == elsewhere._computing.FUSED or (backend == "auto" and found is None)
-    assert ("forward-mode" in message) == refused, message
-    if not refused:
-        assert found is not None
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(jvp(ours), expected, atol=1e-5)
