@@ -210,7 +210,7 @@ def _make_chars2vec(threads: int, units: int) -> KerasProgram:
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """Return the arrays of an HDF5 file, by the last two parts of their names."""
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     found: dict[str, Any] = {}
 
