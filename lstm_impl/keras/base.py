@@ -7,6 +7,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import keras
@@ -314,6 +315,25 @@ class BackendLayer(_KerasLayer, metaclass=abc.ABCMeta):  # type: ignore[misc]
         if not (training and 0.0 < self.dropout < 1.0):
             return sequences
         return sequences * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
+
+
+@dataclass(frozen=True)
+class MaskWithResets:
+    """Carry resets in the place of a mask through the method ``call`` of Keras's layer.
+
+    Attributes
+    ----------
+    mask
+        The mask ``[B, T]`` or ``[B, T, 1]``, or None.
+    resets
+        Bool ``[B, T]``.
+    reset_to
+        The state from which a sequence starts over, one of ``RESET_TO``.
+    """
+
+    mask: Tensor | None
+    resets: Tensor
+    reset_to: str
 
 
 def not_fused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -182,23 +182,8 @@ class PeerLayer(base.BackendLayer):
         return last, y if self.return_sequences else last[:, None], [*states]
 
 
-@dataclass(frozen=True)
-class SteppedMask:
-    """Carry resets in the place of a mask through the method ``call`` of Keras's layer.
-
-    Attributes
-    ----------
-    mask
-        The mask ``[B, T]`` or ``[B, T, 1]``, or None.
-    resets
-        Bool ``[B, T]``.
-    reset_to
-        The state from which a sequence starts over, one of ``RESET_TO``.
-    """
-
-    mask: Tensor | None
-    resets: Tensor
-    reset_to: str
+class SteppedMask(base.MaskWithResets):
+    """Compute resets in the order of a backend's steps, with the operations of Keras."""
 
     @classmethod
     def of(cls, x: Tensor, mask: Tensor | None, resets: Any, reset_to: str) -> SteppedMask:

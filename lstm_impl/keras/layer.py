@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
@@ -50,6 +49,7 @@ from lstm_impl.keras.base import (
     TANH,
     BackendLayer,
     CallMemory,
+    MaskWithResets,
     Weights,
     are_cast_faster,
     has_mixed_weights,
@@ -221,7 +221,7 @@ class TensorFlowLayer(BackendLayer):
         """
         require_choice("reset_to", reset_to, RESET_TO)
         if resets is not None:
-            mask = MaskWithResets.of(sequences, one_mask(mask), resets, reset_to)
+            mask = TensorFlowMask.of(sequences, one_mask(mask), resets, reset_to)
             return self.keras_layer.call(self, sequences, initial_state, mask, training)
         more = self.stateful or (training and self.dropout) or one_mask(mask) is not None
         usual = sequences.dtype == self.cell.compute_dtype and 0 not in sequences.shape
@@ -266,7 +266,7 @@ class TensorFlowLayer(BackendLayer):
             The last output ``[B, H]``, the outputs ``[B, T, H]`` (``[B, 1, H]`` without
             return_sequences), and the final states ``[B, H]``.
         """
-        if isinstance(mask, MaskWithResets):
+        if isinstance(mask, TensorFlowMask):
             picked = self._choose_for_resets(self._chosen(sequences, mask.mask, training))
             last, outputs, *states = self._by(picked, sequences, initial_state, mask, training)
             return last, outputs, states
@@ -313,7 +313,7 @@ class TensorFlowLayer(BackendLayer):
         self, picked: Choice, sequences: Tensor, state: list[Tensor], mask: Any, training: bool
     ) -> tuple[Tensor, ...]:
         """Compute the last output, the outputs and the final states with the chosen backend."""
-        resets = mask if isinstance(mask, MaskWithResets) else None
+        resets = mask if isinstance(mask, TensorFlowMask) else None
         mask = mask if resets is None else resets.mask
         sequences = self._apply_dropout(tf.cast(sequences, self.cell.compute_dtype), training)
         # The state of a stateful layer is a variable, which changes before the gradient is
@@ -410,26 +410,11 @@ LOOP = "while_loop"
 number of times, and save it."""
 
 
-@dataclass(frozen=True)
-class MaskWithResets:
-    """Carry resets in the place of a mask through the method ``call`` of Keras's layer.
-
-    Attributes
-    ----------
-    mask
-        The mask ``[B, T]`` or ``[B, T, 1]``, or None.
-    resets
-        Bool ``[B, T]``.
-    reset_to
-        The state from which a sequence starts over, one of ``RESET_TO``.
-    """
-
-    mask: Tensor | None
-    resets: Tensor
-    reset_to: str
+class TensorFlowMask(MaskWithResets):
+    """Compute a layer with resets by TensorFlow."""
 
     @classmethod
-    def of(cls, x: Tensor, mask: Tensor | None, resets: Any, reset_to: str) -> MaskWithResets:
+    def of(cls, x: Tensor, mask: Tensor | None, resets: Any, reset_to: str) -> TensorFlowMask:
         """Check resets and return them with a mask. Raises ValueError if they do not fit x."""
         given = tf.convert_to_tensor(resets)
         if given.dtype != tf.bool or not given.shape.is_compatible_with(x.shape[:2]):

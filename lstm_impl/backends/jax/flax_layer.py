@@ -9,14 +9,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lstm_impl.backends.jax.flax_sequence import FlaxCall, choose, compute_sequence
+from lstm_impl.backends.jax.flax_sequence import (
+    Activations,
+    FlaxCall,
+    check_cell,
+    choose,
+    compute_sequence,
+)
 from lstm_impl.backends.jax.flax_weights import read_cell
 from lstm_impl.call import Tensor
 from lstm_impl.cell import CELLS, DEFAULT, Cell
-from lstm_impl.spec import UnsupportedError
 
-SIGMOID = nnx.sigmoid, jax.nn.sigmoid
-TANH = nnx.tanh, jax.nn.tanh, jnp.tanh
+KNOWN = Activations((nnx.sigmoid, jax.nn.sigmoid), (nnx.tanh, jax.nn.tanh, jnp.tanh))
 
 
 class FusedRNN(nnx.RNN):  # type: ignore[misc]
@@ -40,15 +44,7 @@ class FusedRNN(nnx.RNN):  # type: ignore[misc]
     """The classes of cells that it computes. The first one is named in messages."""
 
     def __init__(self, cell: nnx.RNNCellBase, **how: Any) -> None:
-        name, own, found = type(self).__name__, self.cell_classes, type(cell)
-        fits = isinstance(cell, own)
-        if not fits or cell.gate_fn not in SIGMOID or cell.activation_fn not in TANH:
-            serving = [each for each in (LSTM, GRU) if isinstance(cell, each.cell_classes)]
-            other = "nnx.RNN" if fits or not serving else f"lstm_impl.jax.{serving[0].__name__}"
-            raise UnsupportedError(
-                f"lstm_impl.jax.{name} computes an nnx.{own[0].__name__} with sigmoid and tanh; "
-                f"use {other} for {found.__name__}"
-            )
+        check_cell(self, cell, (LSTM, GRU), KNOWN, "nnx.RNN", "an")
         super().__init__(cell, **how)
 
     def __call__(

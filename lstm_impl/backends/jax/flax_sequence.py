@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +42,35 @@ class FlaxCall(NamedTuple):
     time_major: bool
     reverse: bool
     keep_order: bool
+
+
+class Activations(NamedTuple):
+    """Hold the functions that a Flax module takes for the two activations of the kernels."""
+
+    sigmoid: tuple[Any, ...]
+    tanh: tuple[Any, ...]
+
+
+def check_cell(
+    layer: Any, cell: Any, layers: Sequence[Any], known: Activations, rnn: str, article: str
+) -> None:
+    """Raise UnsupportedError if a layer's kernels do not compute a cell of Flax.
+
+    layers: the classes of layers that the message may advise, each with ``cell_classes``. rnn:
+    Flax's own module for other cells, ``nnx.RNN`` or ``linen.RNN``. article: what stands before
+    the name of a cell, ``an`` or ``a``.
+    """
+    own, name = layer.cell_classes, type(layer).__name__
+    fits = isinstance(cell, own)
+    if fits and cell.gate_fn in known.sigmoid and cell.activation_fn in known.tanh:
+        return
+    serving = [each for each in layers if isinstance(cell, each.cell_classes)]
+    other = rnn if fits or not serving else f"lstm_impl.jax.{serving[0].__name__}"
+    flax = rnn.partition(".")[0]
+    raise UnsupportedError(
+        f"lstm_impl.jax.{name} computes {article} {flax}.{own[0].__name__} with sigmoid and tanh; "
+        f"use {other} for {type(cell).__name__}"
+    )
 
 
 def choose(module: Any, given: dict[str, bool | None]) -> list[bool]:

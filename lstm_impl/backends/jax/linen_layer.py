@@ -9,14 +9,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from lstm_impl.backends.jax.flax_sequence import FlaxCall, choose, compute_sequence
+from lstm_impl.backends.jax.flax_sequence import (
+    Activations,
+    FlaxCall,
+    check_cell,
+    choose,
+    compute_sequence,
+)
 from lstm_impl.backends.jax.flax_weights import read_linen_cell
 from lstm_impl.call import Tensor
 from lstm_impl.cell import CELLS, DEFAULT, Cell
-from lstm_impl.spec import UnsupportedError
 
-SIGMOID = linen.sigmoid, jax.nn.sigmoid
-TANH = linen.tanh, jax.nn.tanh, jnp.tanh
+KNOWN = Activations((linen.sigmoid, jax.nn.sigmoid), (linen.tanh, jax.nn.tanh, jnp.tanh))
 
 
 class FusedLinenRNN(linen.RNN):  # type: ignore[misc]
@@ -39,18 +43,8 @@ class FusedLinenRNN(linen.RNN):  # type: ignore[misc]
     cell_classes: ClassVar[tuple[type[linen.RNNCellBase], ...]]
 
     def __post_init__(self) -> None:
-        cell, own, name = self.cell, self.cell_classes, type(self).__name__
-        if isinstance(cell, linen.Module):
-            fits = isinstance(cell, own)
-            if not fits or cell.gate_fn not in SIGMOID or cell.activation_fn not in TANH:
-                serving = [e for e in (LinenLSTM, LinenGRU) if isinstance(cell, e.cell_classes)]
-                other = (
-                    "linen.RNN" if fits or not serving else f"lstm_impl.jax.{serving[0].__name__}"
-                )
-                raise UnsupportedError(
-                    f"lstm_impl.jax.{name} computes a linen.{own[0].__name__} with sigmoid and "
-                    f"tanh; use {other} for {type(cell).__name__}"
-                )
+        if isinstance(self.cell, linen.Module):
+            check_cell(self, self.cell, (LinenLSTM, LinenGRU), KNOWN, "linen.RNN", "a")
         super().__post_init__()
 
     def __call__(
