@@ -51,14 +51,14 @@ def select(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Resu
                     f"{', '.join(described) or 'none'}{more}"
                 )
 
-    files = tuple(of_cases(file, lambda case: fits(case, requested)) for file in results.files)
+    files = tuple(select_cases(file, lambda case: fits(case, requested)) for file in results.files)
     if not any(file.measurements or file.outcomes for file in files):
         all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in requested.items())
         raise NothingThereError(f"{printable(all_of_it, 300)}: no case matches all filters")
     return replace(results, files=files)
 
 
-def of_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
+def select_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
     """Return a file with only its wanted cases."""
     return replace(
         file,

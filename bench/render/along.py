@@ -41,7 +41,10 @@ def work_text(found: along.AxisSeries) -> str:
     """Return the device, mode and shape of a series, without what differs along its axis."""
     first, work = found.rows[0].case, found.rows[0].case.workload
     both, *shape = quantities.shape_texts(first)
-    other = {"timesteps": f"batch {work.batch}", "batch": f"{work.timesteps} steps"}
+    other = {
+        "timesteps": f"batch {work.batch}",
+        "batch": quantities.count(work.timesteps, "timestep"),
+    }
     shape = [other.get(found.axis, both), *shape]
     if first.spec.dtype != "float32":
         shape.append(first.spec.dtype)
@@ -81,9 +84,9 @@ def _line(found: along.AxisSeries, of: along.BackendCost) -> list[TableCell]:
     if fit is not None:
         misfit = TableCell(f"{100 * fit.residual:+.1f}%", f"at {fit.worst}")
     if near is not None:
-        low, high = (_at_the_ends(near, each) for each in (near.first_low, near.first_high))
+        low, high = (_format_extreme(near, each) for each in (near.first_low, near.first_high))
         bounds = "" if near.first_low == near.first_high else f"{low}–{high}"
-        first = TableCell(_at_the_ends(near, near.first), bounds)
+        first = TableCell(_format_extreme(near, near.first), bounds)
     if slope is not None:
         memory = TableCell(
             quantities.size(slope.mid), quantities.size_range(slope) if slope.confidence else ""
@@ -113,7 +116,7 @@ def _signed_range(interval: Interval) -> str:
     return described.replace("–", " to ").replace("-", "−") if interval.low < 0 else described
 
 
-def _at_the_ends(near: along.Cheapest, k: int) -> str:
+def _format_extreme(near: along.Cheapest, k: int) -> str:
     """Return ``60``, or ``≤ 3`` and ``≥ 960`` at the ends of the measured values."""
     return f"≤ {k}" if k == near.values[0] else f"≥ {k}" if k == near.values[-1] else str(k)
 
@@ -220,7 +223,7 @@ def brief(found: Sequence[along.AxisSeries]) -> Document:
 def records(found: Iterable[along.AxisSeries]) -> list[dict[str, Value]]:
     """Return one flat row per series, backend and value of the axis, with the backend's line."""
     rows = (
-        _of_row(each, row) | _of_cheapest(of, row) | _of_fit(of)
+        _record_row(each, row) | _record_cheapest(of, row) | _record_fit(of)
         for each in found
         for of in each.backends
         for row in of.rows
@@ -237,7 +240,7 @@ _SHARED = (
 """Columns of the report in the order of the rows, with ``window`` and ``steps``."""
 
 
-def _of_row(found: along.AxisSeries, row: RankedRow) -> dict[str, Value]:
+def _record_row(found: along.AxisSeries, row: RankedRow) -> dict[str, Value]:
     run, unit = found.section.run, UNITS[found.axis]
 
     def report(*names: str) -> dict[str, Value]:
@@ -267,7 +270,7 @@ def _of_row(found: along.AxisSeries, row: RankedRow) -> dict[str, Value]:
     }
 
 
-def _of_cheapest(of: along.BackendCost, row: RankedRow) -> dict[str, Value]:
+def _record_cheapest(of: along.BackendCost, row: RankedRow) -> dict[str, Value]:
     near = of.cheapest
     best = "cheapest_window" if of.axis == "window" else f"cheapest_{of.axis}"
     record: dict[str, Value] = {
@@ -282,7 +285,7 @@ def _of_cheapest(of: along.BackendCost, row: RankedRow) -> dict[str, Value]:
     )
 
 
-def _of_fit(of: along.BackendCost) -> dict[str, Value]:
+def _record_fit(of: along.BackendCost) -> dict[str, Value]:
     fit, unit = of.fit, UNITS[of.axis]
     record: dict[str, Value] = {"fit_processes": fit.processes if fit else None}
     record |= _bounds("fit_fixed", "_s", fit.fixed if fit else None)

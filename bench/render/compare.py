@@ -473,7 +473,7 @@ def map_work(found: Map) -> str:
     """Return what the shapes of a map share."""
     case = next(iter(found.cells.values())).case
     spec, work = case.spec, case.workload
-    parts = [f"{work.mode}, {spec.dtype}, {count(work.timesteps, 'step')}"]
+    parts = [f"{work.mode}, {spec.dtype}, {count(work.timesteps, 'timestep')}"]
     parts.append("input as wide as the layer" if found.square else f"{spec.input_size} in")
     parts += quantities.shape_texts(case)[2:]
     if work.window is not None:
@@ -497,7 +497,7 @@ def wins_from(found: Map, batch: int) -> str:
 
 
 def map_title(found: Map) -> str:
-    """Return ``gpu:0 over cpu, the fastest backend of each: training, float32, 50 steps``."""
+    """Return ``gpu:0 over cpu, the fastest backend of each: training, float32, 50 timesteps``."""
     backend = clean(found.backend, 60) if found.backend else "the fastest backend of each"
     devices = f"{clean(found.new_label, 120)} over {clean(found.base_label, 120)}"
     return f"{devices}, {backend}: {map_work(found)}"

@@ -94,11 +94,11 @@ def _of(
 ) -> dict[str, _Getter]:
     """Return getters of a part of a row. They return None where the row has no such part."""
 
-    def of_part(get: Callable[[_T], Value], _: Section, row: RankedRow) -> Value:
+    def get_from_part(get: Callable[[_T], Value], _: Section, row: RankedRow) -> Value:
         found = part(row)
         return None if found is None else get(found)
 
-    return {name: functools.partial(of_part, get) for name, get in values.items()}
+    return {name: functools.partial(get_from_part, get) for name, get in values.items()}
 
 
 def attributes(*names: str, **paths: str) -> dict[str, Callable[[Any], Value]]:
@@ -158,7 +158,7 @@ OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
 """Columns on a reference backend, through which backends of different environments are compared."""
 
 
-def _of_stream(row: RankedRow, part: float, ratio: bool, path: str) -> Value:
+def _get_percentile(row: RankedRow, part: float, ratio: bool, path: str) -> Value:
     """Return a number of a percentile of a stream's calls, or of its ratio to the baseline's."""
     latency = row.result.stream.latency if row.result.stream is not None else {}
     found = row.stream_to_baseline.get(part) if ratio else latency.get(part)
@@ -181,7 +181,7 @@ for _part in PARTS:
         _paths[f"{_key}{_end}_s"] = False, _bound
         _paths[f"{_key}_ratio{_end}"] = True, f"ratio.{_bound}"
     for _name, (_ratio, _path) in _paths.items():
-        _OF_STREAM[_name] = functools.partial(_of_stream, part=_part, ratio=_ratio, path=_path)
+        _OF_STREAM[_name] = functools.partial(_get_percentile, part=_part, ratio=_ratio, path=_path)
 
 OF_VALIDITY: dict[str, Callable[[CaseResult], Value]] = {
     "valid": lambda result: not result.invalid if result.measured else None,
@@ -459,11 +459,11 @@ def csv_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Itera
         yield out.getvalue()
         out.seek(0)
         out.truncate()
-        writer.writerow([None if value is None else _in_csv(value) for value in values])
+        writer.writerow([None if value is None else _format_for_csv(value) for value in values])
     yield out.getvalue()
 
 
-def _in_csv(value: object) -> object:
+def _format_for_csv(value: object) -> object:
     if isinstance(value, str):
         return escape.spreadsheet(value)
     return ("false", "true")[value] if isinstance(value, bool) else finite(value)
@@ -658,13 +658,13 @@ def decisions(report: Report) -> Iterator[Decision]:
             # Of nearly equal backends, the one with the shortest median may not be the one that
             # leads in pairs.
             raced = sorted(
-                (_to_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio
+                (_make_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio
             )
             requested = TuningRequest(first.case.spec, first.case.workload, "model", machine)
             yield Decision(requested, tuple(raced), "", made, BY)
 
 
-def _to_raced(row: RankedRow, first: RankedRow) -> RacedBackend:
+def _make_raced(row: RankedRow, first: RankedRow) -> RacedBackend:
     ratio = None if row is first else first.behind[row.case.backend].ratio
     ends = (ratio.mid, ratio.low, ratio.high) if ratio else (1.0, 1.0, 1.0)
     first_call = float(row.result.setup.get("first_call_s") or 0.0)

@@ -185,7 +185,7 @@ def spread_text(found: Comparison, by: str = "") -> str:
 
 
 def versus(found: Comparison, other: str, apposition: str = "") -> str:
-    """Say how a backend compares: ``2.40 times as fast as keras, the next (99.5% CI 2.10–2.70)``.
+    """Say how a backend compares: ``2.40 times as fast as keras (99.5% CI 2.10–2.70)``.
 
     Parameters
     ----------
@@ -203,12 +203,11 @@ def versus(found: Comparison, other: str, apposition: str = "") -> str:
     if found.verdict is Verdict.SLOWER:
         slowdown = f"{RATIO_INTERVAL} {bounds(ratio.low, ratio.high)}"
         return f"takes {ratio_words(ratio.mid)} times as long as {than} ({slowdown})"
-    inside = f"{times_as_fast(ratio.mid)}×, {speedup}"
     if found.verdict is Verdict.SAME:
-        return f"as fast as {than} ({inside})"
+        return f"as fast as {than} ({times_as_fast(ratio.mid)}×, {speedup})"
     why = spread_text(found, " by")
     why = f"; processes differ by {why}" if why else f"; {_reason(found)}" if found.reasons else ""
-    return f"not significantly faster or slower than {than} ({inside}{why})"
+    return f"{times_as_fast(ratio.mid)} times as fast as {than}, but UNCLEAR ({speedup}{why})"
 
 
 _REASONS = {

@@ -103,7 +103,7 @@ def _few_problems(problems: Iterable[Problem], options: OptionNames | None) -> s
 def _use(first: RankedRow, second: RankedRow, baseline: str) -> str:
     parts = [] if first.to_baseline is None else [versus(first.to_baseline, baseline)]
     if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
-        parts.append(versus(ahead.inverse, second.case.backend, ", the next"))
+        parts.append(versus(ahead.inverse, second.case.backend, ", the next fastest"))
     text = f": {'; '.join(parts)}" if parts else ""
     if first.fastest:
         return f"Use {name(first.case.backend)}, {_cost(first)}{text}."
@@ -113,7 +113,7 @@ def _use(first: RankedRow, second: RankedRow, baseline: str) -> str:
     choice = join_names([name(first.case.backend), *map(name, tied)], word="or")
     shortest = f"{name(first.case.backend)} has the shortest times, {_cost(first)}{text}"
     if not tied:
-        why = "no backend is significantly faster than all others, when all are tested together"
+        why = "no backend was shown to be faster than all others together"
     elif set(tied.values()) == {Verdict.SAME}:
         why = "their times are equal within 2%"
     else:
@@ -143,7 +143,7 @@ def findings(section: Section) -> list[Finding]:
     if not found:
         found.append(Finding("Nothing was measured.", warning=True))
     found += [Finding(text) for table in tables for text in _fallbacks(table)]
-    found += [Finding(text, warning=True) for text in of_nodes(section)]
+    found += [Finding(text, warning=True) for text in describe_nodes(section)]
     if not section.complete:
         found.append(Finding("A run did not finish, so cases may be missing.", warning=True))
     found += [Finding(f"{text}.", warning=True) for text in heterogeneous_references(rows)]
@@ -208,12 +208,12 @@ def _answer(table: Table) -> str:
     base = rows.get(table.baseline, [])
     if table.baseline not in (first, second) and len(base) == len(table.groups):
         text += f"{versus(_over_all(rows[first], base), table.baseline)}, and "
-    text += versus(ahead, second, ", the next")
+    text += versus(ahead, second, ", the next fastest")
     text += "." if len(table.groups) == 1 or among else f" over {places}."
     if ahead.verdict is Verdict.FASTER and not fastest:
         near = [name(each) for each, of in ratios.items() if of.verdict is not Verdict.FASTER]
         text += (
-            f" It is not significantly faster than {join_names(near or ['all others jointly'])}."
+            f" It was not shown to be faster than {join_names(near or ['all others together'])}."
         )
     if unreliable:
         text += f" Do not rely on it: {format_part(unreliable, len(pairs), 'ratio')} INVALID."
@@ -494,7 +494,7 @@ LOOK = (
 """What to do about an outlying node."""
 
 
-def of_nodes(section: Section) -> Iterable[str]:
+def describe_nodes(section: Section) -> Iterable[str]:
     """Yield which of several machines of one kind differs from the others or was disturbed."""
     if not section.nodes:
         return

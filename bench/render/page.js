@@ -289,7 +289,7 @@ function variantOptions(variant) {
 /** Return the command that measures a question, or the reason why there is none. */
 function command(question) {
   const { window: cut, timesteps, device, mode, variant } = question;
-  if (cut !== null && (cut > timesteps || timesteps % cut)) return ["", `The window must divide the ${timesteps} steps, so that all windows have the same length.`];
+  if (cut !== null && (cut > timesteps || timesteps % cut)) return ["", `The window must divide the ${timesteps} timesteps, so that all windows have the same length.`];
   if (!/^(cpu|gpu:\d+)$/.test(device)) return ["", `No command measures on ${device}.`];
   if (mode === "streaming") return ["", "To measure streams, run a suite: python -m bench.run streaming."];
   const options = variantOptions(variant ?? "");
@@ -381,7 +381,7 @@ const MOST_SHAPES = 20;
 const MOST_COLUMNS = 8; // together with the name of a shape, they fit on a screen
 const TIME_UNITS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
 const FIGURES = { speed: (i) => cases.speed[i], time: (i) => cases.time[i] };
-/** Return a work as text: batch × steps × hidden size, then unusual settings, then what differs between the works of one list. */
+/** Return a work as text: batch × timesteps × hidden size, then unusual settings, then what differs between the works of one list. */
 function shapeText(work, differing = []) {
   const get = (key) => works[key][work];
   const rest = [
@@ -441,7 +441,7 @@ function showWhere(timed, mostShapes = MOST_SHAPES, mostColumns = MOST_COLUMNS) 
   });
   const caption = `${unit === "speed" ? "Speedup over the baseline" : `Time of a step (${symbol})`}, ${mode}`;
   const built = el("table", { className: "heat cards" }, el("caption", {}, caption),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "batch×steps×hidden"), ...columns.map((backend) => el("th", { scope: "col" }, ...breakable(backends[backend]))))), el("tbody", {}, ...lines));
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "batch×timesteps×hidden"), ...columns.map((backend) => el("th", { scope: "col" }, ...breakable(backends[backend]))))), el("tbody", {}, ...lines));
   const without = new Set(here.map((i) => cases.work[i])).size - shapes.length;
   const more = (left, noun, ...most) => (left > 0 ? [el("button", { type: "button", onclick: () => showWhere(timed, ...most) }, `Show ${left.toLocaleString("en")} more ${noun}${left > 1 ? "s" : ""}`), " "] : []);
   $("where").replaceChildren(...(rows.length ? [scrolling(caption, built)] : [el("p", {}, here.length ? "No selected shape has a speedup. To see times, change “Cells show”." : "No selected case has a time.")]),

@@ -484,7 +484,7 @@ def form_fields(case: Case) -> dict[str, object]:
 
 
 def work_text(case: Case) -> str:
-    """Return a case's work as text: ``batch 32 × 100 steps, ...; training on cpu, float32``."""
+    """Return a case's work as text: ``batch 32 × 100 timesteps, ...; training on cpu, float32``."""
     window = case.workload.window
     words = [*quantities.shape_texts(case), *([] if window is None else [f"windows of {window}"])]
     mode, device, dtype = map(labels.name, (case.workload.mode, case.device, case.spec.dtype))

@@ -109,12 +109,12 @@ GRADIENT_TEXTS = {
 def shape_texts(case: Case) -> list[str]:
     """Describe the shape of a case in short texts, without its window and dtype.
 
-    For example ``batch 32 × 100 steps`` and ``128 in, 256 hidden``, then what is not the default.
+    For example ``batch 32 × 100 timesteps`` and ``128 in, 256 hidden``, then what is not the
+    default.
     """
     spec, work = case.spec, case.workload
-    steps = "step" if work.timesteps == 1 else "steps"
     lines = [
-        f"batch {work.batch} × {work.timesteps} {steps}",
+        f"batch {work.batch} × {count(work.timesteps, 'timestep')}",
         f"{spec.input_size} in, {spec.hidden_size} hidden",
     ]
     extra = [f"{spec.num_layers} layers"] if spec.num_layers > 1 else []
@@ -136,7 +136,7 @@ def unusual(case: Case) -> list[str]:
         "bidirectional": case.spec.bidirectional,
         f"lengths from {work.min_length}": work.min_length is not None,
         f"dropout {work.dropout:g}": work.dropout,
-        f"resets at {100 * work.reset_rate:.3g}% of the steps": work.reset_rate,
+        f"resets at {100 * work.reset_rate:.3g}% of the timesteps": work.reset_rate,
         "resets to the initial state": work.reset_to != "zeros",
         "batch-major": work.batch_major,
     }

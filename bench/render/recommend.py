@@ -32,7 +32,7 @@ def summary_line(
             start = f"{known}Windows of at least {found.need.window} are assumed; {start}"
         elif query.training:
             start = f"Take windows of {found.need.window}; {start}"
-        return f"{_capital(start)}: {_in_short(found, query)}."
+        return f"{_capital(start)}: {_explain_briefly(found, query)}."
     name = labels.name(found.best.case.backend)
     start = f"Take {name}"
     if query.training:
@@ -67,7 +67,7 @@ def _describe_known(found: recommend.NeededWindow) -> str:
     return f"no window is known to learn a dependency of {found.dependency}: {reached} learned"
 
 
-def _in_short(found: recommend.NoRecommendation, query: recommend.Query) -> str:
+def _explain_briefly(found: recommend.NoRecommendation, query: recommend.Query) -> str:
     """Return why there is no answer, as part of a sentence."""
     if found.lengths:
         there = quantities.join_names([str(each) for each in found.lengths], most=12)
@@ -167,7 +167,9 @@ def _no_answer(query: recommend.Query, found: recommend.NoRecommendation) -> lis
     if query.training:
         lines.append(f"window: at least {found.need.window}: {window_reason(found.need)}")
     shapes = "; ".join(_other_shapes(found))
-    lines.append(f"no results: {_in_short(found, query)}" + (f", but {shapes}" * bool(shapes)))
+    lines.append(
+        f"no results: {_explain_briefly(found, query)}" + (f", but {shapes}" * bool(shapes))
+    )
     if (near := found.nearest) is not None:
         case = near.best.case
         length = near.measured_window
@@ -244,13 +246,13 @@ def _backend_text(found: recommend.Recommendation) -> str:
         next_one = labels.name(found.ahead.row.case.backend)
         how = "FASTER than each of the others" if found.fastest else "the shortest time"
         return (
-            f"{name}, {how}: {ratio.mid:.2f} times as fast as {next_one}, the next "
+            f"{name}, {how}: {ratio.mid:.2f} times as fast as {next_one}, the next fastest "
             f"({quantities.bounds(ratio.low, ratio.high)})"
         )
     shown = []
     for is_same, text in (
         (True, "equal within 2%: {} (choose by memory or by the time to compile)"),
-        (False, "not significantly slower: {} (measure more processes to decide)"),
+        (False, "perhaps as fast or faster: {} (measure in more processes to decide)"),
     ):
         names = [
             labels.name(each.row.case.backend)
@@ -310,7 +312,7 @@ def as_json(
     if isinstance(found, recommend.NoRecommendation):
         data: dict[str, object] = {
             "answered": False,
-            "why": [_in_short(found, query), *_other_shapes(found)],
+            "why": [_explain_briefly(found, query), *_other_shapes(found)],
             "needed_window": _need_data(found),
             "nearest": None if found.nearest is None else _answer_data(found.nearest),
         }

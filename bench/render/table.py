@@ -254,7 +254,7 @@ class TextTable:
                 max_width=column.widest,
             )
         for line in self.lines:
-            grid.add_row(*map(_in_terminal, self.columns, line))
+            grid.add_row(*map(_render_for_terminal, self.columns, line))
         return grid
 
     def markdown(self, aligned: bool = False) -> str:
@@ -266,12 +266,12 @@ class TextTable:
         return markdown_table(
             [escape.prose(column.heading) for column in shown.columns],
             [column.right for column in shown.columns],
-            (map(_in_markdown, shown.columns, line) for line in shown.lines),
+            (map(_render_as_markdown, shown.columns, line) for line in shown.lines),
             aligned,
         )
 
 
-def _in_terminal(column: Column, cell: TableCell) -> RenderableType:
+def _render_for_terminal(column: Column, cell: TableCell) -> RenderableType:
     if column.bars:
         # The length is in eighths of a letter, which a terminal can show, and at least one eighth.
         size = column.least or _SHORTEST_BAR
@@ -287,7 +287,7 @@ def _shown(text: str) -> str:
     return escape.without_commands(printable(text, escape.LONGEST_SENTENCE))
 
 
-def _in_markdown(column: Column, cell: TableCell) -> str:
+def _render_as_markdown(column: Column, cell: TableCell) -> str:
     if column.names:
         text = escape.code(cell.text, column.most)
     else:
@@ -391,7 +391,7 @@ class Document:
                 if block.typed:
                     console.print(Text(f"  {_shown(str(line))}"), soft_wrap=True)
                     continue
-                text = _in_line(line) if isinstance(line, Finding) else _sentence(line)
+                text = _render_line(line) if isinstance(line, Finding) else _sentence(line)
                 shown = Text(text, block.style) if isinstance(text, str) else text
                 console.print(Padding(shown, (0, 0, 0, block.indent), expand=False))
 
@@ -409,7 +409,7 @@ class Document:
             elif block.typed:
                 parts.append("\n".join(f"    {_shown(str(line))}" for line in block.lines))
             elif block.lines:
-                parts.append("\n".join(f"- {_in_list(line)}" for line in block.lines))
+                parts.append("\n".join(f"- {_render_list_item(line)}" for line in block.lines))
         return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -417,7 +417,7 @@ def _sentence(text: str) -> str:
     return escape.clean(text, escape.LONGEST_SENTENCE)
 
 
-def _in_line(finding: Finding) -> RenderableType:
+def _render_line(finding: Finding) -> RenderableType:
     """Return a sentence for a terminal.
 
     Answers are bold, warnings are red, and other lines are indented.
@@ -428,7 +428,7 @@ def _in_line(finding: Finding) -> RenderableType:
     return escape.hanging("!" if finding.warning else "-", text)
 
 
-def _in_list(line: Finding | str) -> str:
+def _render_list_item(line: Finding | str) -> str:
     """Return Markdown. Answers and warnings are bold up to their colon."""
     if isinstance(line, str) or not (line.warning or line.answer):
         return escape.prose(line if isinstance(line, str) else line.text)

@@ -119,7 +119,7 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
         options=replace(
             chosen,
             # The session may be resumed from another folder, so the path is absolute.
-            suite=suite.path.stem if _of_package(suite) else str(suite.path.absolute()),
+            suite=suite.path.stem if _is_built_in(suite) else str(suite.path.absolute()),
             seed=newest_seed() if chosen.seed is None else chosen.seed,
             load=chosen.load or 0,
             memory=suite.memory if chosen.memory is None else chosen.memory,
@@ -163,7 +163,7 @@ def _check_resume(options: argparse.Namespace) -> None:
             )
 
 
-def _of_package(suite: Suite) -> bool:
+def _is_built_in(suite: Suite) -> bool:
     return suite.path.parent == loading.FOLDER
 
 
@@ -469,7 +469,7 @@ class NodePlan:
     def request(self) -> NodeRequest:
         """What each node must prepare for."""
         path, options = self.suite.path, self._options
-        named = _of_package(self.suite)
+        named = _is_built_in(self.suite)
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())
         return NodeRequest(name, text, self._model.options.choice, options.wait, options.force)
 

@@ -230,7 +230,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """Return the summary in lines."""
-        return [*self._of_cases(), *self._of_time()]
+        return [*self._describe_cases(), *self._describe_times()]
 
     def without_time(self) -> list[str]:
         """Return the lines about cases without a time, and why they were not tried."""
@@ -242,7 +242,7 @@ class Summary:
             lines.append(f"{count(self.unreached, 'case')} not reached")
         return lines + [f"{why} ({count(n, 'case')})" for why, n in self.skipped.items()]
 
-    def _of_cases(self) -> list[str]:
+    def _describe_cases(self) -> list[str]:
         """Return the numbers of cases by outcome, and the reasons."""
         parts = [f"{self.valid} VALID"]
         parts += [f"{number} {outcome_text(kind)}" for kind, number in self.outcomes.items()]
@@ -256,7 +256,7 @@ class Summary:
             lines.append(f"  {count(more, 'other reason')}: see the report")
         return lines
 
-    def _of_time(self) -> Iterator[str]:
+    def _describe_times(self) -> Iterator[str]:
         """Yield how far the goal was reached, why the session ended, and its times."""
         session, finished = self._manager.session, self._manager.schedule.finished
         goal = session.goal

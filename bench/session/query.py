@@ -28,7 +28,7 @@ from bench.machine.reading import default_folder, expand_path
 from bench.machine.reasons import Reason
 from bench.machine.writing import write_bytes
 from bench.records.schema import Results
-from bench.records.selection import of_cases
+from bench.records.selection import select_cases
 from bench.render.escape import clean
 from bench.render.messages import reason_texts
 from bench.render.quantities import shape_texts
@@ -93,18 +93,18 @@ def lstm_layers(path: Path) -> list[Layer]:
         raise ModelError(f"{where}: not a model that Keras 3 saved: {error}") from None
     except OSError as error:
         raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
-    found = list(_in_config(config, where, None, 0))
+    found = list(_iterate_layers(config, where, None, 0))
     if not found:
         raise ModelError(f"{where}: the model has no keras.layers.LSTM")
     return found
 
 
-def _in_config(node: object, where: str, shape: object, depth: int) -> Iterator[Layer]:
+def _iterate_layers(node: object, where: str, shape: object, depth: int) -> Iterator[Layer]:
     if depth > _DEEPEST:
         raise ModelError(f"{where}: its configuration is nested too deeply")
     if isinstance(node, list):
         for each in node:
-            yield from _in_config(each, where, None, depth + 1)
+            yield from _iterate_layers(each, where, None, depth + 1)
     if not isinstance(node, Mapping):
         return
     built, config = node.get("build_config"), node.get("config")
@@ -117,11 +117,11 @@ def _in_config(node: object, where: str, shape: object, depth: int) -> Iterator[
         return
     if kind == "Bidirectional" and isinstance(config, Mapping):
         # The inner layer may have no input shape of its own.
-        for each in _in_config(config.get("layer"), where, shape, depth + 1):
+        for each in _iterate_layers(config.get("layer"), where, shape, depth + 1):
             yield replace(each, bidirectional=True)
         return
     for each in node.values():
-        yield from _in_config(each, where, None, depth + 1)
+        yield from _iterate_layers(each, where, None, depth + 1)
 
 
 def _layer(config: Mapping[str, object], shape: object, where: str) -> Layer:
@@ -258,7 +258,7 @@ def newest_section(
     or ratio.
     """
     files = [
-        of_cases(file, lambda each: each.group == case.group)
+        select_cases(file, lambda each: each.group == case.group)
         for file in results.files
         if machine in (None, file.run.machine_id)
     ]

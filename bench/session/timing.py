@@ -20,7 +20,7 @@ from bench.machine import environment
 from bench.machine.reading import expand_path
 from bench.machine.writing import write_bytes
 from bench.records.schema import Results
-from bench.records.selection import of_cases
+from bench.records.selection import select_cases
 from bench.session.query import FOLDER, SECONDS, run_suite, suite_name, usual_backends
 from bench.verdicts.sections import Section, build
 from lstm_impl.checking.target import FILES
@@ -125,7 +125,7 @@ def newest_session(case: Case, name: str, results: str) -> Section | None:
     found = read_results(files, tell=False) if files else Results((), ())
     machine = environment.read().machine_id
     chosen = [
-        of_cases(file, lambda each: each.group == case.group)
+        select_cases(file, lambda each: each.group == case.group)
         for file in found.files
         if file.run.machine_id == machine
     ]

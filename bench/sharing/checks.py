@@ -61,7 +61,7 @@ def find_problems(document: Field, file: ResultFile, now: datetime) -> list[str]
 
     ``document`` is the complete contents of the file, and ``file`` the same, parsed.
     """
-    found = [*_of_run(document, file, now)]
+    found = [*_check_run(document, file, now)]
     measured = {item.case.id: item for item in file.measurements}
     for entry in document["benchmarks"].items():
         item = measured.get(str(entry["extra_info"]["lstm"]["case_id"].value))
@@ -71,7 +71,7 @@ def find_problems(document: Field, file: ResultFile, now: datetime) -> list[str]
             of_entry = (check(entry, item) for check in (_names, _statistics))
             of_item = (check(item) for check in (_proof, _validity, _calls, _possible))
             found += [f"{entry.name}.{error}" for error in chain(*of_entry, *of_item)]
-    found += _of_groups(file)
+    found += _check_groups(file)
     return found
 
 
@@ -92,7 +92,7 @@ def find_copies(files: Sequence[ResultFile]) -> list[str]:
     return found
 
 
-def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
+def _check_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
     if digest.is_changed(document.mapping()):
         yield f"digest does not match the contents: the file {digest.CHANGED}"
     if not file.measurements:
@@ -287,7 +287,7 @@ def _possible(item: Measurement) -> Iterator[str]:
         )
 
 
-def _of_groups(file: ResultFile) -> Iterator[str]:
+def _check_groups(file: ResultFile) -> Iterator[str]:
     """Compare the times of samples with that of their group, and those of groups with the run's."""
     # The time of cases that failed after they were timed is unknown.
     unknown = {each.case.group for each in file.outcomes if each.outcome == "failed"}

@@ -217,11 +217,12 @@ def _is_line(values: FloatArray, line: FloatArray) -> bool:
 
     of_line = criterion(left, 1)
     return all(
-        of_line < criterion(squares, 2 * steps) for steps, squares in enumerate(_by_steps(centred))
+        of_line < criterion(squares, 2 * steps)
+        for steps, squares in enumerate(_compute_least_squares(centred))
     )
 
 
-def _by_steps(values: FloatArray) -> list[float]:
+def _compute_least_squares(values: FloatArray) -> list[float]:
     """Return the least sums of squares with no step, one step and so on, by dynamic programming."""
     n = values.size
     sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))

@@ -381,7 +381,7 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
     """Compare pairs of cases of one machine, all pairs of a kind at once."""
     kinds: dict[Pairing, dict[int, tuple[list[RunSamples], ...]]] = {}
     for index, (new, base, *reference) in enumerate(pairs):
-        sides = _by_run("new", new), _by_run("base", base)
+        sides = _index_runs("new", new), _index_runs("base", base)
         thirds = [{run.run: run for run in third} for third in reference]
         over = [_shared(side, third) for third in thirds for side in sides]
         if both := _shared(*sides):
@@ -420,7 +420,7 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
     return [found[index] for index in range(len(pairs))]
 
 
-def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
+def _index_runs(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
     """Return runs by id, in the order of their start if known.
 
     Raises ValueError for no run, or for a run that occurs twice.
@@ -460,7 +460,7 @@ def _compare_nodes(pairs: Sequence[Sides]) -> list[Comparison]:
     by_node = [{node: next(found) for node in nodes} for nodes in shared]
     together = iter(_over_nodes([nodes for nodes in by_node if nodes]))
     return [
-        next(together) if nodes else _on_other_nodes(*sides[:2])
+        next(together) if nodes else _compare_other_nodes(*sides[:2])
         for nodes, sides in zip(by_node, pairs, strict=True)
     ]
 
@@ -512,11 +512,11 @@ def _with_nodes(found: Comparison, nodes: Mapping[str, Comparison]) -> Compariso
     )
 
 
-def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
+def _compare_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
     """Compare two cases that share no node, by the times of their nodes."""
     parts, logs, counts = [], [], []
     for name, side in zip(("new", "base"), sides, strict=True):
-        of_side = group_by(_by_run(name, side).values(), lambda run: run.node)
+        of_side = group_by(_index_runs(name, side).values(), lambda run: run.node)
         counts.append(len(of_side))
         units = Units.medians(list(of_side.values()))
         each = units.means(Pairing.UNPAIRED.allowance)

@@ -344,7 +344,7 @@ def _differences(query: Query, requested: NeededWindow, place: MeasuredWindows) 
     length = _lengths(query, requested, place)[0]
     steps = query.steps
     if steps is not None and (length > steps or (length != steps and not query.training)):
-        found.append(("steps", length, steps))
+        found.append(("timesteps", length, steps))
     return found
 
 

@@ -230,7 +230,7 @@ class Allocator:
     reset: Callable[[], object] | None
 
 
-def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
+def _make_tensorflow_allocator(tensorflow: Any, index: int) -> Allocator:
     config, device = tensorflow.config.experimental, f"GPU:{index}"
 
     def read() -> tuple[int, int]:
@@ -240,7 +240,7 @@ def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
     return Allocator("TensorFlow", read, lambda: config.reset_memory_stats(device))
 
 
-def _of_torch(torch: Any, index: int) -> Allocator:
+def _make_torch_allocator(torch: Any, index: int) -> Allocator:
     of = torch.cuda
     return Allocator(
         "PyTorch",
@@ -249,7 +249,7 @@ def _of_torch(torch: Any, index: int) -> Allocator:
     )
 
 
-def _of_jax(jax: Any, index: int) -> Allocator:
+def _make_jax_allocator(jax: Any, index: int) -> Allocator:
     device = jax.devices("gpu")[index]
 
     def read() -> tuple[int, int]:
@@ -263,10 +263,10 @@ def _of_jax(jax: Any, index: int) -> Allocator:
 
 _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
     # Each framework, with its module.
-    "tensorflow": ("tensorflow", _of_tensorflow),
-    "torch": ("torch", _of_torch),
-    "jax": ("jax", _of_jax),
-    "flax": ("jax", _of_jax),
+    "tensorflow": ("tensorflow", _make_tensorflow_allocator),
+    "torch": ("torch", _make_torch_allocator),
+    "jax": ("jax", _make_jax_allocator),
+    "flax": ("jax", _make_jax_allocator),
 }
 
 

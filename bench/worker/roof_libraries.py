@@ -521,7 +521,7 @@ class NumPyLibrary(Library):
         stack = max(1, min(MOST_STACKED, SMALL_STACK // (sizes[0] * sizes[2] * 8)))
         stacked = np.broadcast_to(left, (stack, *left.shape)) if stack > 1 else left
         shares = [np.ascontiguousarray(e) for e in np.array_split(right, max(1, parts), axis=1)]
-        each = _on_threads(
+        each = _parallelize(
             [
                 repeat(partial(np.matmul, stacked, share, out=np.matmul(stacked, share)))
                 for share in shares
@@ -556,13 +556,13 @@ class NumPyLibrary(Library):
             where = f"of an array by NumPy on {parts} thread{'s'[: parts > 1]}"
             shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
             works += [
-                RoofWork(_on_threads(copies), 8 * count, f"copy {where}", shortest),
-                RoofWork(_on_threads(reads), 4 * count, f"reading {where}", shortest),
+                RoofWork(_parallelize(copies), 8 * count, f"copy {where}", shortest),
+                RoofWork(_parallelize(reads), 4 * count, f"reading {where}", shortest),
             ]
         return works
 
 
-def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
+def _parallelize(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
     """Return a function that runs all tasks in parallel.
 
     Its argument is how often each task runs.

@@ -447,7 +447,7 @@ class Roofs:
         if limits := [f"{name}={os.environ[name]}" for name in LIMITING if os.environ.get(name)]:
             found["limits"] = ", ".join(limits)
         for parts in ([(operations, products)], [(float(size), moved)], chained):
-            found |= self._of_roof(parts, libraries, seconds)
+            found |= self._measure_roof(parts, libraries, seconds)
         self._seen.save()
         includes = {
             framework
@@ -479,11 +479,11 @@ class Roofs:
         libraries = self._libraries(case.device, {framework}, 1)
         own = [each for each in libraries if framework in each.frameworks]
         key: Key = ("launch", case.device, by, framework)
-        found = self._of_roof([(float(count), [key])], own, seconds)
+        found = self._measure_roof([(float(count), [key])], own, seconds)
         self._seen.save()
         return {"launches": float(count), **found} if found else {}
 
-    def _of_roof(
+    def _measure_roof(
         self,
         parts: Sequence[tuple[float, Sequence[Key]]],
         libraries: Sequence[Library],

@@ -37,7 +37,7 @@ from lstm_impl.backends.tensorflow.loops import (
     by_loop,
 )
 from lstm_impl.backends.tensorflow.second_gradient import (
-    in_forward_mode,
+    is_in_forward_mode,
     own,
     recorded,
     twice_differentiable,
@@ -556,7 +556,7 @@ class LayerCore:
         portable
             Whether the graph may be saved. It then contains a function that ``fused_cpu`` replaces.
         """
-        if in_forward_mode(inputs.flat):
+        if is_in_forward_mode(inputs.flat):
             return self._forward_mode(inputs, mask, reverse, batch_major)
         if portable:
             return self._portable(inputs, mask, reverse, batch_major)

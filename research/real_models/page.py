@@ -226,7 +226,7 @@ def make_models_table() -> str:
 
 def _make_times_table(results: Results, mode: str) -> str:
     headings = (
-        *("model", "one call", "batch × steps", "as it is", "accelerated", "times as fast"),
+        *("model", "one call", "batch × timesteps", "as it is", "accelerated", "times as fast"),
         *("by CPU time", "recurrent layers alone", "their share"),
     )
     lines = [
@@ -250,7 +250,7 @@ def _make_times_table(results: Results, mode: str) -> str:
 
 def _make_others_table(results: Results) -> str:
     headings = (
-        *("model", "mode", "batch × steps", "accelerated", COMPILED, "Keras with XLA"),
+        *("model", "mode", "batch × timesteps", "accelerated", COMPILED, "Keras with XLA"),
         *(ONNXRUNTIME, "recurrent layers: accelerated", f"recurrent layers: {ONNXRUNTIME}"),
     )
     lines = [
@@ -281,7 +281,7 @@ def _make_little_table(results: Results) -> str:
     ]
     if not lines:
         return f"Every call becomes at least {LITTLE} times as fast."
-    headings = ("model", "mode", "batch × steps", "times as fast", "why it is not more")
+    headings = ("model", "mode", "batch × timesteps", "times as fast", "why it is not more")
     return markdown_table(headings, [False, False, True, True, False], lines)
 
 

@@ -320,7 +320,7 @@ def test_ask_of_a_model_answers_equal_layers_once(
     save_model(tmp_path / "m.keras", lstm("first", 16, shape), lstm("second", 16, shape))
     assert ask.main(["--batch", "4", "--steps", "20", "--model", "m.keras", *BOTH]) == 0
     out = capsys.readouterr().out
-    assert "first, second: batch 4 × 20 steps, 8 in, 16 hidden, gradients of weights" in out
+    assert "first, second: batch 4 × 20 timesteps, 8 in, 16 hidden, gradients of weights" in out
     assert out.count("Use while_loop") == 1
 
 

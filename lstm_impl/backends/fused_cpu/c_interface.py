@@ -214,7 +214,7 @@ def kernels() -> Kernels:
 
 def get_available_kernels() -> Kernels | None:
     """Return the kernels, or None if they would have to be compiled first."""
-    path = library.at_hand(library.C)
+    path = library.find_compiled(library.C)
     try:
         return None if path is None else Kernels(ctypes.CDLL(str(path)))
     except OSError:  # The library may have been made on another system.

@@ -328,7 +328,7 @@ def _gist(words: str) -> str:
 # -- the library
 
 
-def at_hand(binding: Binding) -> Path | None:
+def find_compiled(binding: Binding) -> Path | None:
     """Return the library if it can be loaded without compiling it first, else None."""
     if not available_to(binding):
         return None
@@ -383,7 +383,7 @@ _compiling: set[subprocess.Popen[str]] = set()
 
 def being_compiled(binding: Binding = TENSORFLOW) -> bool:
     """Return whether a thread compiles the library. Start one if there is no library."""
-    if binding not in (*_background, *_loaded) and _to_be_compiled(binding):
+    if binding not in (*_background, *_loaded) and _must_compile(binding):
         logger.warning(
             "%s is being compiled in the background. Until it is ready, other code computes, also "
             "in graphs that are traced before then. python -m lstm_impl.build compiles it ahead",
@@ -396,7 +396,7 @@ def being_compiled(binding: Binding = TENSORFLOW) -> bool:
     return binding in _background and _background[binding].is_alive()
 
 
-def _to_be_compiled(binding: Binding) -> bool:
+def _must_compile(binding: Binding) -> bool:
     """Return whether a library of a binding has to be compiled, and can be."""
     if not available_to(binding):
         return False

@@ -122,18 +122,18 @@ class KerasTorchModel(TorchModel):
 
         self._keras = keras
         more = {"use_cudnn": False} if self.backend.options else {}
-        with self._on_device():
+        with self._use_device():
             self._layers = make_layers(keras, self.spec, weights, **more)
         return [each.value for layer in self._layers for each in layer.trainable_variables]
 
-    def _on_device(self) -> contextlib.AbstractContextManager[Any]:
+    def _use_device(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which Keras uses this device instead of the one that it prefers."""
         return self._keras.device(str(self.torch_device))  # type: ignore[no-any-return]
 
     def network(self, call: Call) -> Outputs:
         if call.lengths is not None:
             call = call._replace(lengths=call.lengths.to(call.x.device))
-        with self._on_device():
+        with self._use_device():
             return through_keras(self.spec, call, calling(self._layers), self.batch_major)
 
     def implementation(self, ops: Mapping[str, int]) -> str:

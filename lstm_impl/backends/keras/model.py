@@ -140,21 +140,21 @@ def build_infer(path: str, model: Any, cell: Cell) -> Infer:
 
     inputs, outputs = name_inputs(cell), name_outputs(cell)
 
-    def in_order(found: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    def order_outputs(found: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         return tuple(found[name] for name in outputs)
 
     def named(*given: Tensor) -> dict[str, Tensor]:
         return dict(zip(inputs, given, strict=True))
 
     if path == "predict":
-        return lambda x, *states: in_order(
+        return lambda x, *states: order_outputs(
             model.predict(named(x, *states), batch_size=len(x), verbose=0)
         )
     if path == "predict_on_batch":
-        return lambda *given: in_order(model.predict_on_batch(named(*given)))
+        return lambda *given: order_outputs(model.predict_on_batch(named(*given)))
 
     def call(*given: Tensor) -> tuple[Tensor, ...]:
-        return in_order(model(named(*given), training=False))
+        return order_outputs(model(named(*given), training=False))
 
     if path == "function":
         traced: Infer = tf.function(call, autograph=False)

@@ -15,7 +15,7 @@ from lstm_impl.backends.tensorflow.backend import (
     TensorFlowBackend,
     reverse_time,
 )
-from lstm_impl.backends.tensorflow.second_gradient import guarded, in_vectorized_map
+from lstm_impl.backends.tensorflow.second_gradient import guarded, is_in_vectorized_map
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.spec import LSTMSpec, Refusal, RefusalReason
@@ -116,7 +116,7 @@ def _own_gradient() -> Iterator[None]:
     """Give new ops the right gradient in ``tf.vectorized_map``, which drops custom gradients."""
     import tensorflow as tf
 
-    if not in_vectorized_map():
+    if not is_in_vectorized_map():
         yield
         return
     with tf.compat.v1.get_default_graph().gradient_override_map({"BlockLSTMV2": _registered()}):

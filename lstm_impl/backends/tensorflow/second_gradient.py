@@ -97,20 +97,20 @@ def own(tensors: Sequence[Tensor]) -> Tensors:
     """Return copies of tensors with which a custom gradient can compute."""
     import tensorflow as tf
 
-    return tuple(map(tf.identity if in_vectorized_map() else tf.stop_gradient, tensors))
+    return tuple(map(tf.identity if is_in_vectorized_map() else tf.stop_gradient, tensors))
 
 
 def guarded(outputs: Sequence[Tensor]) -> Tensors:
     """Return outputs of a custom gradient that raise an error if the gradient was dropped."""
     import tensorflow as tf
 
-    if tf.executing_eagerly() or in_vectorized_map():
+    if tf.executing_eagerly() or is_in_vectorized_map():
         return tuple(outputs)
     message = "tf.vectorized_map drops this gradient; trace the function inside of it"
     return tuple(tf.raw_ops.PreventGradient(input=each, message=message) for each in outputs)
 
 
-def in_vectorized_map() -> bool:
+def is_in_vectorized_map() -> bool:
     """Return whether the graph that is being traced is in the body of ``tf.vectorized_map``."""
     import tensorflow as tf
 
@@ -135,7 +135,7 @@ def _gradient(
     return tape.gradient(list(targets), list(sources), list(upstream), zero)
 
 
-def in_forward_mode(tensors: Sequence[Tensor]) -> bool:
+def is_in_forward_mode(tensors: Sequence[Tensor]) -> bool:
     """Return whether a ``tf.autodiff.ForwardAccumulator`` watches one of the tensors."""
     # TensorFlow has no public function for this. Its own functions call this one.
     from tensorflow.python.eager import forwardprop_util

@@ -313,7 +313,7 @@ def counted(events: Iterable[Any]) -> Evidence:
     launches, operations = 0, 0.0
     for event in events:
         name = str(event.name)
-        if _on_gpu(event):
+        if _ran_on_gpu(event):
             kernels[name] += 1
             continue
         ops[name] += 1
@@ -327,7 +327,7 @@ def timeline(events: Iterable[Any]) -> list[Event]:
     """Return the events, each with its thread or with the GPU that ran it."""
     found = []
     for event in events:
-        track = f"GPU {event.device_index}" if _on_gpu(event) else f"thread {event.thread}"
+        track = f"GPU {event.device_index}" if _ran_on_gpu(event) else f"thread {event.thread}"
         span = event.time_range  # This is in microseconds.
         found.append(
             Event(str(event.name), span.start * 1e-6, (span.end - span.start) * 1e-6, track)
@@ -335,6 +335,6 @@ def timeline(events: Iterable[Any]) -> list[Event]:
     return found
 
 
-def _on_gpu(event: Any) -> bool:
+def _ran_on_gpu(event: Any) -> bool:
     """Return whether an event ran on a GPU."""
     return "CUDA" in str(getattr(event, "device_type", ""))

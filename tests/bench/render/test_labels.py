@@ -61,7 +61,7 @@ def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
     assert [labels.title(table) for table in section.tables] == [
         "cpu, inference",
         "cpu, training, float16 and float32",
-        "gpu:0, training in windows (batch 2 × 10 steps, 3 in, 4 hidden, gradients of weights, "
+        "gpu:0, training in windows (batch 2 × 10 timesteps, 3 in, 4 hidden, gradients of weights, "
         "input, state)",
     ]
 

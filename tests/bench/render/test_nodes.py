@@ -32,7 +32,7 @@ def section(luck: Mapping[str, float], **facts: object) -> Section:
 
 
 def message(of: Section) -> list[str]:
-    return list(messages.of_nodes(of))
+    return list(messages.describe_nodes(of))
 
 
 def test_heading_of_nodes_has_names_and_process_counts() -> None:

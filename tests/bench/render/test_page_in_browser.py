@@ -299,7 +299,7 @@ def test_page_opens_with_whose_results_and_one_decision(opened: Opened) -> None:
     assert all("▲" in sign for sign in signs)
     assert opened.page.locator("#picture .whisker").count() == 3
     shape = opened.page.locator("#shape")
-    assert "Batch 32 × 100 steps, 64 in, 64 hidden" in shape.inner_text()
+    assert "Batch 32 × 100 timesteps, 64 in, 64 hidden" in shape.inner_text()
     shape.get_by_role("button", name="Another shape").click()
     assert opened.page.evaluate("document.activeElement.id") == "want-batch"
 
@@ -349,7 +349,7 @@ def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> No
     nearest = opened.page.locator("#decision li button").all_inner_texts()
     assert len(nearest) == 3
     # Work in windows is nearer than work of similar sizes that takes the whole sequence.
-    assert nearest[0].startswith("batch 32 × 480 steps, 64 in, 64 hidden")
+    assert nearest[0].startswith("batch 32 × 480 timesteps, 64 in, 64 hidden")
     assert "windows of 5" in nearest[0]
     text = opened.page.locator("#decision .command").inner_text()
     opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -492,7 +492,7 @@ def test_page_filters_change_cases_shown(opened: Opened) -> None:
 def test_page_speedup_map_colours_verdicts(opened: Opened) -> None:
     opened.open_tab("Compare")
     heads = opened.page.locator(".heat thead th").all_inner_texts()
-    assert heads == ["batch×steps×hidden", "static_unroll", "keras", "while_loop"]
+    assert heads == ["batch×timesteps×hidden", "static_unroll", "keras", "while_loop"]
     cells = opened.page.locator(".heat tbody tr").first.locator("td")
     assert cells.all_inner_texts() == ["2.00 ★", "1", "0.67"]
     assert "--faster" in str(cells.first.evaluate("one => one.style.background"))
@@ -531,7 +531,7 @@ def test_page_speedup_map_hides_backends_without_a_value(opened: Opened) -> None
     opened.choose("Device", "gpu:0")
     opened.choose("Cells show", "time of a step")
     heads = opened.page.locator(".heat thead th").all_inner_texts()
-    assert heads == ["batch×steps×hidden", "keras"]
+    assert heads == ["batch×timesteps×hidden", "keras"]
 
 
 def test_page_scaling_opens_on_an_axis_that_has_lines(new: Any, tmp_path: Path) -> None:

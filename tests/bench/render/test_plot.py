@@ -87,7 +87,7 @@ def test_plot_throughput_has_machine_date_and_rates() -> None:
     assert {"400", "800"} <= set(found)  # 8 sequences in 20 and 10 ms, and 16 in 20 ms
     assert found.count("800") == 2
     assert "★ scan" in found
-    assert "batch 8 × 10 steps" in found
+    assert "batch 8 × 10 timesteps" in found
 
 
 def test_plot_speedup_is_baseline_time_over_each() -> None:
@@ -95,7 +95,7 @@ def test_plot_speedup_is_baseline_time_over_each() -> None:
     assert "Speed-up over keras" in found
     assert "2.00×" in found
     # The second panel has only a baseline: nothing to draw.
-    assert "batch 16 × 10 steps" not in found
+    assert "batch 16 × 10 timesteps" not in found
     slower = words(made({case("keras"): 0.01, case("scan"): 0.02}), "speedup")
     assert "0.50× SLOWER" in slower
 

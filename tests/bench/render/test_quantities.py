@@ -128,7 +128,7 @@ def test_listed_long_list_counts_what_is_left_out() -> None:
 
 def test_shape_words_have_unusual_properties() -> None:
     plain = Case("keras", LSTMSpec(3, 4), Workload(2, 1))
-    assert quantities.shape_texts(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
+    assert quantities.shape_texts(plain) == ["batch 2 × 1 timestep", "3 in, 4 hidden"]
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
     work = Workload(
         *(2, 10, "training"),
@@ -139,7 +139,13 @@ def test_shape_words_have_unusual_properties() -> None:
         gradients="weights",
     )
     assert quantities.shape_texts(Case("keras", spec, work)) == [
-        *("batch 2 × 10 steps", "3 in, 4 hidden", "2 layers", "bidirectional", "lengths from 5"),
+        *(
+            "batch 2 × 10 timesteps",
+            "3 in, 4 hidden",
+            "2 layers",
+            "bidirectional",
+            "lengths from 5",
+        ),
         *("dropout 0.25", "batch-major", "adam updates", "gradients of weights"),
     ]
     stream = Case("keras", LSTMSpec(3, 4), Workload(1, 1, "streaming", period=0.0125))

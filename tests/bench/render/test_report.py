@@ -147,7 +147,7 @@ def test_parts_of_a_stream_have_percentiles_and_tail_verdict() -> None:
 
 
 def test_work_words_several_precisions_are_named() -> None:
-    words = ["batch 2 × 10 steps", "3 in, 4 hidden", "b2-t10-i3-h4"]
+    words = ["batch 2 × 10 timesteps", "3 in, 4 hidden", "b2-t10-i3-h4"]
     plain = make_report(measured("keras", 0.02))
     assert work_texts(the_row(plain, "keras"), first_table(plain)) == words
     half = measured("torch", 0.02, spec=replace(SPEC, dtype="float16"))
@@ -181,7 +181,7 @@ def test_report_narrow_terminal_drops_least_needed_columns(many: Report) -> None
 
 def test_report_shape_has_backends_by_time(many: Report) -> None:
     lines = as_text(many).splitlines()
-    start = lines.index("batch 2 × 10 steps, 3 in, 4 hidden · b2-t10-i3-h4") + 3
+    start = lines.index("batch 2 × 10 timesteps, 3 in, 4 hidden · b2-t10-i3-h4") + 3
     shown = lines[start : start + 21]
     assert re.match(r"while_loop\+a ☆ +10\.0 ms", shown[0])
     assert [line.split()[0] for line in (shown[19], shown[20])] == ["scan+j", "onnxruntime"]
@@ -245,7 +245,10 @@ def test_brief_report_ends_with_the_decision_of_each_shape() -> None:
         *(without_time("cudnn", device="gpu:0", run=a_run(number)) for number in range(6)),
     )
     text = decisions_text(found)
-    for start in ("cpu, inference, batch 2 × 10 steps", "cpu, training, batch 4 × 10 steps"):
+    for start in (
+        "cpu, inference, batch 2 × 10 timesteps",
+        "cpu, training, batch 4 × 10 timesteps",
+    ):
         assert f"{start}, 3 in, 4 hidden" in text
     assert text.count("Use fused_cpu, 10.0 ms per ") == len(works)
     assert "2.00 times as fast as keras (99.5% CI" in text
@@ -314,7 +317,7 @@ def test_report_ascii_terminal_gets_other_letters(few: Report) -> None:
     assert "?" not in text
     assert "keras *" in text
     assert "####" in text
-    assert "batch 2 x 10 steps" in text
+    assert "batch 2 x 10 timesteps" in text
 
 
 def test_as_picture_svg_loads_nothing(few: Report) -> None:

@@ -219,7 +219,7 @@ def test_recommend_window_is_within_the_sequences(usual: Sequence[MeasuredWindow
     found = recommend(usual, Query(14, 64, 256, steps=25))
     assert not found.need.assumed
     assert (found.window, found.measured_window) == (25, 30)
-    assert found.differences == (("steps", 30, 25),)
+    assert found.differences == (("timesteps", 30, 25),)
 
 
 def test_recommend_long_dependency_is_answered_by_the_complete_sequence(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_recommend_inference_uses_sequences_of_near_length(tmp_path: Path) -> No
     given = made.read_places([tmp_path])
     found = recommend(given, Query(0, 64, 256, steps=58, mode="inference"))
     assert (found.window, found.measured_window) == (58, 60)
-    assert found.differences == (("steps", 60, 58),)
+    assert found.differences == (("timesteps", 60, 58),)
     assert not found.need.assumed
     assert found.longer is None
     assert not recommend(given, Query(0, 64, 256, steps=50, mode="inference")).differences

@@ -86,16 +86,16 @@ def test_library_is_at_hand_where_it_is_compiled_and_whole(
     make_compiler: MakeCompiler, tmp_path: Path
 ) -> None:
     make_compiler()
-    assert library.at_hand(library.C) is None
+    assert library.find_compiled(library.C) is None
     assert not (tmp_path / "calls").exists()
     path = built()
-    assert library.at_hand(library.C) == path
+    assert library.find_compiled(library.C) == path
     assert c_interface.get_available_kernels() is None  # it is no library
     path.chmod(0o777)
-    assert library.at_hand(library.C) is None
+    assert library.find_compiled(library.C) is None
     path.chmod(0o755)
     path.write_bytes(b"damaged")
-    assert library.at_hand(library.C) is None
+    assert library.find_compiled(library.C) is None
     assert (tmp_path / "calls").read_text() == CALLS
 
 
@@ -142,7 +142,7 @@ def test_special_file_in_place_of_a_library_is_never_read(
         each.unlink()
         make_special(each, kind)
     with require_end_within():
-        assert library.at_hand(library.C) is None
+        assert library.find_compiled(library.C) is None
         assert library.available_to(library.C)
         assert built().read_bytes() == whole
     # The system itself refuses to open a socket.
@@ -169,7 +169,7 @@ def test_folder_in_place_of_a_library_is_named(make_compiler: MakeCompiler) -> N
     path = built()
     path.unlink()
     path.mkdir()
-    assert library.at_hand(library.C) is None
+    assert library.find_compiled(library.C) is None
     with pytest.raises(UnavailableError, match=r"Is a directory.*liblstm\.so"):
         library.build(library.C)
 

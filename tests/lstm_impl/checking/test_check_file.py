@@ -69,7 +69,7 @@ def test_files_that_are_no_model_raise_what_was_expected(tmp_path: Path) -> None
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_shared_library_with_the_c_interface_passes(cell: str) -> None:
     c_interface.kernels()  # compiles it, if nobody has
-    path = library.at_hand(library.C)
+    path = library.find_compiled(library.C)
     assert path is not None
     result = check(str(path), cell=cell, input_size=3, hidden_size=5, num_layers=2, **SHORT)
     assert result, str(result)
