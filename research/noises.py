@@ -36,7 +36,10 @@ REFERENCE_LOG_SPREAD = 0.36
 """The standard deviation of the logarithms of the spreads of the reference results' pairs."""
 
 PAIRED_SPREADS = (0.025, 0.042, 0.06)
-"""The quartiles of the spreads of the reference's pairs in alternating blocks."""
+"""The quartiles of the spreads of pairs in alternating blocks, in earlier reference results.
+
+They came from a quieter machine than the present ones.
+"""
 
 UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
 """The observed spreads of the medians of separate processes: small, middle and large."""

@@ -109,14 +109,15 @@ class Pairing(enum.StrEnum):
     def allowance(self) -> float:
         """Return the spread between processes (sd of logs) that is assumed if there are too few.
 
-        The spreads of the reference results' pairs have a root mean square of 5.1%. The spreads
-        that were seen are 4% to 15% for sides measured one after the other, and 3% to 29% for
-        separate processes. The value for the first kind is their geometric mean. The value for
-        separate processes is higher than their geometric mean, because machines and days may differ
-        as well. Each side over a reference is a ratio from alternating blocks. Its value is higher
-        than that of alternating blocks, because the reference may differ between the two kinds of
-        processes. The ratio of two adjacent processes has the noise of both, as much as is assumed
-        of separate processes. A single process has more (``intervals.ALONE``).
+        In the results with which these values were chosen, the spreads of pairs had a root mean
+        square of 5.1%. The spreads that were seen are 4% to 15% for sides measured one after the
+        other, and 3% to 29% for separate processes. The value for the first kind is their geometric
+        mean. The value for separate processes is higher than their geometric mean, because machines
+        and days may differ as well. Each side over a reference is a ratio from alternating blocks.
+        Its value is higher than that of alternating blocks, because the reference may differ
+        between the two kinds of processes. The ratio of two adjacent processes has the noise of
+        both, as much as is assumed of separate processes. A single process has more
+        (``intervals.ALONE``).
         """
         return {
             Pairing.ALTERNATING: 0.05,
