@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from lstm_impl.call import Tensor
+from lstm_impl.checking.layout import TargetError
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
 
 Function = Callable[..., Sequence[Tensor]]
@@ -115,8 +116,13 @@ class NumPyArrays(ArrayKind):
         if np.issubdtype(array.dtype, np.integer):
             return np.array(array, np.int32, order="C")
         if self.dtype == "bfloat16":
-            import ml_dtypes
-
+            try:
+                import ml_dtypes
+            except ImportError as error:
+                raise TargetError(
+                    "NumPy arrays in bfloat16 need the package ml_dtypes; run pip install "
+                    f"ml_dtypes ({error})"
+                ) from error
             return np.array(array, ml_dtypes.bfloat16, order="C")
         return np.array(array, self.dtype, order="C")
 

@@ -1,6 +1,7 @@
 """Test ``lstm_impl.check`` of functions: right loops pass, wrong ones are located and explained."""
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -241,6 +242,19 @@ def test_backward_function_with_too_few_gradients_raises_with_the_names() -> Non
 
     with pytest.raises(TargetError, match="expected 6, the gradients of x, h, c, kernel"):
         check(loops.numpy_loop, backward=backward, **TINY)
+
+
+def test_numpy_function_in_bfloat16_without_ml_dtypes_raises_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)  # an import of it raises ImportError
+    with pytest.raises(TargetError) as caught:
+        check(loops.numpy_loop, dtype="bfloat16", **TINY)
+    message = str(caught.value)
+    assert message.startswith(
+        "NumPy arrays in bfloat16 need the package ml_dtypes; run pip install ml_dtypes ("
+    )
+    assert "\n" not in message
 
 
 def test_check_is_public_and_imports_no_bench() -> None:
