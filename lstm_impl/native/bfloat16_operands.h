@@ -13,11 +13,9 @@
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
-#include "panels.h"
+#include "paired_operands.h"
 #include "plan.h"
-#include "product.h"
 #include "steps.h"
-#include "steps_ahead.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -32,6 +30,7 @@ class LeftRows {
                           sizeof(float))) {}
 
   Index width() const { return width_; }
+  Index across() const { return width_; }  // from one row to the next
   Left* row(Index number) const { return reinterpret_cast<Left*>(memory_.get()) + number * width_; }
 
  private:
@@ -127,34 +126,20 @@ class Bfloat16Hidden {
   const Floats floats_;
 };
 
-// Dots says how the numbers are multiplied; see bfloat16_products.h.
+// The operands of a forward pass whose factors are rounded to bfloat16. Dots says how the numbers
+// are multiplied; see bfloat16_products.h.
 template <class Cell, class Value, class Weight, class Dots>
-class Bfloat16Operands {
- public:
-  using Hidden = Bfloat16Hidden<Value, Weight, Dots>;
-  static constexpr void (*release)() = Dots::release;
+class Bfloat16Operands : public PairedOperands<Cell, Dots, Bfloat16Hidden<Value, Weight, Dots>,
+                                               LeftRows<typename Dots::Left>> {
+  using Base = PairedOperands<Cell, Dots, Bfloat16Hidden<Value, Weight, Dots>,
+                              LeftRows<typename Dots::Left>>;
 
+ public:
   Bfloat16Operands(const Forward<Value, Weight>& call, const Pool& pool)
-      : call_(call),
-        layer_(call.layer),
-        plan_(Dots::plan(layer_, layer_.inputs + layer_.units, pool)),
-        blocks_(unit_blocks(layer_)),
-        input_pairs_(pairs_of(layer_.inputs)),
-        unit_pairs_(pairs_of(layer_.units)),
-        given_(rows_of(layer_, call.x, layer_.inputs)),
-        kernel_(blocks_ * input_pairs_ * kInputRow),
-        recurrent_(blocks_ * unit_pairs_ * kRecurrentRow),
-        bias_(blocks_ * kPanel),
-        inputs_(layer_.rows(), Dots::row_width(layer_.inputs)),
-        hidden_(call),
-        ahead_(layer_, Dots::steps_ahead(layer_, plan_)),
+      : Base(call, pool, Dots::row_width(call.layer.inputs)),
         sums_(Cell::kStages > 1 ? blocks_ * layer_.batch * kPanel : 0) {
     if constexpr (Cell::kStages > 1) reset_.emplace(layer_.batch, hidden_.width());
   }
-
-  const Plan& plan() const { return plan_; }
-  const Hidden& hidden() const { return hidden_; }
-  const StepsAhead& ahead() const { return ahead_; }
 
   void begin() const {
     hidden_.begin();
@@ -166,24 +151,10 @@ class Bfloat16Operands {
   }
 
   void pack(int part, int parts) const {
-    const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
-    const Weights<Weight>& weights = call_.weights;
-    const Index units = layer_.units;
-    pack_pairs<Dots, Input, Cell::kGates>(weights.kernel, layer_.inputs, units, first, last,
-                                          input_pairs_, kernel_.get());
-    pack_pairs<Dots, Recurrent, Cell::kGates>(weights.recurrent_kernel, units, units, first, last,
-                                              unit_pairs_, recurrent_.get());
-    pack_biases<Cell>(weights, units, first, last, bias_.get());
-    const Index rows = layer_.rows();
-    for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
-      const Value* from = row_at(layer_, given_, k);
-      Left* to = inputs_.row(k);
-      for (Index at = 0; at < inputs_.width(); at += kLanes) {
-        const Index count = layer_.inputs - at;
-        const Vector x = count > 0 ? load_part(from + at, count) : Vector{};
-        Dots::store_left(to + at, rounded<BFloat16>(x));
-      }
-    }
+    this->pack_weights(part, parts);
+    this->pack_inputs(part, parts, [&](Index row, Index at, Vector x) {
+      Dots::store_left(inputs_.row(row) + at, rounded<BFloat16>(x));
+    });
   }
 
   struct Lefts {};
@@ -216,13 +187,17 @@ class Bfloat16Operands {
   }
 
  private:
-  using Left = typename Dots::Left;
-  using Input = typename Cell::OfInput;
-  using Recurrent = typename Cell::OfRecurrentKernel;
-
-  // The number of floats in a row of a kernel's panel. Each float is a pair of numbers.
-  static constexpr Index kInputRow = Input::kCount * kLanes;
-  static constexpr Index kRecurrentRow = Recurrent::kCount * kLanes;
+  using Base::ahead_;
+  using Base::bias;
+  using Base::blocks_;
+  using Base::hidden_;
+  using Base::inputs_;
+  using Base::layer_;
+  using Base::of_input;
+  using Base::unit_pairs_;
+  using typename Base::Input;
+  using typename Base::Left;
+  using typename Base::Recurrent;
 
   // Computes the sums of a stage of a step. Returns what the caller must still add to them, or
   // null. If the sums of the input were computed ahead, they are added where the sums are read
@@ -236,9 +211,7 @@ class Bfloat16Operands {
     constexpr Index kOffset = State::kFirst * kLanes;
     const Index first = layer_.first_row(time_of(layer_, s));
     const Factors<Left> of_state{Stage == 0 ? hidden_.left(s - 1, row) : reset_->row(row),
-                                 hidden_.width(),
-                                 recurrent_.get() + block * unit_pairs_ * kRecurrentRow,
-                                 unit_pairs_};
+                                 hidden_.width(), this->recurrent_panel(block), unit_pairs_};
     if constexpr (std::is_same_v<Input, State>) {
       if (ahead_.any()) {
         Dots::template multiply<Part>(sums, {nullptr, 0}, rows, {of_state});
@@ -270,27 +243,6 @@ class Bfloat16Operands {
     fill_sums_without_input<Cell>(bias(block), rows, sums);
   }
 
-  static Index pairs_of(Index rows) { return blocks_of(rows, 2 * Dots::kPairs) * Dots::kPairs; }
-
-  const float* bias(Index block) const { return bias_.get() + block * kPanel; }
-
-  // row: of all rows.
-  Factors<Left> of_input(Index row, Index block) const {
-    return {inputs_.row(row), inputs_.width(),
-            kernel_.get() + block * input_pairs_ * kInputRow, input_pairs_};
-  }
-
-  const Forward<Value, Weight>& call_;
-  const Layer& layer_;
-  const Plan plan_;
-  const Index blocks_;
-  const Index input_pairs_, unit_pairs_;  // of rows of the kernels
-  const Rows<const Value> given_;
-  const Floats kernel_, recurrent_;  // in pairs
-  const Floats bias_;
-  const LeftRows<Left> inputs_;  // [time][batch]
-  const Hidden hidden_;
-  const StepsAhead ahead_;
   const Floats sums_;  // [block][batch][sum][lane], where they are kept from stage to stage
   std::optional<LeftRows<Left>> reset_;  // [batch], of a cell with two stages
 };

@@ -13,6 +13,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <initializer_list>
 #include <type_traits>
@@ -489,28 +491,6 @@ struct DotsByTiles {
     tiles::set_shapes(shapes);
   }
 
-  template <class Part, bool Bytes>
-  static void add(float* sums, Start start, Index rows, const Factors<Left>* parts,
-                  std::size_t count) {
-    constexpr int kCount = Part::kCount;
-    for (Index row = 0; row < rows; row += kMostRows) {
-      const Index here = std::min(kMostRows, rows - row);
-      const auto add = [&](auto tiles_of_rows, auto first, auto columns) {
-        constexpr int kTiles = decltype(tiles_of_rows)::value, kFirst = decltype(first)::value;
-        add_columns<Part, Bytes, kTiles, kFirst, decltype(columns)::value>(sums, start, row, parts,
-                                                                           count);
-      };
-      if (here <= kRowsOfTile) {
-        shape(here, here);
-        add(constant<1>{}, constant<0>{}, constant<kCount>{});
-      } else {
-        shape(kRowsOfTile, here - kRowsOfTile);
-        add(constant<2>{}, constant<0>{}, constant<std::min(kCount, 2)>{});
-        if constexpr (kCount > 2) add(constant<2>{}, constant<2>{}, constant<kCount - 2>{});
-      }
-    }
-  }
-
   template <int Value>
   using constant = std::integral_constant<int, Value>;
 
@@ -525,27 +505,79 @@ struct DotsByTiles {
     (work(constant<Values>{}), ...);
   }
 
+  // Divides sums of `rows` rows and `Count` columns into blocks that fit the tiles of sums, and
+  // calls add(row, tiles_of_rows, first, columns) for each block, after it has configured the
+  // tiles. A block is one or two tiles of rows from `row` on, and `columns` columns from `first`
+  // on.
+  template <int Count, class Add>
+  static LSTM_IMPL_INLINE void each_block(Index rows, const Add& add) {
+    for (Index row = 0; row < rows; row += kMostRows) {
+      const Index here = std::min(kMostRows, rows - row);
+      if (here <= kRowsOfTile) {
+        shape(here, here);
+        add(row, constant<1>{}, constant<0>{}, constant<Count>{});
+      } else {
+        shape(kRowsOfTile, here - kRowsOfTile);
+        add(row, constant<2>{}, constant<0>{}, constant<std::min(Count, 2)>{});
+        if constexpr (Count > 2) add(row, constant<2>{}, constant<2>{}, constant<Count - 2>{});
+      }
+    }
+  }
+
+  // The number of tiles of sums that one tile of rows has. shape() gives them its number of rows.
+  template <int TilesOfRows>
+  static constexpr int kSumsOfRows = kLeft / TilesOfRows;
+
+  // Calls work(r, c) for the tile of sums of each tile of rows r and each column c.
+  template <int TilesOfRows, int Columns, class Work>
+  static LSTM_IMPL_INLINE void each_sum(const Work& work) {
+    static_assert(Columns <= kSumsOfRows<TilesOfRows>);
+    each<TilesOfRows>([&](auto r) { each<Columns>([&](auto c) { work(r, c); }); });
+  }
+
+  // Loads the sums of a block, or sets them to zero if there is nothing to start from.
+  template <int TilesOfRows, int First, int Columns>
+  static LSTM_IMPL_INLINE void load_sums(const Start& start, Index row) {
+    each_sum<TilesOfRows, Columns>([&](auto r, auto c) {
+      constexpr int kTile = r * kSumsOfRows<TilesOfRows> + c;
+      if (start.from == nullptr) {
+        tiles::zero<kTile>();
+      } else {
+        tiles::load<kTile>(
+            start.from + (row + r * kRowsOfTile) * start.across + (First + c) * kLanes,
+            start.across * static_cast<Index>(sizeof(float)));
+      }
+    });
+  }
+
+  // Stores the sums of a block.
+  template <class Part, int TilesOfRows, int First, int Columns>
+  static LSTM_IMPL_INLINE void store_sums(float* sums, Index row) {
+    each_sum<TilesOfRows, Columns>([&](auto r, auto c) {
+      constexpr int kTile = r * kSumsOfRows<TilesOfRows> + c;
+      tiles::store<kTile>(sums + (row + r * kRowsOfTile) * Part::kAcross + (First + c) * kLanes,
+                          Part::kAcross * static_cast<Index>(sizeof(float)));
+    });
+  }
+
  private:
+  template <class Part, bool Bytes>
+  static void add(float* sums, Start start, Index rows, const Factors<Left>* parts,
+                  std::size_t count) {
+    each_block<Part::kCount>(rows, [&](Index row, auto tiles_of_rows, auto first, auto columns) {
+      constexpr int kTiles = decltype(tiles_of_rows)::value, kFirst = decltype(first)::value;
+      add_columns<Part, Bytes, kTiles, kFirst, decltype(columns)::value>(sums, start, row, parts,
+                                                                         count);
+    });
+  }
+
   // Multiplies one or two tiles of rows, from `row` on, by `Columns` of the registers that Part
   // names.
   template <class Part, bool Bytes, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>* parts,
                           std::size_t count) {
-    constexpr Index kRow = Part::kWidth * kLanes, kTile = kPairs * kLanes, kFloat = sizeof(float);
-    constexpr int kSumsOfRows = kLeft / TilesOfRows;  // those that shape() gives as many rows
-    static_assert(Columns <= kSumsOfRows);
-    const auto each_sum = [](const auto& work) {
-      each<TilesOfRows>([&](auto r) { each<Columns>([&](auto c) { work(r, c); }); });
-    };
-    each_sum([&](auto r, auto c) {
-      if (start.from == nullptr) {
-        tiles::zero<r * kSumsOfRows + c>();
-      } else {
-        tiles::load<r * kSumsOfRows + c>(
-            start.from + (row + r * kRowsOfTile) * start.across + (First + c) * kLanes,
-            start.across * kFloat);
-      }
-    });
+    constexpr Index kRow = Part::kWidth * kLanes, kTile = kPairs * kLanes;
+    load_sums<TilesOfRows, First, Columns>(start, row);
     for (const Factors<Left>* part = parts; part != parts + count; ++part) {
       const Left* left = part->left + row * part->across;
       const float* right = part->panel + (Part::kFirst + First) * kTile;
@@ -557,20 +589,17 @@ struct DotsByTiles {
         each<Columns>([&](auto c) {
           tiles::load<kRight + c % 2, true>(right + pair * kRow + c * kTile, kRegister);
           each<TilesOfRows>([&](auto r) {
+            constexpr int kSum = r * kSumsOfRows<TilesOfRows> + c;
             if constexpr (Bytes) {
-              tiles::dot_bytes<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>();
+              tiles::dot_bytes<kSum, kLeft + r, kRight + c % 2>();
             } else {
-              tiles::dot<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>();
+              tiles::dot<kSum, kLeft + r, kRight + c % 2>();
             }
           });
         });
       }
     }
-    each_sum([&](auto r, auto c) {
-      tiles::store<r * kSumsOfRows + c>(
-          sums + (row + r * kRowsOfTile) * Part::kAcross + (First + c) * kLanes,
-          Part::kAcross * kFloat);
-    });
+    store_sums<Part, TilesOfRows, First, Columns>(sums, row);
   }
 };
 #endif

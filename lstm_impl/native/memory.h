@@ -136,7 +136,8 @@ class Buffers {
       : count_(count),
         stride_((size + kLine - 1) / kLine * kLine),
         memory_(count * stride_),
-        taken_(new std::atomic<bool>[static_cast<std::size_t>(count)]) {
+        // By way of `unsigned`, because GCC 12 would warn about what a negative number becomes.
+        taken_(new std::atomic<bool>[static_cast<unsigned>(count)]) {
     for (int k = 0; k < count; ++k) taken_[k].store(false, std::memory_order_relaxed);
   }
 

@@ -5,19 +5,15 @@
 #define LSTM_IMPL_NATIVE_PART_OPERANDS_H_
 
 #include <algorithm>
-#include <cstdint>
+#include <cstddef>
 
-#include "cell.h"
 #include "float_hidden.h"
 #include "float_parts.h"
 #include "kernels.h"
-#include "memory.h"
-#include "panels.h"
-#include "part_rows.h"
+#include "paired_operands.h"
 #include "part_products.h"
+#include "part_rows.h"
 #include "plan.h"
-#include "product.h"
-#include "steps_ahead.h"
 #include "vector.h"
 
 #if defined(LSTM_IMPL_TILES)
@@ -36,9 +32,7 @@ class PartHidden {
   static constexpr bool kReadsPadding = true;
 
   explicit PartHidden(const Forward<float>& call)
-      : layer_(call.layer),
-        floats_(call),
-        lefts_(2 * layer_.batch, layer_.units) {}
+      : layer_(call.layer), floats_(call), lefts_(2 * layer_.batch, layer_.units) {}
 
   void begin() const {
     floats_.begin();
@@ -88,55 +82,27 @@ class PartHidden {
   const PartRows<PartProducts> lefts_;  // of two steps
 };
 
+// The operands of a forward pass whose factors are floats in parts. Products says how the parts are
+// multiplied; see part_products.h.
 template <class Cell, class Products>
-class PartOperands {
+class PartOperands
+    : public PairedOperands<Cell, Products, PartHidden<Products>, PartRows<Products>> {
+  using Base = PairedOperands<Cell, Products, PartHidden<Products>, PartRows<Products>>;
+  using typename Base::Input;
+  static_assert(Cell::kStages == 1 && Input::kFirst == 0 && Input::kCount == kSums);
+
  public:
-  static_assert(Cell::kStages == 1);
-  using Hidden = PartHidden<Products>;
-  static constexpr void (*release)() = Products::release;
-
   PartOperands(const Forward<float>& call, const Pool& pool)
-      : call_(call),
-        layer_(call.layer),
-        plan_(Products::plan(layer_, layer_.inputs + layer_.units, pool)),
-        blocks_(unit_blocks(layer_)),
-        input_pairs_(pairs_of(layer_.inputs)),
-        unit_pairs_(pairs_of(layer_.units)),
-        given_(rows_of(layer_, call.x, layer_.inputs)),
-        kernel_(blocks_ * input_pairs_ * kRow),
-        recurrent_(blocks_ * unit_pairs_ * kRow),
-        bias_(blocks_ * kPanel),
-        inputs_(layer_.rows(), layer_.inputs),
-        hidden_(call),
-        ahead_(layer_, Products::steps_ahead(layer_, plan_)) {}
-
-  const Plan& plan() const { return plan_; }
-  const Hidden& hidden() const { return hidden_; }
-  const StepsAhead& ahead() const { return ahead_; }
+      : Base(call, pool, call.layer.inputs) {}
 
   void begin() const { hidden_.begin(); }
 
   void pack(int part, int parts) const {
-    const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
-    const Weights<float>& weights = call_.weights;
-    const Index units = layer_.units;
-    of_kernel_.see(pack_pairs<Products, Sums, Cell::kGates>(weights.kernel, layer_.inputs, units,
-                                                            first, last, input_pairs_,
-                                                            kernel_.get())
-                       .upper_half());
-    of_recurrent_.see(pack_pairs<Products, Sums, Cell::kGates>(weights.recurrent_kernel, units,
-                                                               units, first, last, unit_pairs_,
-                                                               recurrent_.get())
-                          .upper_half());
-    pack_biases<Cell>(weights, units, first, last, bias_.get());
-    const Index rows = layer_.rows();
-    for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
-      const float* from = row_at(layer_, given_, k);
-      for (Index at = 0; at < inputs_.width(); at += kLanes) {
-        const Index count = layer_.inputs - at;
-        inputs_.store(k, at, count > 0 ? load_part(from + at, count) : Vector{});
-      }
-    }
+    const auto [of_kernel, of_recurrent] = this->pack_weights(part, parts);
+    of_kernel_.see(of_kernel.upper_half());
+    of_recurrent_.see(of_recurrent.upper_half());
+    this->pack_inputs(part, parts,
+                      [&](Index row, Index at, Vector x) { inputs_.store(row, at, x); });
   }
 
   // What a part of a step must know about x and h: whether all of their rows are usual.
@@ -155,7 +121,8 @@ class PartOperands {
   void look_ahead(Index s, Index block, Index) const {
     float* const sums = ahead_.sums(block);
     const Index first = ahead_.first_row(s), rows = ahead_.rows(s);
-    Products::template multiply<PanelPart<kSums>>(sums, {bias(block), 0}, rows, {of_input(first, block)});
+    Products::template multiply<PanelPart<kSums>>(sums, {bias(block), 0}, rows,
+                                                  {of_input(first, block)});
     for (Index r = 0; r < rows; ++r) {
       if (!is_usual_input(first + r)) add_input(sums + r * kPanel, first + r, block);
     }
@@ -171,7 +138,8 @@ class PartOperands {
       const float* more = nullptr;
       if (ahead_.any()) {
         more = ahead_.sums(s, row, block);
-        Products::template multiply<PanelPart<kSums>>(sums, {nullptr, 0}, rows, {of_state(s, row, block)});
+        Products::template multiply<PanelPart<kSums>>(sums, {nullptr, 0}, rows,
+                                                      {of_state(s, row, block)});
       } else {
         Products::template multiply<PanelPart<kSums>>(
             sums, {bias(block), 0}, rows,
@@ -185,28 +153,23 @@ class PartOperands {
   }
 
  private:
-  using Sums = typename Cell::OfInput;
-  static_assert(Sums::kFirst == 0 && Sums::kCount == kSums);
-
-  static constexpr Index kRow = Products::kParts * kPanel;  // floats of a pair of a panel
-
-  static Index pairs_of(Index rows) { return blocks_of(rows, 2 * Products::kPairs) * Products::kPairs; }
-
-  const float* bias(Index block) const { return bias_.get() + block * kPanel; }
+  using Base::ahead_;
+  using Base::bias;
+  using Base::call_;
+  using Base::given_;
+  using Base::hidden_;
+  using Base::inputs_;
+  using Base::layer_;
+  using Base::of_input;
+  using Base::unit_pairs_;
 
   // The row of all rows that a row of a step is.
   Index input_row(Index s, Index row) const { return layer_.first_row(time_of(layer_, s)) + row; }
 
-  // row: of all rows.
-  Factors<BFloat16> of_input(Index row, Index block) const {
-    return {inputs_.row(row), inputs_.across(), kernel_.get() + block * input_pairs_ * kRow,
-            input_pairs_};
-  }
-
   Factors<BFloat16> of_state(Index s, Index row, Index block) const {
     const PartRows<Products>& lefts = hidden_.lefts();
-    return {lefts.row(hidden_.place(s - 1, row)), lefts.across(),
-            recurrent_.get() + block * unit_pairs_ * kRow, unit_pairs_};
+    return {lefts.row(hidden_.place(s - 1, row)), lefts.across(), this->recurrent_panel(block),
+            unit_pairs_};
   }
 
   bool is_usual_input(Index row) const {
@@ -241,24 +204,13 @@ class PartOperands {
     const Index unit = block * kLanes, count = layer_.units - unit;
     for (Index k = 0; k < depth; ++k) {
       for (Index sum = 0; sum < kSums; ++sum) {
-        const Index gate = Sums::kGates[static_cast<std::size_t>(sum)];
+        const Index gate = Input::kGates[static_cast<std::size_t>(sum)];
         const float* from = kernel + (k * Cell::kGates + gate) * layer_.units + unit;
         store(sums + sum * kLanes, load(sums + sum * kLanes) + left[k] * load_part(from, count));
       }
     }
   }
 
-  const Forward<float>& call_;
-  const Layer& layer_;
-  const Plan plan_;
-  const Index blocks_;
-  const Index input_pairs_, unit_pairs_;  // of rows of the kernels
-  const Rows<const float> given_;
-  const Floats kernel_, recurrent_;  // in pairs, by parts
-  const Floats bias_;
-  const PartRows<Products> inputs_;  // [time][batch]
-  const Hidden hidden_;
-  const StepsAhead ahead_;
   mutable SharedMagnitude of_kernel_, of_recurrent_;
 };
 

@@ -10,13 +10,10 @@
 #define LSTM_IMPL_NATIVE_PART_PRODUCTS_H_
 
 #include <algorithm>
-#include <cstdint>
 #include <initializer_list>
 
 #include "bfloat16_products.h"
 #include "float_parts.h"
-#include "kernels.h"
-#include "numbers.h"
 #include "product.h"
 #include "tiles.h"
 #include "vector.h"
@@ -74,39 +71,18 @@ struct PartsByTiles : DotsByTiles {
  private:
   template <class Part>
   static void add(float* sums, Start start, Index rows, const Factors<Left>& product) {
-    constexpr int kCount = Part::kCount;
-    for (Index row = 0; row < rows; row += kMostRows) {
-      const Index here = std::min(kMostRows, rows - row);
-      if (here <= kRowsOfTile) {
-        shape(here, here);
-        add_columns<Part, 1, 0, kCount>(sums, start, row, product);
-      } else {
-        shape(kRowsOfTile, here - kRowsOfTile);
-        add_columns<Part, 2, 0, std::min(kCount, 2)>(sums, start, row, product);
-        if constexpr (kCount > 2) add_columns<Part, 2, 2, kCount - 2>(sums, start, row, product);
-      }
-    }
+    each_block<Part::kCount>(rows, [&](Index row, auto tiles_of_rows, auto first, auto columns) {
+      constexpr int kTiles = decltype(tiles_of_rows)::value, kFirst = decltype(first)::value;
+      add_columns<Part, kTiles, kFirst, decltype(columns)::value>(sums, start, row, product);
+    });
   }
 
   // Multiplies one or two tiles of rows, from `row` on, by `Columns` of the registers that Part
   // names.
   template <class Part, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>& product) {
-    constexpr Index kTile = kPairs * kLanes, kFloat = sizeof(float);
-    constexpr int kSumsOfRows = kLeft / TilesOfRows;  // those that shape() gives as many rows
-    static_assert(Columns <= kSumsOfRows);
-    const auto each_sum = [](const auto& work) {
-      each<TilesOfRows>([&](auto r) { each<Columns>([&](auto c) { work(r, c); }); });
-    };
-    each_sum([&](auto r, auto c) {
-      if (start.from == nullptr) {
-        tiles::zero<r * kSumsOfRows + c>();
-      } else {
-        tiles::load<r * kSumsOfRows + c>(
-            start.from + (row + r * kRowsOfTile) * start.across + (First + c) * kLanes,
-            start.across * kFloat);
-      }
-    });
+    constexpr Index kTile = kPairs * kLanes;
+    load_sums<TilesOfRows, First, Columns>(start, row);
     const Index width = product.across / kParts;  // numbers of a part of a row
     for (Index pair = 0; pair < product.pairs; pair += kPairs) {
       const auto load_left = [&](auto tile, Index r, Index part) {
@@ -144,18 +120,15 @@ struct PartsByTiles : DotsByTiles {
           each<kParts - i>([&](auto j) {
             each<Columns>([&](auto c) {
               load_right(constant<c % 2>{}, c, j);
-              each<TilesOfRows>(
-                  [&](auto r) { tiles::dot<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>(); });
+              each<TilesOfRows>([&](auto r) {
+                tiles::dot<r * kSumsOfRows<TilesOfRows> + c, kLeft + r, kRight + c % 2>();
+              });
             });
           });
         });
       }
     }
-    each_sum([&](auto r, auto c) {
-      tiles::store<r * kSumsOfRows + c>(
-          sums + (row + r * kRowsOfTile) * Part::kAcross + (First + c) * kLanes,
-          Part::kAcross * kFloat);
-    });
+    store_sums<Part, TilesOfRows, First, Columns>(sums, row);
   }
 };
 

@@ -1,0 +1,123 @@
+// What the two kinds of operands that are multiplied as pairs of bfloat16 numbers have in common:
+// numbers that are rounded to bfloat16 (bfloat16_operands.h), and floats that are split into
+// bfloat16 parts (part_operands.h).
+#ifndef LSTM_IMPL_NATIVE_PAIRED_OPERANDS_H_
+#define LSTM_IMPL_NATIVE_PAIRED_OPERANDS_H_
+
+#include <utility>
+
+#include "bfloat16_products.h"
+#include "cell.h"
+#include "kernels.h"
+#include "memory.h"
+#include "numbers.h"
+#include "plan.h"
+#include "steps_ahead.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// The base class of Bfloat16Operands and PartOperands. It owns the packed kernels, the biases, and
+// the rows of x and h. Products says how pairs are multiplied. HiddenType holds h between the
+// steps. Inputs holds the rows of x as left operands.
+template <class Cell, class Products, class HiddenType, class Inputs>
+class PairedOperands {
+ public:
+  using Hidden = HiddenType;
+  using Value = typename Hidden::Value;
+  using Weight = typename Hidden::Weight;
+  static constexpr void (*release)() = Products::release;
+
+  const Plan& plan() const { return plan_; }
+  const Hidden& hidden() const { return hidden_; }
+  const StepsAhead& ahead() const { return ahead_; }
+
+ protected:
+  using Left = typename Products::Left;
+  using Input = typename Cell::OfInput;
+  using Recurrent = typename Cell::OfRecurrentKernel;
+
+  // The number of floats in a kernel's panel for one pair of the kernel's rows. Each float holds
+  // two bfloat16 numbers.
+  static constexpr Index kInputRow = Products::kParts * Input::kCount * kLanes;
+  static constexpr Index kRecurrentRow = Products::kParts * Recurrent::kCount * kLanes;
+
+  // input_width: the second argument of the constructor of Inputs.
+  PairedOperands(const Forward<Value, Weight>& call, const Pool& pool, Index input_width)
+      : call_(call),
+        layer_(call.layer),
+        plan_(Products::plan(layer_, layer_.inputs + layer_.units, pool)),
+        blocks_(unit_blocks(layer_)),
+        input_pairs_(pairs_of(layer_.inputs)),
+        unit_pairs_(pairs_of(layer_.units)),
+        given_(rows_of(layer_, call.x, layer_.inputs)),
+        kernel_(blocks_ * input_pairs_ * kInputRow),
+        recurrent_(blocks_ * unit_pairs_ * kRecurrentRow),
+        bias_(blocks_ * kPanel),
+        inputs_(layer_.rows(), input_width),
+        hidden_(call),
+        ahead_(layer_, Products::steps_ahead(layer_, plan_)) {}
+
+  // Packs this part's share of the kernels and of the biases. Returns what Products has recorded
+  // about the numbers of the kernel, and about those of the recurrent kernel.
+  std::pair<typename Products::Seen, typename Products::Seen> pack_weights(int part,
+                                                                           int parts) const {
+    const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
+    const Weights<Weight>& weights = call_.weights;
+    const Index units = layer_.units;
+    const auto of_kernel = pack_pairs<Products, Input, Cell::kGates>(
+        weights.kernel, layer_.inputs, units, first, last, input_pairs_, kernel_.get());
+    const auto of_recurrent = pack_pairs<Products, Recurrent, Cell::kGates>(
+        weights.recurrent_kernel, units, units, first, last, unit_pairs_, recurrent_.get());
+    pack_biases<Cell>(weights, units, first, last, bias_.get());
+    return {of_kernel, of_recurrent};
+  }
+
+  // Calls store(row, at, x) for each register x of this part's share of the input's rows. `at` is
+  // the place in the row of the register's first number. Rows are padded with zeros.
+  template <class Store>
+  void pack_inputs(int part, int parts, const Store& store) const {
+    const Index rows = layer_.rows();
+    for (Index row = share(rows, part, parts); row < share(rows, part + 1, parts); ++row) {
+      const Value* from = row_at(layer_, given_, row);
+      for (Index at = 0; at < inputs_.width(); at += kLanes) {
+        const Index count = layer_.inputs - at;
+        store(row, at, count > 0 ? load_part(from + at, count) : Vector{});
+      }
+    }
+  }
+
+  const float* bias(Index block) const { return bias_.get() + block * kPanel; }
+
+  // Returns the factors of the input's product, from the row `row` of all rows on.
+  Factors<Left> of_input(Index row, Index block) const {
+    return {inputs_.row(row), inputs_.across(), kernel_.get() + block * input_pairs_ * kInputRow,
+            input_pairs_};
+  }
+
+  // Returns the packed recurrent kernel of a block of units.
+  const float* recurrent_panel(Index block) const {
+    return recurrent_.get() + block * unit_pairs_ * kRecurrentRow;
+  }
+
+  const Forward<Value, Weight>& call_;
+  const Layer& layer_;
+  const Plan plan_;
+  const Index blocks_;
+  const Index input_pairs_, unit_pairs_;  // of rows of the kernels
+  const Rows<const Value> given_;
+  const Floats kernel_, recurrent_;  // in pairs
+  const Floats bias_;
+  const Inputs inputs_;  // [time][batch]
+  const Hidden hidden_;
+  const StepsAhead ahead_;
+
+ private:
+  static Index pairs_of(Index rows) {
+    return blocks_of(rows, 2 * Products::kPairs) * Products::kPairs;
+  }
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_PAIRED_OPERANDS_H_
