@@ -1,7 +1,6 @@
 """Test that each backend updates its weights by the formula in NumPy."""
 
 import functools
-import importlib.util
 import re
 from dataclasses import replace
 from typing import Any
@@ -67,11 +66,10 @@ def one_of_each_framework() -> list[str]:
 
 
 EACH = one_of_each_framework()
-# XLA compiles for seconds; the tests without TensorFlow (`tox -e peers`) have all of these.
-TWICE = importlib.util.find_spec("tensorflow") is not None
 USUAL = [
     pytest.param(
-        name, marks=pytest.mark.slow if (TWICE and "jax" in name) or name == "flax" else ()
+        name,
+        marks=pytest.mark.slow if name == "flax" else built.IN_PEERS if "jax" in name else (),
     )
     for name in EACH
 ]

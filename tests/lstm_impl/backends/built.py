@@ -1,6 +1,7 @@
 """Build backends and models for tests, or skip with the backend's reason if it is unavailable."""
 
 import functools
+import importlib.util
 from typing import Any
 
 import pytest
@@ -10,6 +11,13 @@ from lstm_impl.backend import Backend
 from lstm_impl.proof import GateResult, gate
 
 SPEC = LSTMSpec(3, 5)
+
+IN_PEERS = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
+"""The marks of tests for which XLA compiles for seconds.
+
+The tests without TensorFlow (``tox -e peers``) run them. With TensorFlow they would be compiled a
+second time, so that they count as slow there.
+"""
 
 
 def ready(name: str) -> Backend:

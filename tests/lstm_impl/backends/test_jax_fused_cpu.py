@@ -31,9 +31,9 @@ from lstm_impl.backends.jax.fused_layer import (  # noqa: E402
 from lstm_impl.backends.jax.scan import scan_cell  # noqa: E402
 from lstm_impl.cell import DEFAULT, GRU, Cell  # noqa: E402
 from lstm_impl.jax import fused_gru_layer, fused_layer  # noqa: E402
-from tests.lstm_impl.backends.built import built, needs  # noqa: E402
+from tests.lstm_impl.backends.built import IN_PEERS, built, needs  # noqa: E402
 
-pytestmark = needs("jax_fused_cpu")
+pytestmark = [needs("jax_fused_cpu"), *IN_PEERS]
 
 T, B, IN, H = 6, 3, 4, 18  # more units than a register has lanes, and no multiple of them
 EXAMPLES = 5

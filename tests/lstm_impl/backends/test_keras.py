@@ -1,6 +1,5 @@
 """Test Keras's layers in TensorFlow (Keras 2 and 3), and on JAX, PyTorch and OpenVINO."""
 
-import importlib.util
 import sys
 import types
 from collections import Counter
@@ -17,7 +16,7 @@ from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.backends.torch.model import TorchModel
 from lstm_impl.cell import GRU
-from tests.lstm_impl.backends.built import built
+from tests.lstm_impl.backends.built import IN_PEERS, built
 from tests.lstm_impl.backends.own_process import run_tests
 
 
@@ -115,10 +114,6 @@ def test_availability_with_another_keras_backend_says_how_to_get_it(
 
 # -- on Keras's other backends
 
-# The tests without TensorFlow (`tox -e peers`) include what XLA compiles; here it would be compiled
-# a second time.
-COMPILED = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
-
 
 @pytest.mark.parametrize(
     ("name", "selected", "least"),
@@ -130,7 +125,7 @@ COMPILED = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not N
             "keras_jax",
             "keras_jax and (timed and float32 or float64 or missing or get_weights)",
             4,
-            marks=COMPILED,
+            marks=IN_PEERS,
             id="keras_jax-some",
         ),
         pytest.param("keras_jax", "keras_jax", 9, marks=pytest.mark.slow, id="keras_jax-all"),

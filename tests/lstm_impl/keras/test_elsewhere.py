@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 
 from lstm_impl.availability import Package
+from tests.lstm_impl.backends.built import IN_PEERS
 from tests.lstm_impl.backends.own_process import run_tests
 
-# XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) include these; with
-# it they would be compiled a second time.
-JAX = pytest.param(
-    "jax", marks=[pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
-)
+JAX = pytest.param("jax", marks=IN_PEERS)
 
 TENSORFLOW = pytest.param("tensorflow", marks=pytest.mark.slow)
 
