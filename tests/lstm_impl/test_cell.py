@@ -27,6 +27,7 @@ from lstm_impl.cell import (
 )
 from lstm_impl.proof import gate, make_numpy_judge
 from lstm_impl.weights import LSTMGradients
+from tests.lstm_impl.backends.built import mark_names
 from tests.lstm_impl.made_up_cell import LEAKY
 
 Float64 = npt.NDArray[np.float64]
@@ -182,7 +183,7 @@ TRACED_FOR_SECONDS = ("while_loop+xla", "partial_unroll@2")
     "name",
     [
         "numpy",
-        *LOOPS,
+        *mark_names(LOOPS),
         *(pytest.param(name, marks=pytest.mark.slow) for name in TRACED_FOR_SECONDS),
     ],
 )

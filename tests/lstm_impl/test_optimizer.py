@@ -143,7 +143,7 @@ def test_update_by_a_backend_equals_the_formula(name: str, optimizer: str) -> No
         assert moved(model, start) > 100 * u  # so that the change is visible
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", built.mark_names(EACH))
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_step_with_windows_updates_after_each(name: str, optimizer: str) -> None:
     workload = Workload(2, 7, "training", window=3, optimizer=optimizer)

@@ -22,7 +22,7 @@ from lstm_impl import (
 )
 from lstm_impl.cell import CELLS
 from lstm_impl.workload import RESET_TO, Inputs, InputSets
-from tests.lstm_impl.backends.built import built, passes, ready
+from tests.lstm_impl.backends.built import IN_PEERS, built, mark_names, passes, ready
 
 RESETS = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0]], bool)
 """Resets ``[T, B]`` at the first and at the last step, at neighbours, and in one sequence."""
@@ -237,7 +237,10 @@ LOOPS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "cell"), LOOPS)
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [pytest.param(*each, marks=IN_PEERS if "jax" in each[0] else ()) for each in LOOPS],
+)
 def test_loops_with_resets_equal_the_reference(name: str, cell: str) -> None:
     for reset_to in RESET_TO:
         assert_equal_to_reference(name, LSTMSpec(3, 4, 1, True, "float64", CELLS[cell]), reset_to)
@@ -254,7 +257,7 @@ KERNELS = ("numpy_fused", "fused_cpu", "torch_fused_cpu", "jax_fused_cpu")
 
 @pytest.mark.parametrize("reset_to", RESET_TO)
 @pytest.mark.parametrize("cell", [None, *CELLS])
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", mark_names(KERNELS))
 def test_kernels_with_resets_pass_the_gate(name: str, cell: str | None, reset_to: str) -> None:
     """Both directions, lengths, and a layer whose units do not fill a register."""
     backend = ready(name)
@@ -306,15 +309,9 @@ def test_windows_and_streams_pass_the_gate_with_resets(name: str) -> None:
     passes(model, Workload(3, 2, "streaming", reset_rate=0.1))
 
 
-@pytest.mark.parametrize(
-    ("cell", "reset_to"),
-    [
-        ("lstm", "initial_state"),
-        pytest.param("lstm", "zeros", marks=pytest.mark.slow),  # each traces three gradients
-        pytest.param("gru", "initial_state", marks=pytest.mark.slow),
-        pytest.param("gru", "zeros", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # traces three gradients of a loop
+@pytest.mark.parametrize("reset_to", RESET_TO)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_second_gradient_and_forward_mode_of_the_op_equal_the_loop(
     cell: str, reset_to: str
 ) -> None:

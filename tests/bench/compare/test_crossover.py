@@ -18,7 +18,7 @@ def test_map_has_the_ratio_of_each_shape_of_both_devices() -> None:
     lonely = measured(a_case("cpu", 64, 128), 1.0, run("r0"))
     (found,) = maps(*grid(STEPS), lonely)
     assert (found.base_label, found.new_label, found.backend) == ("cpu", "gpu:0", "keras")
-    assert map_work(found) == "inference, float32, 10 steps, 4 in"
+    assert map_work(found) == "inference, float32, 10 timesteps, 4 in"
     assert found.batches == (1, 8, 64)
     assert found.hidden_sizes == (32, 128, 512)
     assert set(found.cells) == set(STEPS)
@@ -82,9 +82,9 @@ def test_maps_of_other_modes_and_lengths_are_separate() -> None:
                 of = Case("keras", LSTMSpec(4, hidden), Workload(2, steps, mode), device)
                 items.append(measured(of, 1.0, run("r0")))
     assert [map_work(found) for found in maps(*items)] == [
-        "inference, float32, 10 steps, 4 in",
-        "training, float32, 10 steps, 4 in, gradients of weights, input, state",
-        "training, float32, 20 steps, 4 in, gradients of weights, input, state",
+        "inference, float32, 10 timesteps, 4 in",
+        "training, float32, 10 timesteps, 4 in, gradients of weights, input, state",
+        "training, float32, 20 timesteps, 4 in, gradients of weights, input, state",
     ]
 
 
@@ -99,8 +99,8 @@ def test_maps_of_square_layers_are_separate() -> None:
         )
 
     (square,), (wide,) = make_grid((8, 16)), make_grid((8, 8))
-    assert map_work(square) == "inference, float32, 10 steps, input as wide as the layer"
-    assert map_work(wide) == "inference, float32, 10 steps, 8 in"
+    assert map_work(square) == "inference, float32, 10 timesteps, input as wide as the layer"
+    assert map_work(wide) == "inference, float32, 10 timesteps, 8 in"
     (single,) = maps(
         *(
             measured(a_case(device, batch, 8, features=8), 1.0, run("r0"))

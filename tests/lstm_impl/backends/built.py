@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,6 +19,11 @@ IN_PEERS = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not N
 The tests without TensorFlow (``tox -e peers``) run them. With TensorFlow they would be compiled a
 second time, so that they count as slow there.
 """
+
+
+def mark_names(names: Iterable[str]) -> list[Any]:
+    """Return names of backends as parameters, of which those on JAX have the marks ``IN_PEERS``."""
+    return [pytest.param(name, marks=IN_PEERS if "jax" in name else ()) for name in names]
 
 
 def ready(name: str) -> Backend:

@@ -38,7 +38,7 @@ DTYPES = ("float32", "bf32", "bf16x3", "bfloat16", "mixed_bfloat16")
     ("training", "lengths"),
     [
         pytest.param(False, None, id="inference of whole sequences"),
-        pytest.param(True, [4, 2], id="training on padded sequences"),
+        pytest.param(True, [4, 2], id="training on padded sequences", marks=pytest.mark.slow),
         pytest.param(False, [4, 2], id="inference of padded ones", marks=pytest.mark.slow),
         pytest.param(True, None, id="training on whole ones", marks=pytest.mark.slow),
     ],

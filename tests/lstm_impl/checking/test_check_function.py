@@ -10,6 +10,7 @@ import pytest
 import lstm_impl
 from lstm_impl.checking import CheckResult, TargetError, check
 from lstm_impl.checking.answer import compose_markdown, compose_text
+from tests.lstm_impl.backends.built import IN_PEERS
 from tests.lstm_impl.checking import written_loops as loops
 
 TINY: dict[str, Any] = {"input_size": 3, "hidden_size": 5, "batch": 4, "timesteps": 6}
@@ -47,7 +48,7 @@ def test_numpy_loop_passes_with_a_note_on_its_gradients() -> None:
     ("module", "function", "options"),
     [
         ("torch", "torch_loop", {"layout": "torch", "arrays": "torch"}),
-        ("jax", "jax_loop", {"arrays": "jax"}),
+        pytest.param("jax", "jax_loop", {"arrays": "jax"}, marks=IN_PEERS),
         ("tensorflow", "tensorflow_loop", {"layout": "keras", "arrays": "tensorflow"}),
     ],
 )

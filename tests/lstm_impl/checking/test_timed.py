@@ -11,6 +11,7 @@ from lstm_impl.proof.check import gate
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
+from tests.lstm_impl.backends.built import IN_PEERS
 
 SPEC = LSTMSpec(5, 8)
 
@@ -95,7 +96,10 @@ def test_timed_step_of_a_right_function_passes_the_gate_and_of_a_wrong_one_does_
     assert not check_step(make(tmp_path, KERNELS, "ignores_cell_state"), mode)
 
 
-@pytest.mark.parametrize(("module", "source"), [("torch", TORCH_KERNEL), ("jax", JAX_KERNEL)])
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [("torch", TORCH_KERNEL), pytest.param("jax", JAX_KERNEL, marks=IN_PEERS)],
+)
 @pytest.mark.parametrize("gradients", ["weights", "all"])
 def test_timed_training_of_a_framework_passes_the_gate(
     tmp_path: Path, module: str, source: str, gradients: str

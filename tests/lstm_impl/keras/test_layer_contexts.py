@@ -27,7 +27,7 @@ TANGENT = tf.constant(random(2, 3, FEATURES, seed=1), tf.float32)
 
 
 def backends(*usual: str) -> list[Any]:
-    """Return one backend for each kind of gradient; the others are for the slow tests."""
+    """Return the backends as parameters, of which all but the usual ones are slow."""
     return [
         pytest.param(name, marks=() if name in usual else pytest.mark.slow)
         for name in [*test_layer.PLAIN, *test_layer.COMPILED]
@@ -92,7 +92,7 @@ def check(found: list[Any], wanted: list[Any]) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", backends("fused_cpu", "block_lstm"))
+@pytest.mark.parametrize("name", backends("fused_cpu"))
 def test_control_flow_values_and_gradients_equal_keras(name: str) -> None:
     layer = build(name, return_sequences=True)
     # ``auto`` takes another backend without training; gradients are requested in both cases.
@@ -112,7 +112,7 @@ def vectorized(layer: Any, training: bool) -> list[Any]:
     return [each.numpy() for each in (y, *tape.gradient(loss, sources))]
 
 
-@pytest.mark.parametrize("name", backends("fused_cpu", "block_lstm"))
+@pytest.mark.parametrize("name", backends("fused_cpu"))
 def test_vectorized_map_gradients_equal_keras(name: str) -> None:
     layer = build(name, return_sequences=True)
     for training in (True, False) if name == "auto" else (True,):
@@ -203,8 +203,8 @@ def _followed_by_keras() -> list[Any]:
     return [mode(keras_layer()).numpy() for mode in MODES]
 
 
-# All use the same plain loop there.
-@pytest.mark.parametrize("name", backends("block_lstm"))
+# All use the same plain loop there, and tracing it takes seconds.
+@pytest.mark.parametrize("name", backends())
 def test_forward_mode_equals_keras(name: str) -> None:
     layer = build(name, return_sequences=True)
     wanted = dict(zip(MODES, _followed_by_keras(), strict=True))

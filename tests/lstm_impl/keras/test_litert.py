@@ -147,6 +147,7 @@ def test_int8_model_is_smaller_and_near_the_original() -> None:
     assert lines[-1].startswith("int8: weights and activations, rms error ")
 
 
+@pytest.mark.slow  # the converter runs the model for seconds to quantize it
 def test_int8_model_with_a_loop_has_weights_in_int8_and_says_why() -> None:
     """TensorFlow's converter would end the process, when asked for activations too."""
     model = keras.Sequential([keras.Input((4, 16)), layers.Masking(), layers.LSTM(64)])
@@ -158,6 +159,7 @@ def test_int8_model_with_a_loop_has_weights_in_int8_and_says_why() -> None:
     assert lines[-1].endswith("the converter cannot quantize the activations of a loop")
 
 
+@pytest.mark.slow  # the converter runs the model for seconds to quantize it
 def test_int8_model_that_the_converter_gets_wrong_has_weights_in_int8_only() -> None:
     x = keras.Input((10, 8))
     hidden = layers.LSTM(64, return_sequences=True)(x)

@@ -191,6 +191,7 @@ def test_saved_graph_runs_by_the_fused_op_where_loaded(tmp_path: Path) -> None:
     close(outputs, theirs(X))
 
 
+@pytest.mark.slow  # traces loops for seconds
 def test_forward_mode_through_a_saved_graph_is_that_of_keras(tmp_path: Path) -> None:
     ours, theirs = pair()
     model = keras.Sequential([keras.Input((None, FEATURES)), ours])
