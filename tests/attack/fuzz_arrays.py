@@ -472,9 +472,9 @@ def tensorflow_ops() -> Trial:
             dz, dh, dc, *found = module.lstm_impl_fused_lstm_grad(
                 *read, state=state, overwrite=over, G=layer.dtype, **attributes
             )
-            how = {name: attributes[name] for name in ("batch_major", "cell")}
-            kernel = tf.constant(arrays["kernel"])
-            dx = module.lstm_impl_fused_lstm_input_grad(read[0], kernel, dz, **how)
+            how = {name: attributes[name] for name in ("reverse", "batch_major", "cell")}
+            kernel, padding = tf.constant(arrays["kernel"]), read[order.index("padding")]
+            dx = module.lstm_impl_fused_lstm_input_grad(read[0], kernel, padding, dz, **how)
         except clean:
             if valid and not wrong:
                 raise
