@@ -84,6 +84,16 @@ def _run_without_memory(rng: Rng, tensor: Tensor) -> Tensor:
     return changed
 
 
+def _negate_lazily(rng: Rng, each: Tensor) -> Tensor:
+    """Return a view that PyTorch negates when it is read. Raises TypeError for bits of steps.
+
+    A negated byte has bits that mean nothing to the kernels.
+    """
+    if each.dtype == torch.uint8:
+        raise TypeError("the bits of steps have no sign")
+    return torch._neg_view(each)
+
+
 OTHER_TYPES = (
     *(torch.float64, torch.float16, torch.bfloat16, torch.float32),
     *(torch.complex64, torch.int64, torch.uint8, torch.bool),
@@ -104,7 +114,7 @@ CHANGES: dict[str, Callable[[Rng, Tensor], Any]] = {
     "with NaN": _add_nan,
     "enormous": lambda rng, each: each.new_zeros(1).expand(2**40, *each.shape[1:]),
     "without memory": _run_without_memory,
-    "negated lazily": lambda rng, each: torch._neg_view(each),
+    "negated lazily": _negate_lazily,
     "trained": lambda rng, each: each.clone().requires_grad_(),
     "no tensor": lambda rng, each: [0.5],
     "None": lambda rng, each: None,
