@@ -176,9 +176,12 @@ class Faults:
         return outcome.outcome in FINAL
 
 
-BUDGET_USED = 0.93
-"""The part of a budget that plans use. Processes differ by a few per cent, and a last process that
-did not fit would not start.
+BUDGET_USED = 0.85
+"""The part of the remaining budget that plans use.
+
+On a virtual machine, a process can take 10% longer than the one before it. With 0.93, the last of
+six processes of the suite ``first`` was once stopped after two minutes, and its cases had five
+results.
 """
 
 LEAST_SHARE = 0.2

@@ -60,7 +60,3 @@ def test_documents_wrong_comment_is_one_line(
     monkeypatch.setattr(documents, "remake", broken)
     assert documents.main(["README.md"]) == BAD_INPUT
     assert capsys.readouterr().err == "error: README.md: `rm x` is no command\n"
-
-
-def test_documents_of_the_project_equal_their_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert documents.main(["--check"]) == documents.SAME, capsys.readouterr().out
