@@ -110,6 +110,9 @@ def _use(first: RankedRow, second: RankedRow, baseline: str) -> str:
     # The user needs to know what to do, even if the data do not single out one backend.
     near = (Verdict.SAME, Verdict.UNCLEAR)
     tied = {other: found.verdict for other, found in first.behind.items() if found.verdict in near}
+    if not tied and (first.result.invalid or first.ratio_problems):
+        # The next line says why the numbers are INVALID.
+        return f"Use {name(first.case.backend)} for now, {_cost(first)}{text}."
     choice = join_names([name(first.case.backend), *map(name, tied)], word="or")
     shortest = f"{name(first.case.backend)} has the shortest times, {_cost(first)}{text}"
     if not tied:
