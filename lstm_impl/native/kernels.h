@@ -125,13 +125,16 @@ struct Backward {
   const Value* h0;
   const Value* c0;
   const unsigned char* mask;
-  const Value* hidden;  // h_t: y if there is no mask or the layer has only_steps, and as it lies
-  const Value* gates;   // as kept
+  // h_t. If there is no mask, or the layer has only_steps, this is y, in the layout of y.
+  const Value* hidden;
+  const Value* gates;  // as the forward pass has kept them
   const Value* cells;
-  const Value* dy;  // what flows in, of y, h_last and c_last
+  const Value* dy;  // with the next two, the gradients of y, h_last and c_last
   const Value* dh_last;
   const Value* dc_last;
-  float* dz;   // of the sums before the gates, laid out as `gates`, and may be it if that is float
+  // The gradients of the sums before the gates, in the layout of `gates`. This may be the memory of
+  // `gates` if they are floats.
+  float* dz;
   Value* dh0;  // null if the initial state's gradients are not asked for
   Value* dc0;
   Weight* dkernel;
