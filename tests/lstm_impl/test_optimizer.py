@@ -67,10 +67,7 @@ def one_of_each_framework() -> list[str]:
 
 EACH = one_of_each_framework()
 USUAL = [
-    pytest.param(
-        name,
-        marks=pytest.mark.slow if name == "flax" else built.IN_PEERS if "jax" in name else (),
-    )
+    pytest.param(name, marks=pytest.mark.slow if name == "flax" else built.choose_marks(name))
     for name in EACH
 ]
 

@@ -22,7 +22,7 @@ from lstm_impl import (
 )
 from lstm_impl.cell import CELLS
 from lstm_impl.workload import RESET_TO, Inputs, InputSets
-from tests.lstm_impl.backends.built import IN_PEERS, built, mark_names, passes, ready
+from tests.lstm_impl.backends.built import built, choose_marks, mark_names, passes, ready
 
 RESETS = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0]], bool)
 """Resets ``[T, B]`` at the first and at the last step, at neighbours, and in one sequence."""
@@ -239,7 +239,7 @@ LOOPS = [
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [pytest.param(*each, marks=IN_PEERS if "jax" in each[0] else ()) for each in LOOPS],
+    [pytest.param(*each, marks=choose_marks(each[0])) for each in LOOPS],
 )
 def test_loops_with_resets_equal_the_reference(name: str, cell: str) -> None:
     for reset_to in RESET_TO:

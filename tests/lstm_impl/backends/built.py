@@ -21,9 +21,14 @@ second time, so that they count as slow there.
 """
 
 
+def choose_marks(name: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a test with this backend: ``IN_PEERS`` on JAX, otherwise none."""
+    return IN_PEERS if "jax" in name else []
+
+
 def mark_names(names: Iterable[str]) -> list[Any]:
-    """Return names of backends as parameters, of which those on JAX have the marks ``IN_PEERS``."""
-    return [pytest.param(name, marks=IN_PEERS if "jax" in name else ()) for name in names]
+    """Return names of backends as parameters with the marks that ``choose_marks`` chooses."""
+    return [pytest.param(name, marks=choose_marks(name)) for name in names]
 
 
 def ready(name: str) -> Backend:

@@ -7,7 +7,6 @@ is not installed is skipped with its reason; one may refuse only the workloads l
 
 import contextlib
 import functools
-import importlib.util
 import itertools
 import re
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from lstm_impl.cell import CELLS, get_cell
 from lstm_impl.proof import check, gate, make_final_gradient
 from lstm_impl.proof.comparison import measure_error
 from lstm_impl.workload import GRADIENTS
-from tests.lstm_impl.backends.built import built, passes, ready, shared
+from tests.lstm_impl.backends.built import IN_PEERS, built, passes, ready, shared
 from tests.pairs import Row, pairwise, row_id, slow_ones_run
 
 # Two steps an iteration cover all cases of ten (an iteration, the next and a rest), and are traced
@@ -47,7 +46,7 @@ SLOW = ("torch_compile",)
 # XLA takes seconds for each row of these. The tests without TensorFlow (`tox -e peers`) have all
 # their rows; where TensorFlow is installed, a few show that both work together. tinygrad calls a
 # compiler for each kernel of a shape.
-COSTLY = ("tinygrad", *(("jax", "flax") if importlib.util.find_spec("tensorflow") else ()))
+COSTLY = ("tinygrad", *(("jax", "flax") if IN_PEERS else ()))
 
 DTYPES = ["float32", "float64", "float16", "mixed_bfloat16"]
 AXES: dict[str, list[Any]] = {
