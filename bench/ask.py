@@ -24,6 +24,8 @@ from bench.render.escape import clean
 from bench.render.messages import ASK_OPTIONS, answer, reason_line
 from bench.render.table import Document
 from bench.session import query
+from bench.session.kernels import compile_kernels
+from bench.session.progress import INCOMPLETE, MEASURED
 from bench.session.query import Surroundings
 from bench.verdicts.sections import Section
 from lstm_impl.cell import DEFAULT as DEFAULT_CELL
@@ -33,7 +35,9 @@ from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 
 ANSWERED, NOT_ANSWERED = 0, 1
 BUDGET = 120.0
-"""The time that the whole command may take, in seconds."""
+"""The time for waiting for a quiet machine and for measuring all shapes, in seconds. Waiting for
+another run and compiling the kernels come before it.
+"""
 
 HELD = 4
 """The exit code while another run of this command or of ``bench.run`` measures on this machine."""
@@ -82,7 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer_queries(options: argparse.Namespace) -> int:
     console, here = output.make_console(), Surroundings()
-    end = here.now() + options.budget
     queries = query.queries(options)
     sections = {}
     if options.paths or not options.again:
@@ -104,11 +107,18 @@ def _answer_queries(options: argparse.Namespace) -> int:
             f"not installed: {', '.join(lacking)}; {command_line.format_command('doctor')} says how"
         )
     if missing and not lacking:
+        compile_kernels(
+            [name for case in missing for name in query.measured_backends(case, options)],
+            lambda text: console.print(text, markup=False),
+        )
+        # Neither compiling nor waiting for another run takes time from the measurement.
+        end = here.now() + options.budget
         query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []
     for case, layers in queries.items():
         if layers:
             console.print(f"{layers}: {query.describe(case)}", style="bold")
+        code = MEASURED
         if case in missing and not lacking:
             left = len(missing) - missing.index(case)
             seconds = max(1.0, (end - here.now()) / left - ANSWERING)
@@ -119,7 +129,7 @@ def _answer_queries(options: argparse.Namespace) -> int:
                 codes.append(_explain_failure(case, sections.get(case), code, console))
                 continue
             sections[case] = query.look_up(case, options)
-        codes.append(_answer(case, sections.get(case), options, console))
+        codes.append(_answer(case, sections.get(case), options, console, code))
         if case not in missing and not options.paths:
             console.print("These results existed already; --again measures the shape again.")
     return max(codes)
@@ -163,15 +173,21 @@ def _explain_failure(case: Case, old: Section | None, code: int, console: Consol
 
 
 def _answer(
-    case: Case, section: Section | None, options: argparse.Namespace, console: Console
+    case: Case, section: Section | None, options: argparse.Namespace, console: Console, code: int
 ) -> int:
+    """Print the answer for a shape, or why there is none, and return the exit code.
+
+    code: the exit code of ``bench.run``, or ``MEASURED`` if the shape was not measured now.
+    """
     if section is None:
-        why = (
-            "these results hold fewer than two backends for this shape; run again without paths to "
-            "measure it here"
-            if options.paths
-            else "fewer than two backends could be measured; the lines above say why"
-        )
+        if options.paths:
+            why = "these results hold fewer than two backends for this shape; run again without "
+            why += "paths to measure it here"
+        elif code == INCOMPLETE:
+            why = f"the budget of {options.budget:.0f} s was spent before two backends were "
+            why += f"measured; give more time with --budget {2 * options.budget:.0f}s"
+        else:
+            why = "fewer than two backends could be measured; the lines above say why"
         console.print(f"No answer for {query.describe(case)}: {why}.")
         return NOT_ANSWERED
     if not options.brief:
@@ -227,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
             "the seed for bench.run (default: the newest published one)",
         ),
     )
-    budget = f"time for the whole command (default: {BUDGET:.0f}s)"
+    budget = f"time to measure, without compiling the kernels (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.parse_seconds, budget), default=BUDGET)
     brief = "print only the answer, without the table"
     arguments.add_flags(parser, brief=brief, again="measure even if there are results")

@@ -58,6 +58,7 @@ from bench.session.cluster import (
     NodeRequest,
     RemoteExecutor,
 )
+from bench.session.kernels import compile_kernels
 from bench.session.manager import Manager, WorkerError, describe_cases
 from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, Summary, View
 from bench.session.session import (
@@ -192,8 +193,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
         # The run that was waited for may have measured this session.
         if options.wait and options.resume is not None:
             session, suite = open_session(options, folder)
+        compile_kernels(
+            _backends_of_cpu(session), functools.partial(console.print, markup=False)
+        )
         code = _measure(session, suite, folder, place, lock, options, console)
     return code if place is None or copy_results([session], folder, place, console) else UNWRITABLE
+
+
+def _backends_of_cpu(session: Session) -> list[str]:
+    """Return the backends that a session measures on the CPU."""
+    return [case.backend for case in session.cases if case.device == "cpu"]
 
 
 def take_lock(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
@@ -347,6 +356,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
         for name, side, session in zip(SIDES, sides, sessions, strict=True):
             here, python = folder / name, side.python
             judged = stack.enter_context(shared_folder())
+            compile_kernels(_backends_of_cpu(session), view.message, python.executable)
             executor = LocalExecutor(
                 session, here, suite.seconds, lock.fd, judged, python.executable
             )

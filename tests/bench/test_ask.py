@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from bench.machine.disturbance import Activity
 from bench.machine.lock import MachineLock
 from bench.records.schema import Results
 from bench.session import query
+from bench.session.progress import INCOMPLETE
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.cell import GRU
 from tests import quick_pytest
@@ -64,6 +65,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> BusyMachine:
     found = BusyMachine()
     monkeypatch.setattr(ask, "Surroundings", found.surroundings)
     monkeypatch.setattr(query, "has_framework", lambda name: True)
+    monkeypatch.setattr(ask, "compile_kernels", lambda *given: None)
     return found
 
 
@@ -206,6 +208,32 @@ def test_ask_without_an_answer_exits_with_1(
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
     assert ask.main(SHAPE) == 1
     assert "No answer" in capsys.readouterr().out
+
+
+def test_ask_with_a_budget_that_was_too_short_names_a_longer_one(
+    here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], INCOMPLETE)
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
+    assert ask.main([*SHAPE, "--budget", "30s"]) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert "the budget of 30 s was spent before two backends were measured" in text
+    assert "give more time with --budget 60s" in text
+
+
+def test_ask_compiles_the_kernels_before_its_time_begins(
+    measuring: Measuring, machine: BusyMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[list[str]] = []
+
+    def compile_slowly(backends: Iterable[str], tell: Callable[[str], None]) -> None:
+        compiled.append([*backends])
+        machine.time += 300
+
+    monkeypatch.setattr(ask, "compile_kernels", compile_slowly)
+    assert ask.main([*SHAPE, "--budget", "100s"]) == 0
+    assert compiled == [["keras", "while_loop"]]
+    assert measuring.budgets == [100 - query.LOOK - ask.ANSWERING]
 
 
 def test_ask_without_two_frameworks_says_so_and_measures_nothing(

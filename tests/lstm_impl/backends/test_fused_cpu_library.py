@@ -19,6 +19,7 @@ import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends.fused_cpu import c_interface
+from lstm_impl.build import must_compile
 from lstm_impl.build.__main__ import main as build_command
 from tests.hanging import require_end_within
 from tests.lstm_impl.backends.built import needs
@@ -327,16 +328,47 @@ def test_build_command_prints_the_library_or_the_reason(
     make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(library.COMPILER, "no-such-compiler")
-    assert build_command() == 1
+    assert build_command([]) == 1
     assert "the compiler no-such-compiler is not installed" in capsys.readouterr().err
     only_c = {library.C: AVAILABLE}
     missing = Availability(False, "of a test")
     monkeypatch.setattr(library, "available_to", lambda binding: only_c.get(binding, missing))
     make_compiler()
-    assert build_command() == 0
+    assert build_command([]) == 0
     name, path = capsys.readouterr().out.strip().split(": ")
     assert name == "numpy_fused"
     assert Path(path).name == library.C.file
+
+
+def test_build_command_compiles_what_the_named_backends_need(
+    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_compiler()
+    wanted: list[library.Binding] = []
+
+    def build_nothing(binding: library.Binding) -> Path:
+        wanted.append(binding)
+        return Path(binding.file)
+
+    monkeypatch.setattr(library, "build", build_nothing)
+    assert build_command(["torch_fused_cpu", "numpy_fused", "numpy"]) == 0
+    assert wanted == [library.C]
+    assert build_command(["numpy"]) == 0
+    assert wanted == [library.C]
+    assert build_command(["fused_cpuu"]) == 2
+    assert "fused_cpu" in capsys.readouterr().err
+
+
+def test_kernels_must_be_compiled_where_they_are_missing_and_can_be(
+    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_compiler()
+    assert must_compile(["numpy", "torch_fused_cpu"])
+    assert not must_compile(["numpy", "while_loop"])
+    built()
+    assert not must_compile(["torch_fused_cpu"])
+    monkeypatch.setenv(library.COMPILER, "no-such-compiler")
+    assert not must_compile(["torch_fused_cpu"])
 
 
 @pytest.mark.parametrize("error", [ImportError("no jaxlib"), OSError("disk full")])
@@ -348,7 +380,7 @@ def test_build_command_with_a_damaged_framework_prints_the_reason(
 
     monkeypatch.setattr(library, "available_to", lambda binding: AVAILABLE)
     monkeypatch.setattr(library, "_flags", fail)
-    assert build_command() == 1
+    assert build_command([]) == 1
     assert f"numpy_fused: its library cannot be made: {error}" in capsys.readouterr().err
 
 
