@@ -89,8 +89,9 @@ struct LstmLayer {
   // to what is kept of h are null, and a backward pass takes y in its place. batch_major is ignored.
   std::int32_t only_steps;
   // Whether a step that is left out has a place in what is kept and in dz, [time][batch], for a caller
-  // that cuts them into parts of a batch. The library then computes these steps, too, and the input's
-  // gradient needs no mask. Not with only_steps.
+  // that cuts them into parts of a batch, or joins such parts. The library then copies what it keeps
+  // to these places, and the input's gradient can do without the mask, but computes the steps that are
+  // left out then. Not with only_steps.
   std::int32_t keeps_places;
 };
 

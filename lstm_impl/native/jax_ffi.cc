@@ -325,24 +325,28 @@ ffi::Error gru_backward_call(ffi::ThreadPool threads, bool reverse, bool reset_a
 }
 
 ffi::Error input_gradient_layer(const char* name, LstmCell cell, ffi::ThreadPool& threads,
-                                const Buffer& kernel, const Buffer& dz, Buffer& dx) {
+                                const Buffer& kernel, const Buffer& padding, const Buffer& dz,
+                                Buffer& dx) {
   Checks checks(cell, dx, kernel, false, true);
   const LstmLayer& layer = checks.layer();
   checks.expect_weight("kernel", kernel, {layer.inputs, checks.width()});
+  void* const mask = checks.mask(padding);
   checks.expect_gates("dz", dz, ffi::F32);
   if (!checks.problem().empty()) return invalid(std::string(name) + ": " + checks.problem());
-  void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), nullptr, dx.untyped_data()};
+  void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), mask, dx.untyped_data()};
   return call(lstm_input_gradient, threads, layer, pointers);
 }
 
-ffi::Error input_gradient_call(ffi::ThreadPool threads, Buffer kernel, Buffer dz, Result dx) {
-  return input_gradient_layer("lstm_impl_input_gradient", LSTM_LSTM, threads, kernel, dz, *dx);
+ffi::Error input_gradient_call(ffi::ThreadPool threads, Buffer kernel, Buffer padding, Buffer dz,
+                               Result dx) {
+  return input_gradient_layer("lstm_impl_input_gradient", LSTM_LSTM, threads, kernel, padding, dz,
+                              *dx);
 }
 
 ffi::Error gru_input_gradient_call(ffi::ThreadPool threads, bool reset_after, Buffer kernel,
-                                   Buffer dz, Result dx) {
-  return input_gradient_layer("lstm_impl_gru_input_gradient", gru(reset_after), threads, kernel, dz,
-                              *dx);
+                                   Buffer padding, Buffer dz, Result dx) {
+  return input_gradient_layer("lstm_impl_gru_input_gradient", gru(reset_after), threads, kernel,
+                              padding, dz, *dx);
 }
 
 }  // namespace
@@ -368,7 +372,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_backward, lstm_impl::backward_call,
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     lstm_impl_input_gradient, lstm_impl::input_gradient_call,
-    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>() ARG ARG RET);
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>() ARG ARG ARG RET);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_gru_forward, lstm_impl::gru_forward_call,
                               xla::ffi::Ffi::Bind()
@@ -388,6 +392,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_gru_backward, lstm_impl::gru_backward_ca
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_gru_input_gradient, lstm_impl::gru_input_gradient_call,
                               xla::ffi::Ffi::Bind()
                                   .Ctx<xla::ffi::ThreadPool>()
-                                  .Attr<bool>("reset_after") ARG ARG RET);
+                                  .Attr<bool>("reset_after") ARG ARG ARG RET);
 
 #pragma GCC visibility pop

@@ -49,7 +49,8 @@ struct Layer {
   // Whether x, y and their gradients have only the rows of the steps that the mask leaves: [row,
   // feature], one time after the other, the sequences of each in order. batch_major is then ignored.
   bool only_steps = false;
-  // Whether what is kept has its places [time][batch], so that steps that are left out are computed.
+  // Whether what is kept has its places [time][batch] even if steps are left out, so that the caller
+  // may cut it into parts of the batch, or join such parts.
   bool keeps_places = false;
   // The first row of each time and the end of the last, [timesteps + 1], or null. Where it is given,
   // a time has the rows of the first sequences only, of as many or fewer than the time before, and

@@ -74,6 +74,39 @@ class RowSelection {
     });
   }
 
+  // The same for what is kept in blocks of units, [block][row][number]: `rows` of the caller's are in
+  // each of `blocks`.
+  template <class Value>
+  SelectedRows<const Value> read_blocks(const Value* array, Index blocks, Index rows, Index numbers,
+                                        const Pool& pool) const {
+    SelectedRows<const Value> found(blocks * size() * numbers);
+    Value* const to = const_cast<Value*>(found.get());
+    for_each_row(blocks * numbers, pool, [=, count = size()](Index k, Index given) {
+      for (Index block = 0; block < blocks; ++block) {
+        copy_row(array + (block * rows + given) * numbers, numbers,
+                 to + (block * count + k) * numbers);
+      }
+    });
+    return found;
+  }
+
+  template <class Value>
+  SelectedRows<Value> make_blocks(Index blocks, Index numbers) const {
+    return SelectedRows<Value>(blocks * size() * numbers);
+  }
+
+  template <class Value>
+  void write_blocks(const SelectedRows<Value>& made, Value* array, Index blocks, Index rows,
+                    Index numbers, const Pool& pool) const {
+    const Value* const from = made.get();
+    for_each_row(blocks * numbers, pool, [=, count = size()](Index k, Index given) {
+      for (Index block = 0; block < blocks; ++block) {
+        copy_row(from + (block * count + k) * numbers, numbers,
+                 array + (block * rows + given) * numbers);
+      }
+    });
+  }
+
  private:
   Index size() const { return static_cast<Index>(rows_.size()); }
   Index row(Index number) const { return rows_[static_cast<std::size_t>(number)]; }
@@ -102,7 +135,7 @@ class ShrinkingBatch {
   // Of a call, or nothing if that is to be computed as it is: if sequences start over in it, if too
   // few steps are left out, or if it has so few rows that forward passes read the kernels in place.
   static std::optional<ShrinkingBatch> make(const Layer& layer, const StepBits* mask) {
-    if (mask == nullptr || layer.keeps_places) return std::nullopt;
+    if (mask == nullptr) return std::nullopt;
     const Index all = layer.timesteps * layer.batch;
     std::vector<Index> lengths(static_cast<std::size_t>(layer.batch), 0);
     unsigned bits = 0;
@@ -126,10 +159,12 @@ class ShrinkingBatch {
   template <class Value, class Weight, class Run>
   void forward(const Forward<Value, Weight>& call, const Pool& pool, const Run& run) const {
     const Index inputs = call.layer.inputs, units = call.layer.units;
+    const bool keeps_places = call.layer.keeps_places && call.gates != nullptr;
     const auto x = steps_.read(call.x, inputs, pool);
     const auto h0 = states_.read(call.h0, units, pool), c0 = states_.read(call.c0, units, pool);
     // What is kept of h is y of the shorter call.
-    const auto y = steps_.make(call.y, units, call.layer.only_steps ? nullptr : call.hidden);
+    const bool writes_y_apart = call.layer.only_steps || keeps_places;
+    const auto y = steps_.make(call.y, units, writes_y_apart ? nullptr : call.hidden);
     const auto h_last = states_.make(call.h_last, units), c_last = states_.make(call.c_last, units);
     Forward<Value, Weight> shorter = call;
     shorter.layer = layer();
@@ -137,23 +172,40 @@ class ShrinkingBatch {
     shorter.hidden = nullptr;
     shorter.x = x.get(), shorter.h0 = h0.get(), shorter.c0 = c0.get();
     shorter.y = y.get(), shorter.h_last = h_last.get(), shorter.c_last = c_last.get();
-    run(shorter);
+    if (keeps_places) {
+      run_and_place(call, shorter, y, pool, run);
+    } else {
+      run(shorter);
+    }
     steps_.write(y, call.y, units, pool);
     clear_left_out(call.y, units);
-    clear_rest(call.gates, of_gates());
-    // A GRU keeps no cell states, so the address may be that of an empty array.
-    if (layer_.cell == CellKind::kLSTM) clear_rest(call.cells, of_gates() / kSums);
-    clear_rest(call.hidden, units);
+    if (!keeps_places) {
+      clear_rest(call.gates, of_gates());
+      // A GRU keeps no cell states, so the address may be that of an empty array.
+      if (has_cells()) clear_rest(call.cells, of_gates() / kSums);
+      clear_rest(call.hidden, units);
+    }
     write_states(h_last, call.h0, call.h_last, units, pool);
     write_states(c_last, call.c0, call.c_last, units, pool);
   }
 
   template <class Value, class Weight, class Run>
   void backward(const Backward<Value, Weight>& call, const Pool& pool, const Run& run) const {
-    const Index inputs = call.layer.inputs, units = call.layer.units;
+    const Index inputs = call.layer.inputs, units = call.layer.units, rows = call.layer.rows();
+    const bool keeps_places = call.layer.keeps_places;
     const auto x = steps_.read(call.x, inputs, pool), dy = steps_.read(call.dy, units, pool);
     const auto hidden = call.layer.only_steps ? steps_.read(call.hidden, units, pool)
+                        : keeps_places        ? places_.read(call.hidden, units, pool)
                                               : SelectedRows<const Value>(call.hidden);
+    const auto kept = [&](const Value* array, Index numbers) {
+      if (!keeps_places) return SelectedRows<const Value>(array);
+      return places_.read_blocks(array, blocks(), rows, numbers, pool);
+    };
+    const auto gates = kept(call.gates, kPanel);
+    const auto cells =
+        has_cells() ? kept(call.cells, kLanes) : SelectedRows<const Value>(call.cells);
+    const auto dz = keeps_places ? places_.template make_blocks<float>(blocks(), kPanel)
+                                 : SelectedRows<float>(call.dz);
     const auto read = [&](const Value* states) { return states_.read(states, units, pool); };
     const auto h0 = read(call.h0), c0 = read(call.c0);
     const auto dh_last = read(call.dh_last), dc_last = read(call.dc_last);
@@ -162,12 +214,17 @@ class ShrinkingBatch {
     shorter.layer = layer();
     shorter.mask = nullptr;
     shorter.x = x.get(), shorter.h0 = h0.get(), shorter.c0 = c0.get();
-    shorter.hidden = hidden.get();
+    shorter.hidden = hidden.get(), shorter.gates = gates.get(), shorter.cells = cells.get();
     shorter.dy = dy.get(), shorter.dh_last = dh_last.get(), shorter.dc_last = dc_last.get();
-    shorter.dh0 = dh0.get(), shorter.dc0 = dc0.get();
+    shorter.dz = dz.get(), shorter.dh0 = dh0.get(), shorter.dc0 = dc0.get();
     run(shorter);
-    // dz may be where the gates were, whose rest is clear.
-    if (static_cast<const void*>(call.dz) != call.gates) clear_rest(call.dz, of_gates());
+    if (keeps_places) {
+      places_.write_blocks(dz, call.dz, blocks(), rows, kPanel, pool);
+      clear_places(call.dz, kPanel, rows);
+    } else if (static_cast<const void*>(call.dz) != call.gates) {
+      // dz may be where the gates were, whose rest is clear.
+      clear_rest(call.dz, of_gates());
+    }
     write_states(dh0, call.dh_last, call.dh0, units, pool);
     write_states(dc0, call.dc_last, call.dc0, units, pool);
   }
@@ -177,9 +234,13 @@ class ShrinkingBatch {
                       const Run& run) const {
     const Index inputs = call.layer.inputs;
     const auto dx = steps_.make(call.dx, inputs);
+    const auto dz = call.layer.keeps_places ? places_.read_blocks(call.dz, blocks(), call.layer.rows(),
+                                                                  kPanel, pool)
+                                            : SelectedRows<const float>(call.dz);
     InputGradient<Value, Weight> shorter = call;
     shorter.layer = layer();
     shorter.mask = nullptr;
+    shorter.dz = dz.get();
     shorter.dx = dx.get();
     run(shorter);
     steps_.write(dx, call.dx, inputs, pool);
@@ -192,6 +253,7 @@ class ShrinkingBatch {
                  Index rows)
       : ShrinkingBatch(layer, lengths, order_by_length(lengths)) {
     std::vector<Index> selected(static_cast<std::size_t>(rows));
+    std::vector<Index> selected_places(layer.keeps_places ? selected.size() : 0);
     std::vector<Index> places(order_.size()), done(order_.size(), 0);
     for (std::size_t k = 0; k < order_.size(); ++k) {
       places[static_cast<std::size_t>(order_[k])] = static_cast<Index>(k);
@@ -210,21 +272,33 @@ class ShrinkingBatch {
         if (is_there(steps[b])) {
           const auto at = static_cast<std::size_t>(b);
           const Index first = first_rows_[static_cast<std::size_t>(done[at]++)];
-          selected[static_cast<std::size_t>(first + places[at])] =
-              layer.only_steps ? number++ : of_all;
+          const auto row = static_cast<std::size_t>(first + places[at]);
+          selected[row] = layer.only_steps ? number++ : of_all;
+          if (layer.keeps_places) selected_places[row] = t * layer.batch + b;
         } else if (!layer.only_steps) {
           left_out_.push_back(of_all);
+          if (layer.keeps_places) {
+            const Index earlier = s == 0 ? -1 : time_of(layer, s - 1) * layer.batch + b;
+            left_out_places_.push_back({t * layer.batch + b, earlier, b});
+          }
         }
       }
       if (!layer.reverse) before += here;
     }
-    steps_ = RowSelection(std::move(selected), call_work(this->layer(), layer.inputs + layer.units));
+    const double work = call_work(this->layer(), layer.inputs + layer.units);
+    steps_ = RowSelection(std::move(selected), work);
+    places_ = RowSelection(std::move(selected_places), work);
   }
 
   ShrinkingBatch(const Layer& layer, const std::vector<Index>& lengths, std::vector<Index> order)
-      : layer_(layer), order_(std::move(order)), rows_kept_(0), steps_({}, 0), states_({}, 0) {
+      : layer_(layer),
+        order_(std::move(order)),
+        rows_kept_(0),
+        steps_({}, 0),
+        places_({}, 0),
+        states_({}, 0) {
     layer_.timesteps = layer.batch == 0 ? 0 : lengths[static_cast<std::size_t>(order_[0])];
-    layer_.batch_major = layer_.reverse = layer_.only_steps = false;
+    layer_.batch_major = layer_.reverse = layer_.only_steps = layer_.keeps_places = false;
     std::vector<Index> sequences(static_cast<std::size_t>(layer_.timesteps + 1), 0);
     for (const Index length : lengths) ++sequences[static_cast<std::size_t>(length)];
     // From those that have just so many steps to those that have more.
@@ -256,6 +330,51 @@ class ShrinkingBatch {
     Layer found = layer_;
     found.first_rows = first_rows_.data();
     return found;
+  }
+
+  // Runs the shorter call, and writes what it keeps to the places [time][batch] that it has in the
+  // caller's arrays. Steps that are left out hold the states that they leave as they are, as they do
+  // where they are computed: another part of the batch may be cut out and computed in another way.
+  template <class Value, class Weight, class Run>
+  void run_and_place(const Forward<Value, Weight>& call, Forward<Value, Weight>& shorter,
+                     const SelectedRows<Value>& y, const Pool& pool, const Run& run) const {
+    const Index units = call.layer.units, rows = call.layer.rows();
+    const auto gates = places_.template make_blocks<Value>(blocks(), kPanel);
+    const auto cells = places_.template make_blocks<Value>(has_cells() ? blocks() : 0, kLanes);
+    shorter.gates = gates.get();
+    if (has_cells()) shorter.cells = cells.get();
+    run(shorter);
+    places_.write_blocks(gates, call.gates, blocks(), rows, kPanel, pool);
+    clear_places(call.gates, kPanel, rows);
+    places_.write(y, call.hidden, units, pool);
+    if (has_cells()) places_.write_blocks(cells, call.cells, blocks(), rows, kLanes, pool);
+    for (const auto& [place, before, sequence] : left_out_places_) {
+      copy_row(before < 0 ? call.h0 + sequence * units : call.hidden + before * units, units,
+               call.hidden + place * units);
+      for (Index block = 0; has_cells() && block < blocks(); ++block) {
+        Value* const cell = call.cells + (block * rows + place) * kLanes;
+        if (before >= 0) {
+          copy_row(call.cells + (block * rows + before) * kLanes, kLanes, cell);
+        } else {
+          const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
+          std::fill(std::copy_n(call.c0 + sequence * units + unit, count, cell), cell + kLanes,
+                    Value{});
+        }
+      }
+    }
+  }
+
+  bool has_cells() const { return layer_.cell == CellKind::kLSTM; }
+  Index blocks() const { return unit_blocks(layer_); }
+
+  // Zeros at the places of steps that are left out, of `rows` in each block.
+  template <class Value>
+  void clear_places(Value* kept, Index numbers, Index rows) const {
+    for (const auto& each : left_out_places_) {
+      for (Index block = 0; block < blocks(); ++block) {
+        std::fill_n(kept + (block * rows + each.place) * numbers, numbers, Value{});
+      }
+    }
   }
 
   // Numbers that are kept of a row's gates.
@@ -291,7 +410,13 @@ class ShrinkingBatch {
   std::vector<Index> first_rows_;  // see Layer
   std::vector<Index> left_out_;    // rows of the caller's arrays that no step has
   Index rows_kept_;                // that there is room for in what is kept
-  RowSelection steps_, states_;
+  // Of a layer that keeps_places: the steps that are left out, in the order in which they are read.
+  // place: [time][batch]. before: the place of the same sequence one step earlier, or -1.
+  struct LeftOut {
+    Index place, before, sequence;
+  };
+  std::vector<LeftOut> left_out_places_;
+  RowSelection steps_, places_, states_;  // places_: where steps_ are in what is kept with places
 };
 
 }  // namespace lstm_impl

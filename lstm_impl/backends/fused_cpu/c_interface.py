@@ -55,7 +55,8 @@ class KernelLayer(ctypes.Structure):
         Whether the input, the output and their gradients have only the rows of the steps that the
         mask leaves, ``[rows, features]``, as the data of a ``PackedSequence`` of PyTorch.
     keeps_places
-        Whether steps that the mask leaves out have a place in what is kept. They are then computed.
+        Whether steps that the mask leaves out have a place in what is kept, ``[time][batch]``, so
+        that it can be cut into parts of the batch.
     """
 
     _fields_ = [

@@ -352,15 +352,16 @@ def _backward(layer: _Layer, given: Tensors, kept: Tensors, upstream: Tensors) -
         )
         return made
 
-    def compute_for_x(kernel: Tensor, dz: Tensor) -> list[Tensor]:
+    def compute_for_x(kernel: Tensor, valid: Tensor, dz: Tensor) -> list[Tensor]:
         like = describe_result(dz, (*dz.shape[1:3], kernel.shape[0]), x.dtype)
-        return [jax.ffi.ffi_call(input_gradient, like, **how)(kernel, dz, **layer.form)]
+        return [jax.ffi.ffi_call(input_gradient, like, **how)(kernel, valid, dz, **layer.form)]
 
     of_states, of_cells = count * [0], (count - 1) * [2]
-    reads = [1, *of_states, None, 1 if masked else None, 1, 2, *of_cells, 1, *of_states]
+    of_valid = 1 if masked else None
+    reads = [1, *of_states, None, of_valid, 1, 2, *of_cells, 1, *of_states]
     sums = [SUMMED if each.size else None for each in others[count:]]
     dz, *rest = split_batch(compute, reads, [2, *of_states, *sums])(*read)
-    (dx,) = split_batch(compute_for_x, [None, 2], [1])(kernel, dz)
+    (dx,) = split_batch(compute_for_x, [None, of_valid, 2], [1])(kernel, valid, dz)
     return dx, *rest
 
 

@@ -183,6 +183,7 @@ struct Case {
   CellKind cell = CellKind::kLSTM;
   bool three = false;  // products of parts are allowed in float
   bool only_steps = false;  // x, y and their gradients have only the steps that a mask leaves
+  bool keeps_places = false;  // what is kept has its places, which may be cut into parts of a batch
 
   std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
 };
@@ -366,7 +367,7 @@ template <class Value, class Weight>
 Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads, bool keep) {
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
   const Layer layer{T,          B,        I,         H,             one.batch_major, one.reverse,
-                    one.narrow, one.cell, one.three, one.only_steps};
+                    one.narrow, one.cell, one.three, one.only_steps,  one.keeps_places};
   const StepRows rows(one, in.mask);
   const std::vector<Value> x = rows.only(in.x, I), dy = rows.only(in.dy, H);
   const bool has_cells = one.cell == CellKind::kLSTM;
@@ -434,9 +435,11 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
             out.dbias.data(), out.dsecond.empty() ? nullptr : out.dsecond.data()},
         pool);
   });
+  // Where all steps have their places, the input's gradient can do without the mask.
+  const unsigned char* const known = one.keeps_places && threads == 1 ? nullptr : mask;
   counted([&] {
     lstm_impl::input_gradient(
-        lstm_impl::InputGradient<Value, Weight>{layer, in.kernel.data(), dz, mask, out.dx.data()},
+        lstm_impl::InputGradient<Value, Weight>{layer, in.kernel.data(), dz, known, out.dx.data()},
         pool);
   });
   out.y = rows.all(out.y, H, T * B);
@@ -755,7 +758,7 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
                 : kMixed ? " mixed"
                          : " bfloat16",
                 one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
-                cell_name(one.cell), ((one.only_steps ? "only steps, " : "") + what).c_str());
+                cell_name(one.cell), ((one.only_steps ? "only steps, " : one.keeps_places ? "in places, " : "") + what).c_str());
     ++wrong;
   };
   for (const int threads : thread_counts) {
@@ -1105,14 +1108,17 @@ int check_some(std::mt19937& random, int* cases) {
       wrong += check_in_int8({4, 5, 7, 33, one, two, padding, false, cell}, random, threads);
       *cases += 5;
     }
-    // Only the steps that are there, of sequences of falling and of other lengths.
+    // Only the steps that are there, of sequences of falling and of other lengths, or what is kept
+    // with places.
     for (const int padding : {1, 2}) {
       const bool one = padding == 1, two = padding == 2;
       wrong += check({11, 13, 9, 21, two, one, padding, false, cell, false, true}, random, threads);
       wrong += check({1, 3, 4, 7, one, two, padding, false, cell, false, true}, random, threads);
       wrong += check_mixed({6, 30, 9, 21, one, two, padding, true, cell, false, true}, random, threads);
       wrong += check_in_int8({4, 5, 7, 33, one, two, padding, false, cell, false, true}, random, threads);
-      *cases += 4;
+      wrong += check({11, 13, 9, 21, two, one, padding, false, cell, false, false, true}, random, threads);
+      wrong += check_mixed({6, 30, 9, 21, one, two, padding, true, cell, false, false, true}, random, threads);
+      *cases += 6;
     }
     // Shared out by units and by rows.
     wrong += check({7, 8, 33, 130, true, false, 1, true, cell}, random, threads);
@@ -1260,7 +1266,7 @@ int main(int count, char** arguments) {
     wrong += check({39, 1, 5, 256, padding == 2, padding == 1, padding}, random, few);
     cases += 2;
   }
-  // Only the steps that are there: all lengths at once, and any steps.
+  // Only the steps that are there, or what is kept with places: all lengths at once, and any steps.
   for (const CellKind cell : kCells) {
     for (const int padding : {1, 2}) {
       const bool one = padding == 1, two = padding == 2;
@@ -1269,7 +1275,10 @@ int main(int count, char** arguments) {
       wrong += check({30, 1, 37, 257, two, one, padding, true, cell, false, true}, random, few);
       wrong += check_mixed({11, 26, 7, 33, one, one, padding, false, cell, false, true}, random, few);
       wrong += check_in_int8({7, 53, 5, 36, two, two, padding, false, cell, false, true}, random, few);
-      cases += 5;
+      wrong += check({9, 50, 40, 36, two, one, padding, false, cell, false, false, true}, random, few);
+      wrong += check({30, 1, 37, 257, one, two, padding, true, cell, false, false, true}, random, few);
+      wrong += check_mixed({11, 26, 7, 33, two, two, padding, false, cell, false, false, true}, random, few);
+      cases += 8;
     }
   }
   // Many tasks of each group of rows, and weights that are read for more of them at once.

@@ -162,6 +162,28 @@ def test_vmap_of_gradients_or_weights_equals_the_scan() -> None:
     assert_close(*each_kernel)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", [DEFAULT, GRUS[0]], ids=["lstm", "gru"])
+def test_vmap_of_gradients_over_masks_equals_the_scan(cell: Cell, reverse: bool) -> None:
+    """Compute all examples at once, which shrinks the batch, and their gradients one by one."""
+    draw, steps = np.random.default_rng(4), 24
+    xs = arrays(5, (EXAMPLES, steps, B, IN))[0]
+    masks = draw.random((EXAMPLES, steps, B)) > 0.5
+    masks[0] = True  # Of this example alone, no step is left out.
+    masks[1, :, 0] = False
+    masks[1, :, 1] = np.arange(steps) >= 9  # padding on the left
+    given = make_arguments(cell)[1:]
+
+    def gradients(of_kernels: bool) -> Any:
+        def total(x: Any, mask: Any, *rest: Any) -> Any:
+            return loss(layers(mask, reverse, cell)[0 if of_kernels else 1])(x, *rest)
+
+        each = jax.grad(total, [0, *range(2, 2 + len(given))])
+        return jax.jit(jax.vmap(lambda x, mask: each(x, mask, *given)))(xs, jnp.asarray(masks))
+
+    assert_close(gradients(True), gradients(False))
+
+
 def test_scan_over_windows_with_donated_state_equals_one_call() -> None:
     windows = GIVEN[0].reshape(2, T // 2, B, IN)
 
@@ -404,15 +426,17 @@ def test_input_gradient_call_of_other_shapes_or_types_is_refused(cell: Cell) -> 
         jnp.zeros((-(-H // lanes()), T, B, 4 * lanes())),
     )
     dx = jax.ShapeDtypeStruct((T, B, IN), jnp.float32)
-    call(name, [kernel, dz], dx, **how)
-    for array in (kernel, dz):
+    given = [kernel, MASK, dz]
+    call(name, given, dx, **how)
+    call(name, [kernel, jnp.zeros([0, 0], bool), dz], dx, **how)
+    for array in given:
         for other in other_arrays(array):
-            read = [other if each is array else each for each in (kernel, dz)]
+            read = [other if each is array else each for each in given]
             with pytest.raises(Exception, match=f"{name}: "):
                 call(name, read, dx, **how)
     for shape in ((T + 1, B, IN), (T, B + 1, IN), (T, B, IN + 1), (T, B)):
         with pytest.raises(Exception, match=f"{name}: "):
-            call(name, [kernel, dz], jax.ShapeDtypeStruct(shape, jnp.float32), **how)
+            call(name, given, jax.ShapeDtypeStruct(shape, jnp.float32), **how)
 
 
 @of_each_cell
