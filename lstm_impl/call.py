@@ -62,6 +62,12 @@ class Call(NamedTuple):
         rest = {name: getattr(self, name) for name in self._fields[2:]}
         return named | {name: each for name, each in rest.items() if each is not None}
 
+    @property
+    def given(self) -> list[Tensor]:
+        """The tensors that are not None, in the order of ``by_name``."""
+        rest = (self.lengths, self.masks, self.resets, self.restarts)
+        return [self.x, *self.states, *(each for each in rest if each is not None)]
+
     @classmethod
     def from_names(cls, states: Sequence[str], **tensors: Tensor) -> Call:
         """Make a call from tensors by name, as ``by_name`` returns them.

@@ -45,6 +45,15 @@ class StateSizes(Protocol):
         """The types in which numbers are stored and computed."""
 
 
+@functools.cache
+def list_states(kind: type[CellState]) -> tuple[str, ...]:
+    """Return the names of the states of a type of state, in their order.
+
+    Every call of a model asks for them, and ``fields`` takes as long as a small kernel.
+    """
+    return tuple(field.name for field in fields(kind))
+
+
 @dataclass(frozen=True)
 class CellState:
     """Hold the state of a network of cells that have one state, which is the output.
@@ -61,11 +70,11 @@ class CellState:
     h: npt.NDArray[np.floating]
 
     def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
-        return (getattr(self, field.name) for field in fields(self))
+        return iter([getattr(self, name) for name in list_states(type(self))])
 
     def by_name(self) -> dict[str, npt.NDArray[np.floating]]:
         """Return the arrays by the names of the states."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in list_states(type(self))}
 
     def map(self, function: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]) -> Self:
         """Apply a function to each array, and return the results as a state."""
@@ -75,7 +84,7 @@ class CellState:
     def zeros(cls, spec: StateSizes, batch: int) -> Self:
         """Return the state of a network before any input. ``spec`` is an ``LSTMSpec``."""
         shape, dtype = (spec.state_layers, batch, spec.hidden_size), spec.precision.storage
-        return cls(*(np.zeros(shape, dtype) for _ in fields(cls)))
+        return cls(*(np.zeros(shape, dtype) for _ in list_states(cls)))
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,7 @@ class Cell(abc.ABC):
     @property
     def states(self) -> tuple[str, ...]:
         """The names of the states. The first one is the output."""
-        return tuple(field.name for field in fields(self.state_type))
+        return list_states(self.state_type)
 
     def gate_columns(self, gate: str, hidden_size: int) -> slice:
         """Return the columns of a gate in a canonical array with ``G*H`` columns."""
