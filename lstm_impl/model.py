@@ -490,7 +490,7 @@ class Model(abc.ABC):
         if state is None:
             states = self._zero_state(batch)
         else:
-            states = tuple(map(place, check_state(spec, "state", state, batch)))
+            states = tuple([place(each) for each in _check_states(spec, "state", state, batch)])
         lengths_ = check_lengths(lengths, batch, timesteps)
         masks_ = check_masks(spec, masks, batch, timesteps)
         resets_ = check_resets(resets, batch, timesteps, self.batch_major)
@@ -513,6 +513,8 @@ class Model(abc.ABC):
             )
             self._refuse(workload)
             self._accepted = requested
+        if lengths_ is None and masks_ is None and resets_ is None:
+            return Call(place(x_), states)
         given = (lengths_, masks_, *name_resets(resets_, reset_to))
         rest = (None if each is None else self._to_device(each) for each in given)
         return Call(place(x_), states, *rest)
@@ -847,18 +849,25 @@ def _is_finite(array: FloatArray) -> bool:
 
 def check_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int) -> LSTMState:
     """Return the state, or zeros for None. Raise ValueError if it does not fit the cell."""
+    if state is None:
+        state = spec.cell.state_type.zeros(spec, batch)
+    checked: LSTMState = spec.cell.state_type(*_check_states(spec, name, state, batch))
+    return checked
+
+
+def _check_states(spec: LSTMSpec, name: str, state: CellState, batch: int) -> list[FloatArray]:
+    """Return the arrays of a state. Raise ValueError if they do not fit the cell."""
     kind = spec.cell.state_type
-    if state is not None and type(state) is not kind:
+    if type(state) is not kind:
         raise ValueError(
             f"{name} is a {type(state).__name__}; expected a {kind.__name__} for the cell "
             f"{spec.cell.name}"
         )
     shape = (spec.state_layers, batch, spec.hidden_size)
-    arrays = zip(spec.cell.states, state or kind.zeros(spec, batch), strict=True)
-    checked: LSTMState = kind(
-        *(check_array(spec, f"{name}.{each}", array, shape) for each, array in arrays)
-    )
-    return checked
+    return [
+        check_array(spec, f"{name}.{each}", getattr(state, each), shape)
+        for each in spec.cell.states
+    ]
 
 
 def check_lengths(

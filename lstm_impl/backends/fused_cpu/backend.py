@@ -175,8 +175,8 @@ class Network:
     def forward(self, call: Call, parameters: Tensors, keep: bool) -> tuple[Outputs, list[Kept]]:
         """Compute the outputs and the final states, and keep what ``backward`` needs."""
         if len(self._layers) == 1 and not keep:
-            y, *final = self._layers[0].infer(call, parameters)
-            return Outputs(y, tuple(final[: self._states])), []
+            y, h, c = self._layers[0].infer(call, parameters)
+            return Outputs(y, (h, c) if self._states == 2 else (h,)), []
         x = call.x
         states: list[States] = []
         kept: list[Kept] = []
