@@ -45,13 +45,15 @@ class StateSizes(Protocol):
         """The types in which numbers are stored and computed."""
 
 
-@functools.cache
-def list_states(kind: type[CellState]) -> tuple[str, ...]:
-    """Return the names of the states of a type of state, in their order.
-
-    Every call of a model asks for them, and ``fields`` takes as long as a small kernel.
-    """
+def _list_states(kind: type[CellState]) -> tuple[str, ...]:
+    """Return the names of the states of a type of state, in their order."""
     return tuple(field.name for field in fields(kind))
+
+
+list_states: Callable[[Any], tuple[str, ...]] = functools.cache(_list_states)
+"""Return the names of the states of a type of state. Every call of a model asks for them, and
+``fields`` takes as long as a small kernel.
+"""
 
 
 @dataclass(frozen=True)

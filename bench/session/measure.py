@@ -193,9 +193,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         # The run that was waited for may have measured this session.
         if options.wait and options.resume is not None:
             session, suite = open_session(options, folder)
-        compile_kernels(
-            _backends_of_cpu(session), functools.partial(console.print, markup=False)
-        )
+        compile_kernels(_backends_of_cpu(session), functools.partial(console.print, markup=False))
         code = _measure(session, suite, folder, place, lock, options, console)
     return code if place is None or copy_results([session], folder, place, console) else UNWRITABLE
 

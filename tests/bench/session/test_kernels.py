@@ -40,7 +40,8 @@ def test_nothing_is_compiled_for_backends_without_kernels(
     told: list[str] = []
     monkeypatch.setattr(kernels, "must_compile", lambda names: True)
     kernels.compile_kernels(["while_loop", "keras", "torch", "no_such"], told.append)
-    assert commands == told == []
+    assert not commands
+    assert not told
 
 
 def test_another_interpreter_compiles_for_itself(
