@@ -15,7 +15,7 @@ from lstm_impl.spec import UnsupportedError
 LIMIT = 900.0
 """How long compiling may take, in seconds. It takes about two minutes on two processors."""
 
-TOLD = "compiling the kernels of fused_cpu for this processor, once; the budget begins afterwards"
+TOLD = "compiling the kernels of fused_cpu for this processor, once; measuring begins afterwards"
 """What is printed before the kernels are compiled."""
 
 
