@@ -12,7 +12,7 @@ import functools
 import importlib.metadata
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -45,15 +45,13 @@ class StateSizes(Protocol):
         """The types in which numbers are stored and computed."""
 
 
-def _list_states(kind: type[CellState]) -> tuple[str, ...]:
-    """Return the names of the states of a type of state, in their order."""
-    return tuple(field.name for field in fields(kind))
+def list_states(state: CellState | type[CellState]) -> tuple[str, ...]:
+    """Return the names of the states that a state, or a type of state, holds, in their order.
 
-
-list_states: Callable[[Any], tuple[str, ...]] = functools.cache(_list_states)
-"""Return the names of the states of a type of state. Every call of a model asks for them, and
-``fields`` takes as long as a small kernel.
-"""
+    Every call of a model asks for them, and ``dataclasses.fields`` takes as long as a small kernel.
+    """
+    names: tuple[str, ...] = state.__match_args__
+    return names
 
 
 @dataclass(frozen=True)
@@ -72,11 +70,11 @@ class CellState:
     h: npt.NDArray[np.floating]
 
     def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
-        return iter([getattr(self, name) for name in list_states(type(self))])
+        return iter([getattr(self, name) for name in list_states(self)])
 
     def by_name(self) -> dict[str, npt.NDArray[np.floating]]:
         """Return the arrays by the names of the states."""
-        return {name: getattr(self, name) for name in list_states(type(self))}
+        return {name: getattr(self, name) for name in list_states(self)}
 
     def map(self, function: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]) -> Self:
         """Apply a function to each array, and return the results as a state."""
