@@ -24,8 +24,8 @@ from bench.render.escape import clean
 from bench.render.messages import ASK_OPTIONS, answer, reason_line
 from bench.render.table import Document
 from bench.session import query
+from bench.session.exit_codes import HELD, INCOMPLETE, MEASURED, UNWRITABLE
 from bench.session.kernels import compile_kernels
-from bench.session.progress import INCOMPLETE, MEASURED
 from bench.session.query import Surroundings
 from bench.verdicts.sections import Section
 from lstm_impl.cell import DEFAULT as DEFAULT_CELL
@@ -39,10 +39,7 @@ BUDGET = 120.0
 another run and compiling the kernels come before it.
 """
 
-HELD = 4
-"""The exit code while another run of this command or of ``bench.run`` measures on this machine."""
-
-MEASURED_NOTHING = 3, HELD
+MEASURED_NOTHING = UNWRITABLE, HELD
 """The exit codes of ``bench.run`` after which there are no new results: it could not write them, or
 another run held the machine.
 """

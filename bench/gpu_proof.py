@@ -39,7 +39,7 @@ from bench.records.seeds import newest_seed
 from bench.render.escape import clean
 from bench.render.messages import reason_line, reason_texts
 from bench.render.quantities import count
-from bench.session.progress import INCOMPLETE as BUDGET_SPENT
+from bench.session.exit_codes import INCOMPLETE as BUDGET_SPENT
 from lstm_impl import UnsupportedError
 from lstm_impl.names import canonical
 

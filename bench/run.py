@@ -15,8 +15,9 @@ from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.escape import text_console
 from bench.render.quantities import count
 from bench.session import measure
+from bench.session.exit_codes import MEASURED
 from bench.session.measure import BUDGET
-from bench.session.progress import MEASURED, run_reporting_errors
+from bench.session.progress import run_reporting_errors
 from bench.session.session import PRECISION
 from bench.stats.intervals import ENOUGH_PROCESSES
 

@@ -58,15 +58,10 @@ class Call(NamedTuple):
 
         ``states`` has the names of the cell's states.
         """
-        named = {"x": self.x, **dict(zip(states, self.states, strict=True))}
-        rest = {name: getattr(self, name) for name in self._fields[2:]}
-        return named | {name: each for name, each in rest.items() if each is not None}
-
-    @property
-    def given(self) -> list[Tensor]:
-        """The tensors that are not None, in the order of ``by_name``."""
-        rest = (self.lengths, self.masks, self.resets, self.restarts)
-        return [self.x, *self.states, *(each for each in rest if each is not None)]
+        names = ("x", *states, *self._fields[2:])
+        tensors = (self.x, *self.states, *self[2:])
+        pairs = zip(names, tensors, strict=True)
+        return {name: each for name, each in pairs if each is not None}
 
     @classmethod
     def from_names(cls, states: Sequence[str], **tensors: Tensor) -> Call:

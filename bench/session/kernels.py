@@ -38,9 +38,11 @@ def compile_kernels(
         own can find out whether there is anything to compile.
     """
     names = [name for name in dict.fromkeys(backends) if _needs_kernels(name)]
-    if not names or (python == sys.executable and not must_compile(names)):
+    if not names:
         return
     if python == sys.executable:
+        if not must_compile():
+            return
         tell(TOLD)
     # Compiling for TensorFlow and JAX imports them, which this process must not do.
     command = [python, "-m", "lstm_impl.build", *names]

@@ -58,9 +58,10 @@ from bench.session.cluster import (
     NodeRequest,
     RemoteExecutor,
 )
+from bench.session.exit_codes import FAILED, INCOMPLETE, MEASURED, UNWRITABLE
 from bench.session.kernels import compile_kernels
 from bench.session.manager import Manager, WorkerError, describe_cases
-from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, Summary, View
+from bench.session.progress import Summary, View
 from bench.session.session import (
     CASE_LIMIT,
     PRECISION,

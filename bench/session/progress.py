@@ -21,6 +21,14 @@ from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
 from bench.render.messages import FAILURES, counted, no_figure, outcome_text, reason_line
 from bench.render.quantities import count, join_names
+from bench.session.exit_codes import (
+    BAD_INPUT,
+    FAILED,
+    HELD,
+    INCOMPLETE,
+    MEASURED,
+    UNWRITABLE,
+)
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.trust import FEW_PROCESSES
@@ -126,8 +134,6 @@ def _busy(progress: SessionProgress) -> str:
     cases = [clean(case, 120) for case in progress.busy]
     return f"{'timing' if progress.timing else 'preparing'} {join_names(cases, 2)}"
 
-
-MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
 
 _UNTRIED = ("not_measured", "refused")
 _MOST_REASONS = 6  # Each case that is too large for the machine has an estimate of its own.

@@ -61,22 +61,15 @@ def uses_kernels(backend: str) -> bool:
     return _find_binding(backend) is not None
 
 
-def must_compile(backends: Iterable[str]) -> bool:
-    """Return whether the first use of one of these backends would compile the kernels.
+def must_compile() -> bool:
+    """Return whether the first use of a backend with kernels would compile them.
 
-    The result is False where the kernels cannot be compiled, because the backends then compute
+    The result is False where the kernels cannot be compiled, because these backends then compute
     nothing. The bindings of TensorFlow and JAX are not looked for, since that would import these
     frameworks. Compiling a binding takes a small part of the time that the kernels take.
-
-    Raises
-    ------
-    UnsupportedError
-        If there is no backend of a given name.
     """
     from lstm_impl.backends.fused_cpu import library
 
-    if not any(map(uses_kernels, backends)):
-        return False
     return bool(library.available_to(library.C)) and library.find_compiled(library.C) is None
 
 

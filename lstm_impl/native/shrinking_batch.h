@@ -81,11 +81,8 @@ class RowSelection {
                                         const Pool& pool) const {
     SelectedRows<const Value> found(blocks * size() * numbers);
     Value* const to = const_cast<Value*>(found.get());
-    for_each_row(blocks * numbers, pool, [=, count = size()](Index k, Index given) {
-      for (Index block = 0; block < blocks; ++block) {
-        copy_row(array + (block * rows + given) * numbers, numbers,
-                 to + (block * count + k) * numbers);
-      }
+    for_each_part(blocks, rows, numbers, pool, [=](Index own, Index given) {
+      copy_row(array + given, numbers, to + own);
     });
     return found;
   }
@@ -99,17 +96,26 @@ class RowSelection {
   void write_blocks(const SelectedRows<Value>& made, Value* array, Index blocks, Index rows,
                     Index numbers, const Pool& pool) const {
     const Value* const from = made.get();
-    for_each_row(blocks * numbers, pool, [=, count = size()](Index k, Index given) {
-      for (Index block = 0; block < blocks; ++block) {
-        copy_row(from + (block * count + k) * numbers, numbers,
-                 array + (block * rows + given) * numbers);
-      }
+    for_each_part(blocks, rows, numbers, pool, [=](Index own, Index given) {
+      copy_row(from + own, numbers, array + given);
     });
   }
 
  private:
   Index size() const { return static_cast<Index>(rows_.size()); }
   Index row(Index number) const { return rows_[static_cast<std::size_t>(number)]; }
+
+  // Calls work(place in the shorter call's array, place in the caller's) for the part of each row in
+  // each block.
+  template <class Work>
+  void for_each_part(Index blocks, Index rows, Index numbers, const Pool& pool,
+                     const Work& work) const {
+    for_each_row(blocks * numbers, pool, [=, count = size()](Index k, Index given) {
+      for (Index block = 0; block < blocks; ++block) {
+        work((block * count + k) * numbers, (block * rows + given) * numbers);
+      }
+    });
+  }
 
   // Calls work(number, row of the caller's) for all rows, by several threads where that is faster.
   template <class Work>
@@ -219,8 +225,7 @@ class ShrinkingBatch {
     shorter.dz = dz.get(), shorter.dh0 = dh0.get(), shorter.dc0 = dc0.get();
     run(shorter);
     if (keeps_places) {
-      places_.write_blocks(dz, call.dz, blocks(), rows, kPanel, pool);
-      clear_places(call.dz, kPanel, rows);
+      write_to_places(dz, call.dz, rows, pool);
     } else if (static_cast<const void*>(call.dz) != call.gates) {
       // dz may be where the gates were, whose rest is clear.
       clear_rest(call.dz, of_gates());
@@ -344,8 +349,7 @@ class ShrinkingBatch {
     shorter.gates = gates.get();
     if (has_cells()) shorter.cells = cells.get();
     run(shorter);
-    places_.write_blocks(gates, call.gates, blocks(), rows, kPanel, pool);
-    clear_places(call.gates, kPanel, rows);
+    write_to_places(gates, call.gates, rows, pool);
     places_.write(y, call.hidden, units, pool);
     if (has_cells()) places_.write_blocks(cells, call.cells, blocks(), rows, kLanes, pool);
     for (const auto& [place, before, sequence] : left_out_places_) {
@@ -367,18 +371,21 @@ class ShrinkingBatch {
   bool has_cells() const { return layer_.cell == CellKind::kLSTM; }
   Index blocks() const { return unit_blocks(layer_); }
 
-  // Zeros at the places of steps that are left out, of `rows` in each block.
+  // Writes gates or dz to their places, of `rows` in each block, and zeros to those of steps that are
+  // left out.
   template <class Value>
-  void clear_places(Value* kept, Index numbers, Index rows) const {
+  void write_to_places(const SelectedRows<Value>& made, Value* kept, Index rows,
+                       const Pool& pool) const {
+    places_.write_blocks(made, kept, blocks(), rows, kPanel, pool);
     for (const auto& each : left_out_places_) {
       for (Index block = 0; block < blocks(); ++block) {
-        std::fill_n(kept + (block * rows + each.place) * numbers, numbers, Value{});
+        std::fill_n(kept + (block * rows + each.place) * kPanel, kPanel, Value{});
       }
     }
   }
 
   // Numbers that are kept of a row's gates.
-  Index of_gates() const { return unit_blocks(layer_) * kPanel; }
+  Index of_gates() const { return blocks() * kPanel; }
 
   // Zeros behind what is kept of the steps: a tool that looks for NaN in a framework's arrays would
   // find what was in memory before.

@@ -16,7 +16,7 @@ from bench.machine.disturbance import Activity
 from bench.machine.lock import MachineLock
 from bench.records.schema import Results
 from bench.session import query
-from bench.session.progress import INCOMPLETE
+from bench.session.exit_codes import INCOMPLETE
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.cell import GRU
 from tests import quick_pytest

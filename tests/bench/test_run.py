@@ -19,7 +19,7 @@ from bench.machine.lock import MachineLock
 from bench.records.schema import Measurement, Outcome
 from bench.render.messages import reason_line
 from bench.session import measure
-from bench.session.progress import BAD_INPUT, FAILED, HELD, INCOMPLETE, MEASURED, UNWRITABLE
+from bench.session.exit_codes import BAD_INPUT, FAILED, HELD, INCOMPLETE, MEASURED, UNWRITABLE
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_suites import small_suite

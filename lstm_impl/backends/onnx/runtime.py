@@ -100,7 +100,7 @@ class OnnxRuntimeModel(InferenceModel):
 
     def _infer(self, call: Call) -> Outputs:
         session = self._session(call)
-        binding = self._binding(session, call.given)
+        binding = self._binding(session, list(call.by_name(self.spec.cell.states).values()))
         session.run_with_iobinding(binding)
         return Outputs.from_flat(binding.get_outputs())
 

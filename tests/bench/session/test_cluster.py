@@ -23,7 +23,7 @@ import pytest
 
 from bench import records
 from bench.cli.command_line import INTERRUPTED
-from bench.session.progress import MEASURED
+from bench.session.exit_codes import MEASURED
 from bench.session.session import load_fleet
 from tests.bench.made_suites import small_suite
 from tests.places import ROOT

@@ -13,7 +13,7 @@ from bench.cli.command_line import UsageError
 from bench.machine.writing import Writer
 from bench.render.escape import text_console
 from bench.session import measure as measured_module
-from bench.session.progress import MEASURED, UNWRITABLE
+from bench.session.exit_codes import MEASURED, UNWRITABLE
 from bench.session.session import Session
 from tests.places import GOLDEN
 

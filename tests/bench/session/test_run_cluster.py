@@ -23,9 +23,9 @@ from bench.cli.command_line import INTERRUPTED, format_command
 from bench.machine.environment import MachineKind
 from bench.session import measure as nodes
 from bench.session.cluster import ClusterMember, Fleet, NodeRequest, WorkerNews
+from bench.session.exit_codes import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
 from bench.session.manager import Manager, WorkerError
 from bench.session.measure import NodePlan
-from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
 from bench.session.session import Session, Work, load, load_fleet
 from tests.bench.session.made_answers import Given
 from tests.bench.session.made_sessions import make_entry, make_run

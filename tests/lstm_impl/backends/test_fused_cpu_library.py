@@ -19,7 +19,7 @@ import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends.fused_cpu import c_interface
-from lstm_impl.build import must_compile
+from lstm_impl.build import must_compile, uses_kernels
 from lstm_impl.build.__main__ import main as build_command
 from tests.hanging import require_end_within
 from tests.lstm_impl.backends.built import needs
@@ -363,12 +363,18 @@ def test_kernels_must_be_compiled_where_they_are_missing_and_can_be(
     make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_compiler()
-    assert must_compile(["numpy", "torch_fused_cpu"])
-    assert not must_compile(["numpy", "while_loop"])
+    assert must_compile()
     built()
-    assert not must_compile(["torch_fused_cpu"])
+    assert not must_compile()
     monkeypatch.setenv(library.COMPILER, "no-such-compiler")
-    assert not must_compile(["torch_fused_cpu"])
+    assert not must_compile()
+
+
+def test_backends_that_use_the_kernels_are_those_with_a_binding() -> None:
+    assert [*filter(uses_kernels, ["numpy", "torch_fused_cpu", "while_loop", "fused_cpu"])] == [
+        "torch_fused_cpu",
+        "fused_cpu",
+    ]
 
 
 @pytest.mark.parametrize("error", [ImportError("no jaxlib"), OSError("disk full")])
