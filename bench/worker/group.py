@@ -692,7 +692,8 @@ def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) 
 def step_figures(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
     """Return what a step does.
 
-    These are the operators that it starts, its multiplications, and the busy processors.
+    These are the operators that it starts, its multiplications, and the busy processors. The
+    process that looks up the evidence of a case also measures its busy processors.
     """
     found: dict[str, float | str | None] = {}
     if bench.roofs is not None:
@@ -701,7 +702,7 @@ def step_figures(case: Case, prepared: Prepared, seconds: float, bench: Bench) -
     operations = prepared.evidence.get("operations")
     if isinstance(operations, int | float):
         found["operations_ran"] = float(operations)
-    if case.device == "cpu":
+    if case.device == "cpu" and FROM_ANOTHER not in prepared.evidence:
         # An error that the backend raises now costs only this figure.
         with contextlib.suppress(Exception), prepared.guard:
             working = timing.processors_busy(

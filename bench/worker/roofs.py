@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias, cast
 
 from platformdirs import user_cache_path
@@ -36,6 +37,7 @@ from bench.records.schema import Figures
 from bench.worker import estimate, roof_libraries
 from bench.worker.disturbances import LIMITING
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
+from lstm_impl.backends.fused_cpu.prebuilt import cpu_flags
 from lstm_impl.processors import count_usable_cpus
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -127,15 +129,30 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
     return {forward: counted, backward: counted} if workload.training else {forward: counted}
 
 
-def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
-    """Return the precisions of a case's products.
+AMX = "amx_bf16"
+"""The flag of a CPU whose tiles multiply bfloat16 many times as fast as its float units multiply
+float32."""
 
-    A CPU often computes half precision in float32.
+
+def precisions(spec: LSTMSpec, device: str, flags: Collection[str] = ()) -> dict[str, float]:
+    """Return the precisions of a case's products, and how many products replace one of the case.
+
+    A CPU often computes half precision in float32. It computes ``bf32`` in bfloat16. With AMX, it
+    may also compute a product of float32 as six products of bfloat16 parts, and ``bf16x3`` as
+    three.
+
+    flags: what the CPU has, as in ``/proc/cpuinfo``.
     """
     compute = spec.precision.compute
-    if device == "cpu":
-        return (compute, "float32") if compute in ("float16", "bfloat16") else (compute,)
-    return ("tf32", "float32") if spec.dtype == "tf32" else (compute,)
+    if device != "cpu":
+        return dict.fromkeys(("tf32", "float32") if spec.dtype == "tf32" else (compute,), 1.0)
+    if compute in ("float16", "bfloat16"):
+        return {compute: 1.0, "float32": 1.0}
+    if spec.dtype == "bf32":
+        return {"bfloat16": 1.0, "float32": 1.0}
+    if compute == "float32" and AMX in flags:
+        return {"float32": 1.0, "bfloat16": 3.0 if spec.dtype == "bf16x3" else 6.0}
+    return {compute: 1.0}
 
 
 VARIABLE = "LSTM_ROOFS"
@@ -160,6 +177,10 @@ LARGEST = 4 * 2**20
 """The largest file, in bytes. Ten thousand roofs take two MiB."""
 
 Key: TypeAlias = tuple[object, ...]
+
+Alternatives: TypeAlias = dict[Key, float]
+"""Roofs of which the fastest counts, each with the number of its units that replace one unit of the
+case."""
 
 Place: TypeAlias = tuple[str, str, str]
 """A machine, a roof and a library in the file."""
@@ -186,8 +207,8 @@ class RoofFile:
     """The file of roofs, and what this process adds to it.
 
     path: the file, or None without one. today: returns the current time in seconds since 1970.
-    session: a file with what the processes of this session measured, which measure each roof once.
-    It is the only file if ``path`` is None.
+    session: a file with what the processes of this session measured, which measure each roof once,
+    and how often they repeated it. It is the only file if ``path`` is None.
     """
 
     def __init__(
@@ -201,6 +222,9 @@ class RoofFile:
         self._today = today
         self._here: dict[Place, LibraryRoof] = {}  # What this process measured.
         self._saved: dict[Place, LibraryRoof] = {}
+        # How often roofs were repeated: by this process since ``save``, and in the session before.
+        self._repeated_here: Counter[str] = Counter()
+        self._repeated: Counter[str] = Counter()
         self.reload()
 
     def reload(self) -> None:
@@ -211,6 +235,7 @@ class RoofFile:
             if 0 <= self._today() - each.when <= DAYS * 86400
         }
         self._of_session = self._read(self._session)
+        self._repeated = self._read_repeated()
 
     def best(self, machine: str, roof: str) -> Roof:
         """Return the fastest result of any process with any library, or ``NO_ROOF``."""
@@ -244,6 +269,14 @@ class RoofFile:
         if 0 < seconds < math.inf and (before is None or seconds < before.seconds):
             self._here[place] = LibraryRoof(*place, seconds, by, 1, self._today())
 
+    def repetitions(self, roof: str) -> int:
+        """Return how often the processes of the session have measured a roof again."""
+        return self._repeated[roof] + self._repeated_here[roof]
+
+    def add_repetition(self, roof: str) -> None:
+        """Count that a roof is measured again. ``save`` writes it."""
+        self._repeated_here[roof] += 1
+
     def save(self) -> None:
         """Write what is new, together with what other processes wrote in the meantime.
 
@@ -251,9 +284,12 @@ class RoofFile:
         measures it again.
         """
         new = {place: e for place, e in self._here.items() if self._saved.get(place) is not e}
-        if not new or self._path is None:
+        if self._path is None or not (new or self._repeated_here):
             return
         self.reload()
+        if self._session is not None:
+            self._repeated.update(self._repeated_here)
+            self._repeated_here.clear()
         for place, mine in new.items():
             best = mine
             if (old := self._seen.get(place)) is not None:
@@ -262,10 +298,12 @@ class RoofFile:
                 best = replace(min(old, mine, key=_seconds), processes=processes)
             self._seen[place] = best
         self._saved |= new
-        _write(self._path, self._seen)
         if self._session is not None and self._session != self._path:
             self._of_session |= new
-            _write(self._session, self._of_session)
+            _write(self._session, self._of_session, self._repeated)
+            _write(self._path, self._seen)
+        else:
+            _write(self._path, self._seen, self._repeated)
 
     def _read(self, path: Path | None) -> dict[Place, LibraryRoof]:
         """Return the content of a file, or nothing if any part of it is damaged."""
@@ -287,12 +325,30 @@ class RoofFile:
             return {}
         return {(e.machine, e.roof, e.library): e for e in found if e.seconds > 0}
 
+    def _read_repeated(self) -> Counter[str]:
+        """Return how often the session repeated each roof, or nothing if the file is damaged."""
+        if self._session is None:
+            return Counter()
+        path = self._session
+        try:
+            counts = Field(path, "", parse_json(path, regular_bytes(path, LARGEST)))["repeated"]
+            return Counter({name: counts[name].integer(0) for name in counts.mapping()})
+        except (ResultError, RecursionError):
+            return Counter()
 
-def _write(path: Path, roofs: Mapping[Place, LibraryRoof]) -> None:
-    """Write roofs to a file, if it can be written."""
+
+def _write(
+    path: Path,
+    roofs: Mapping[Place, LibraryRoof],
+    repeated: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Write roofs, and how often they were repeated, to a file, if it can be written."""
+    data: dict[str, object] = {"schema": SCHEMA, "seen": [asdict(each) for each in roofs.values()]}
+    if repeated:
+        data["repeated"] = dict(repeated)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, {"schema": SCHEMA, "seen": [asdict(each) for each in roofs.values()]})
+        write(path, data)
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -315,8 +371,9 @@ AGAIN = 3
 """The factor by which measuring takes longer if a case seems to be above the roof."""
 
 ROUNDS = {"matmul": 3, "bandwidth": 3, "chain": 1, "launch": 0}
-"""The largest number of repetitions in a process if a case seems to be above the roof. The chain is
-repeated once, because a kernel that keeps the weights is rightly faster than the chain.
+"""The largest number of repetitions if a case seems to be above the roof: in a process for products
+and for the memory, in a session for the others. The chain is repeated once, because a kernel that
+keeps the weights is rightly faster than the chain.
 """
 
 FEWEST_BLOCKS = 3
@@ -366,7 +423,7 @@ class Roofs:
 
     libraries: returns the libraries for a device, the frameworks that the process uses there, and
     the threads. array_bytes: returns the size of the arrays that measure the bandwidth of a device.
-    seen: what other processes measured.
+    seen: what other processes measured. flags: returns the flags of the CPU.
     """
 
     def __init__(
@@ -377,11 +434,13 @@ class Roofs:
         now: Callable[[], float] = time.perf_counter,
         array_bytes: Callable[[str], int] | None = None,
         seen: RoofFile | None = None,
+        flags: Callable[[], Collection[str]] = cpu_flags,
     ) -> None:
         self._libraries = libraries
         self._now = now
         self._array_bytes = array_bytes or roof_libraries.array_bytes
         self._seen = seen or RoofFile(None)
+        self._flags = flags
         self._machine = functools.cache(environment.device_name)
         self._tried: set[tuple[Key, str]] = set()
         self._rounds: Counter[Key] = Counter()
@@ -428,15 +487,23 @@ class Roofs:
         size = estimate.least_bytes(case.spec, case.workload)
         array = self._array_bytes(device)
         libraries = self._libraries(device, frameworks, processors)
-        precise = precisions(case.spec, device)
-        products: list[Key] = [("matmul", device, each, processors) for each in precise]
-        moved: list[Key] = [("bandwidth", device, processors, array)]
+        precise = precisions(case.spec, device, self._flags())
+        products: Alternatives = {
+            ("matmul", device, each, processors): count for each, count in precise.items()
+        }
+        moved: Alternatives = {("bandwidth", device, processors, array): 1.0}
         # Caches may hold the data. This is measured only if the case is above the roof of the
         # memory.
         if size < array:
-            moved.append(("bandwidth", device, processors, size // 2))
-        chained: list[tuple[float, list[Key]]] = [
-            (count, [("chain", device, each, sizes, processors) for each in precise])
+            moved["bandwidth", device, processors, size // 2] = 1.0
+        chained: list[tuple[float, Alternatives]] = [
+            (
+                count,
+                {
+                    ("chain", device, each, sizes, processors): products_of_one
+                    for each, products_of_one in precise.items()
+                },
+            )
             for sizes, count in chain(case.spec, case.workload).items()
         ]
         found: dict[str, float | str | None] = {
@@ -479,13 +546,13 @@ class Roofs:
         libraries = self._libraries(case.device, {framework}, 1)
         own = [each for each in libraries if framework in each.frameworks]
         key: Key = ("launch", case.device, by, framework)
-        found = self._measure_roof([(float(count), [key])], own, seconds)
+        found = self._measure_roof([(float(count), {key: 1.0})], own, seconds)
         self._seen.save()
         return {"launches": float(count), **found} if found else {}
 
     def _measure_roof(
         self,
-        parts: Sequence[tuple[float, Sequence[Key]]],
+        parts: Sequence[tuple[float, Alternatives]],
         libraries: Sequence[Library],
         seconds: float,
     ) -> dict[str, float | str | None]:
@@ -495,7 +562,7 @@ class Roofs:
 
         parts: numbers of units, each with alternative roofs of which the fastest counts.
         """
-        name = str(parts[0][1][0][0])
+        name = str(next(iter(parts[0][1]))[0])
         self._measure(parts, libraries, again=False)
         least = self._least(parts)
         enough = seconds
@@ -511,12 +578,12 @@ class Roofs:
         found |= {f"{name}_by": roof.by, f"{name}_from": roof.origin}
         return found | {f"of_{name}": least / seconds}
 
-    def _least(self, parts: Sequence[tuple[float, Sequence[Key]]]) -> float:
+    def _least(self, parts: Sequence[tuple[float, Alternatives]]) -> float:
         return sum(count * self._best(keys).seconds for count, keys in parts)
 
     def _measure(
         self,
-        parts: Sequence[tuple[float, Sequence[Key]]],
+        parts: Sequence[tuple[float, Alternatives]],
         libraries: Sequence[Library],
         *,
         again: bool,
@@ -527,8 +594,10 @@ class Roofs:
         """
         keys = [key for _, alternatives in parts for key in alternatives]
         if again:
-            keys = [key for key in keys if self._rounds[key] < ROUNDS[str(key[0])]]
+            keys = [key for key in keys if self._repetitions(key) < ROUNDS[str(key[0])]]
             self._rounds.update(keys)
+            for key in keys:
+                self._seen.add_repetition(json.dumps(key))
         for key in keys:
             if key[0] == "bandwidth" and key != keys[0] and not again:
                 continue  # This is for data that caches may hold.
@@ -539,6 +608,17 @@ class Roofs:
                     with contextlib.suppress(Exception):
                         self._take(key, library, AGAIN if again else 1)
         return bool(keys)
+
+    def _repetitions(self, key: Key) -> int:
+        """Return how often a roof was measured again.
+
+        Only this process counts for a roof that can make a case INVALID: the rate of products and
+        the bandwidth of the memory. The others are repeated by all processes of a session together.
+        """
+        memory = ("bandwidth", self._array_bytes(str(key[1])))
+        if key[0] == "matmul" or (key[0], key[-1]) == memory:
+            return self._rounds[key]
+        return max(self._rounds[key], self._seen.repetitions(json.dumps(key)))
 
     def _take(self, key: Key, library: Library, times: int) -> None:
         """Measure one roof with one library. Errors of the library are raised."""
@@ -554,8 +634,12 @@ class Roofs:
         machine = self._machine(str(key[1]))
         return machine, json.dumps(key), f"{library.name} {library.version}"
 
-    def _best(self, keys: Sequence[Key]) -> Roof:
-        found = (self._seen.best(self._machine(str(key[1])), json.dumps(key)) for key in keys)
+    def _best(self, keys: Alternatives) -> Roof:
+        """Return the roof with the fewest seconds for what replaces one unit of the case."""
+        found = []
+        for key, count in keys.items():
+            roof = self._seen.best(self._machine(str(key[1])), json.dumps(key))
+            found.append(replace(roof, seconds=count * roof.seconds))
         return min(found, key=_seconds)
 
 

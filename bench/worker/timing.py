@@ -308,7 +308,7 @@ either.
 """
 
 COPIES = 9
-"""The number of results in such a series, whose median counts.
+"""The largest number of results in such a series, whose median counts.
 
 A call of 10 ms or more has only one, because a disturbance of a copy is small in comparison.
 """
@@ -601,9 +601,10 @@ class GroupMember:
             return
         each = self.latest / self.calls
         for calls in dict.fromkeys((self.calls, 1)):
+            most = LATE_SHARE * each * calls
             for _ in range(LATE_TRIES):
-                late = self._late(clock, calls, results, place_results)
-                if late <= LATE_SHARE * each * calls:
+                late = self._late(clock, calls, results, place_results, most)
+                if late <= most:
                     break
             else:
                 raise NotWaitedForError(
@@ -617,12 +618,19 @@ class GroupMember:
         calls: int,
         results: Callable[[Any], Results],
         place_results: Callable[[Results], Callable[[], object]],
+        most: float,
     ) -> float:
-        """Return by how many seconds copying the last result of ``calls`` calls takes too long."""
-        step, late = self.step, []
+        """Return by how many seconds copying the last result of ``calls`` calls takes too long.
+
+        This is the median of several copies. No more copies are made once most of them agree on
+        whether it is above ``most``.
+        """
+        step = self.step
+        late: list[float] = []
         short = calls == 1 and self.latest < self.calls * SHORTEST_BLOCK
+        copies = COPIES if short else 1
         before = None
-        for _ in range(COPIES if short else 1):
+        while len(late) < copies:
             self.place(clock, calls)
             for _ in range(calls):
                 returned = step.run()
@@ -640,6 +648,9 @@ class GroupMember:
             copy()
             late.append(took - SLOWEST_COPY * (clock.now() - start))
             before = returned
+            too_late = sum(each > most for each in late)
+            if max(too_late, len(late) - too_late) > copies // 2:
+                break
         return statistics.median(late)
 
     def calibrate(self, clock: Clock, seconds: float) -> None:

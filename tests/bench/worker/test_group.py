@@ -17,7 +17,7 @@ from bench.case.cases import Case
 from bench.machine import devices
 from bench.records.schema import Figures
 from bench.render.messages import reason_line, reason_texts
-from bench.worker import group, resources
+from bench.worker import equivalence, group, resources
 from bench.worker.group import KEPT, Bench, Output, Printed
 from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
@@ -195,6 +195,24 @@ def test_measure_group_records_parts_of_roofs(world: World) -> None:
         "processors_busy": pytest.approx(0.5),
     }
     assert result.setup["roofs_s"] == pytest.approx(1.5 + 0.2)  # two calls of processors_busy
+
+
+def test_measure_group_busy_processors_are_measured_by_one_process_of_a_session(
+    world: World, tmp_path: Path
+) -> None:
+    case = world.add("a")
+    all_idle = Processors(lambda: 0.5 * world.time, lambda: 1.5 * world.time)
+    found = []
+    for _ in range(3):
+        bench = replace(
+            world.bench(),
+            roofs=Ceilings(),
+            processors=all_idle,
+            shared=equivalence.SharedFolder(tmp_path),
+        )
+        result = measured(group.measure_group([case], TimingPlan(5.0), bench=bench)[case.id])
+        found.append("processors_busy" in (result.roofs or {}))
+    assert found == [True, False, False]
 
 
 def test_measure_group_case_above_any_roof_fails_alone(world: World) -> None:

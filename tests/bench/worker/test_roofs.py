@@ -70,7 +70,7 @@ class Machine(Library):
         self.world.log.append((self.name, "products", sizes, precision))
         if precision == self.refuses:
             raise TypeError(f"no {precision}")
-        faster = self.half if precision == "float16" else 1.0
+        faster = self.half if precision in ("float16", "bfloat16") else 1.0
         if sizes in (FORWARD, BACKWARD):
             return self.world.works(4 * self.product / faster, 4, self.name)
         return self.world.works(2 * sizes[0] ** 3 / self.rate / faster, 1, self.name)
@@ -94,7 +94,8 @@ def world() -> World:
 
 def roofs(world: World, *machines: Library, seen: RoofFile | None = None) -> Roofs:
     return Roofs(
-        lambda device, frameworks, threads: machines, world.now, lambda device: 2**20, seen
+        *(lambda device, frameworks, threads: machines, world.now, lambda device: 2**20, seen),
+        flags=lambda: (),
     )
 
 
@@ -121,19 +122,51 @@ def test_chain_counts_products_that_wait_for_one_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "device", "expected"),
+    ("dtype", "device", "flags", "expected"),
     [
-        ("tf32", "cpu", ("float32",)),
-        ("float64", "gpu:0", ("float64",)),
-        ("mixed_bfloat16", "cpu", ("bfloat16", "float32")),
-        ("mixed_float16", "gpu:0", ("float16",)),
-        ("tf32", "gpu:0", ("tf32", "float32")),
+        ("tf32", "cpu", (), {"float32": 1}),
+        ("float64", "gpu:0", (), {"float64": 1}),
+        ("mixed_bfloat16", "cpu", (), {"bfloat16": 1, "float32": 1}),
+        ("mixed_float16", "gpu:0", (), {"float16": 1}),
+        ("tf32", "gpu:0", (), {"tf32": 1, "float32": 1}),
+        ("bf32", "cpu", (), {"bfloat16": 1, "float32": 1}),
+        ("bf16x3", "cpu", (), {"float32": 1}),
+        ("bf16x3", "cpu", ("amx_bf16",), {"float32": 1, "bfloat16": 3}),
+        ("float32", "cpu", ("amx_bf16",), {"float32": 1, "bfloat16": 6}),
+        ("float64", "cpu", ("amx_bf16",), {"float64": 1}),
+        ("float32", "gpu:0", ("amx_bf16",), {"float32": 1}),
     ],
 )
 def test_precisions_on_a_device_are_those_of_products(
-    dtype: str, device: str, expected: tuple[str, ...]
+    dtype: str, device: str, flags: tuple[str, ...], expected: dict[str, float]
 ) -> None:
-    assert precisions(LSTMSpec(8, 16, dtype=dtype), device) == expected
+    assert precisions(LSTMSpec(8, 16, dtype=dtype), device, flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "flags", "part"),
+    [
+        ("float32", (), 2.4),
+        ("float32", ("amx_bf16",), 2.4 * 6 / 16),
+        ("bf16x3", ("amx_bf16",), 2.4 * 3 / 16),
+        ("bf32", (), 2.4 / 16),
+    ],
+)
+def test_figures_count_the_products_that_replace_one(
+    world: World, dtype: str, flags: tuple[str, ...], part: float
+) -> None:
+    """Products of bfloat16 are 16 times as fast, and several may make one of float32."""
+    machine = Machine(world, rate=1e6, bandwidth=1e13, product=1e-9, half=16.0)
+    found = Roofs(
+        lambda device, frameworks, threads: [machine],
+        world.now,
+        lambda device: 2**20,
+        flags=lambda: flags,
+    )
+    least = estimate.operations(SPEC, WORK) / 1e6
+    figures = found.figures(case(dtype=dtype), least / 2.4)
+    assert figures["of_matmul"] == pytest.approx(part)
+    assert [each.code for each in above_roofs(figures)] == ["above_roof"] * (part > WELL_ABOVE)
 
 
 # -- the clock
@@ -417,6 +450,37 @@ def test_figures_fourth_process_does_not_measure_again(world: World, file: Path)
     # Another version is another library.
     roofs(world, replace(machine, version="2"), seen=RoofFile(file)).figures(case(), 1.0)
     assert world.log
+
+
+@pytest.mark.parametrize("with_file", [True, False])
+def test_figures_exceeded_chain_is_repeated_once_in_a_session(
+    world: World, tmp_path: Path, with_file: bool
+) -> None:
+    machine, least = below(world, "chain")
+    session, requests = tmp_path / "session.json", []
+    for _ in range(3):
+        world.log.clear()
+        seen = RoofFile(tmp_path / "roofs.json" if with_file else None, session=session)
+        roofs(world, machine, seen=seen).figures(case(), least / 2)
+        requests.append(len(world.log))
+    assert requests[0] > 0
+    assert requests[1:] == [0, 0]
+    # A damaged file is as good as none.
+    session.write_text('{"schema": 1, "repeated": [')
+    world.log.clear()
+    roofs(world, machine, seen=RoofFile(None, session=session)).figures(case(), least / 2)
+    assert len(world.log) == requests[0]
+
+
+def test_figures_exceeded_products_are_repeated_in_each_process(
+    world: World, tmp_path: Path
+) -> None:
+    machine, least = below(world, "matmul")
+    for _ in range(3):
+        world.log.clear()
+        seen = RoofFile(None, session=tmp_path / "session.json")
+        roofs(world, machine, seen=seen).figures(case(), least / 2)
+        assert world.log
 
 
 # -- with the libraries that are installed

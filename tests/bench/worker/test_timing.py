@@ -1,10 +1,13 @@
 import itertools
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.worker import timing
 from bench.worker.kept_results import (
@@ -339,6 +342,25 @@ def test_measure_work_after_the_wait_is_broken(machine: Device, waited_for: bool
     else:
         assert isinstance(result, timing.Broken)
         assert "the wait does not wait for the work" in str(result.error)
+
+
+@given(slow=st.lists(st.booleans(), min_size=timing.COPIES, max_size=timing.COPIES))
+def test_copies_end_once_most_agree_and_decide_as_all_would(slow: list[bool]) -> None:
+    machine, made = Device(), 0
+
+    def copy_again() -> None:
+        nonlocal made
+        machine.time += 0.0 if slow[made] else 0.02
+        made += 1
+
+    step = replace(machine.step(), place_results=lambda results: copy_again, use=lambda sets: None)
+    member = timing.GroupMember(step, latest=0.004)
+    assert step.results is not None
+    assert step.place_results is not None
+    late = member._late(machine.clock, 1, step.results, step.place_results, 0.01)
+    all_of_them = statistics.median(0.02 if each else -0.02 for each in slow)
+    assert (late > 0.01) == (all_of_them > 0.01)
+    assert made < timing.COPIES or sum(slow) in (4, 5)
 
 
 def test_measure_calls_have_distinct_inputs() -> None:
