@@ -13,7 +13,7 @@ from lstm_impl.build import must_compile, uses_kernels
 from lstm_impl.spec import UnsupportedError
 
 LIMIT = 900.0
-"""How long compiling may take, in seconds. It takes about two minutes on two processors."""
+"""How long compiling may take, in seconds. It takes one to three minutes on two processors."""
 
 TOLD = "compiling the kernels of fused_cpu for this processor, once; measuring begins afterwards"
 """What is printed before the kernels are compiled."""

@@ -40,8 +40,6 @@ Rows<const Value> hidden_rows(const Backward<Value, Weight>& call) {
 template <class Cell, class Value, class Weight, class Products = OfFloats>
 class BackwardPass {
  public:
-  static_assert(!kSplitsFactors<Products> || (Cell::kStages == 1 && Cell::kGates == kSums));
-
   BackwardPass(const Backward<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
@@ -57,7 +55,10 @@ class BackwardPass {
         dh_(blocks_ * layer_.batch * kLanes),
         dc_(kOfCells * blocks_ * layer_.batch * kLanes) {
     if constexpr (kSplitsFactors<Products>) {
-      parts_.emplace(2 * layer_.batch, registers<0>() * kLanes);
+      for_each_stage([&](auto stage) {
+        constexpr int kStage = decltype(stage)::value;
+        parts_[kStage].emplace(2 * layer_.batch, registers<kStage>() * kLanes);
+      });
     } else if constexpr (kRoundsFactors<Products>) {
       rounded_.emplace(blocks_of(rounded_size(), 2));
     }
@@ -80,7 +81,7 @@ class BackwardPass {
     if (!few_) phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
     // Clears the padding, because no step writes it.
     if constexpr (kSplitsFactors<Products>) {
-      parts_->clear();
+      for (const auto& each : parts_) each->clear();
     } else if constexpr (kRoundsFactors<Products>) {
       std::fill_n(rounded<0>(0, 0), rounded_size(), BFloat16{0});
     }
@@ -309,7 +310,7 @@ class BackwardPass {
       }
     }
     if constexpr (kSplitsFactors<Products>) {
-      if (through_dz) multiply_parts<kWidth>(sums, carried, from, row, rows, group);
+      if (through_dz) multiply_parts<Stage, kWidth>(sums, carried, from, row, rows, group);
     } else if (through_dz) {
       const Factors<BFloat16> product{rounded<Stage>(from, row), rounded_width<Stage>(),
                                       panel<Stage>(group), registers<Stage>() * kLanes / kNumbers};
@@ -321,22 +322,23 @@ class BackwardPass {
 
   // Computes sums += products of split dz, or sums = products if nothing is `carried`. Rows whose
   // numbers cannot be multiplied in parts are multiplied as floats.
-  template <int kWidth>
+  template <int Stage, int kWidth>
   void multiply_parts(float* sums, bool carried, Index from, Index row, Index rows, Index group) {
     constexpr Index kRow = kWidth * kLanes;
     const Index first_block = group * width_, of_row = kLanes * Cell::kGates * layer_.units;
-    const Factors<BFloat16> product{parts_->row(parts_row(from, row)), parts_->across(),
-                                    panel<0>(group), registers<0>() * kLanes / kNumbers};
+    const PartRows<Products>& lefts = *parts_[Stage];
+    const Factors<BFloat16> product{lefts.row(parts_row(from, row)), lefts.across(),
+                                    panel<Stage>(group), registers<Stage>() * kLanes / kNumbers};
     Products::template multiply<PanelPart<kWidth>>(sums, {carried ? sums : nullptr, kRow}, rows,
                                                    {product});
     for (Index r = 0; r < rows; ++r) {
-      const std::uint16_t largest = parts_->largest_magnitude(parts_row(from, row + r));
+      const std::uint16_t largest = lefts.largest_magnitude(parts_row(from, row + r));
       if (are_usual(largest, of_recurrent_.get())) continue;
       for (Index v = 0; v < kWidth; ++v) {
         const Index block = first_block + v;
         const Vector start = carried ? load(dh_at(block, row + r)) : Vector{};
         store(sums + r * kRow + v * kLanes,
-              start + times_any_transpose<State<0>, Cell::kGates>(
+              start + times_any_transpose<State<Stage>, Cell::kGates>(
                           call_.dz + place(0, time(from), row + r) * kPanel, layer_,
                           call_.recurrent_kernel + block * of_row,
                           std::min(kLanes, layer_.units - block * kLanes)));
@@ -374,7 +376,7 @@ class BackwardPass {
     }
   }
 
-  // Returns the row of parts_ that holds dz of a row of step `s`.
+  // Returns the row of a stage's parts_ that holds dz of a row of step `s`.
   Index parts_row(Index s, Index row) const { return s % 2 * layer_.batch + row; }
 
   // Returns dz of a row of step `s` in the form that the product of a stage reads,
@@ -454,12 +456,13 @@ class BackwardPass {
   // sums of the first stage are complete only after the second.
   template <int Stage, class Sum>
   LSTM_IMPL_INLINE void keep_rounded(Index s, Index row, Index block, const Sum& dz) {
+    using Sums = State<Stage>;
     if constexpr (kSplitsFactors<Products>) {
-      for (Index sum = 0; sum < kSums; ++sum) {
-        parts_->store(parts_row(s, row), block * kPanel + sum * kLanes, dz(sum));
+      for (Index sum = 0; sum < Sums::kCount; ++sum) {
+        parts_[Stage]->store(parts_row(s, row), (block * Sums::kCount + sum) * kLanes,
+                             dz(Sums::kFirst + sum));
       }
     } else if constexpr (kRoundsFactors<Products>) {
-      using Sums = State<Stage>;
       BFloat16* const at = rounded<Stage>(s, row) + block * Sums::kCount * kLanes;
 #pragma GCC unroll 4
       for (Index sum = 0; sum < Sums::kCount; ++sum) {
@@ -478,7 +481,7 @@ class BackwardPass {
   const Floats initial_cells_;  // [block][batch][lane], as are the next two
   const Floats dh_, dc_;        // what flows to the step before, besides through dz
   std::optional<Floats> rounded_;  // dz of two steps, [stage][2][batch]
-  std::optional<PartRows<Products>> parts_;  // or split, [2][batch]
+  std::array<std::optional<PartRows<Products>>, Cell::kStages> parts_;  // or split, [2][batch]
   SharedMagnitude of_recurrent_;             // the largest in the recurrent kernel, if that is split
   // What flowed into the initial h and c at steps where sequences started over from the initial
   // state.

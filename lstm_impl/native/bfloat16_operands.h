@@ -136,8 +136,7 @@ class Bfloat16Operands : public PairedOperands<Cell, Dots, Bfloat16Hidden<Value,
 
  public:
   Bfloat16Operands(const Forward<Value, Weight>& call, const Pool& pool)
-      : Base(call, pool, Dots::row_width(call.layer.inputs)),
-        sums_(Cell::kStages > 1 ? blocks_ * layer_.batch * kPanel : 0) {
+      : Base(call, pool, Dots::row_width(call.layer.inputs)) {
     if constexpr (Cell::kStages > 1) reset_.emplace(layer_.batch, hidden_.width());
   }
 
@@ -164,21 +163,20 @@ class Bfloat16Operands : public PairedOperands<Cell, Dots, Bfloat16Hidden<Value,
   }
 
   void look_ahead(Index s, Index block, Index) const {
-    project(ahead_.sums(block), ahead_.first_row(s), ahead_.rows(s), block);
+    this->project(ahead_.sums(block), ahead_.first_row(s), ahead_.rows(s), block);
   }
 
   // See FloatOperands.
   template <int Stage, class Finish>
   LSTM_IMPL_INLINE void multiply(const Lefts&, Index s, Index first_row, Index last_row,
                                  Index block, Index, const Finish& finish) const {
-    for (Index row = first_row; row < last_row; row += Dots::kMostRows) {
-      alignas(64) float own[Dots::kMostRows * kPanel];
-      const Index rows = std::min(Dots::kMostRows, last_row - row);
-      float* const sums =
-          Cell::kStages > 1 ? sums_.get() + (block * layer_.batch + row) * kPanel : own;
-      const float* more = multiply_rows<Stage>(sums, s, row, rows, block);
+    this->with_sums(first_row, last_row, block, [&](float* sums, Index rows, Index row) {
+      const Factors<Left> of_state{Stage == 0 ? hidden_.left(s - 1, row) : reset_->row(row),
+                                   hidden_.width(), this->recurrent_panel(block), unit_pairs_};
+      const float* more =
+          this->template multiply_rows<Stage>(sums, s, row, rows, block, of_state);
       finish(sums, rows, row, more);
-    }
+    });
   }
 
   // Keeps the h that a gate has reset, for the next stage to multiply.
@@ -188,62 +186,12 @@ class Bfloat16Operands : public PairedOperands<Cell, Dots, Bfloat16Hidden<Value,
 
  private:
   using Base::ahead_;
-  using Base::bias;
-  using Base::blocks_;
   using Base::hidden_;
   using Base::inputs_;
   using Base::layer_;
-  using Base::of_input;
   using Base::unit_pairs_;
-  using typename Base::Input;
   using typename Base::Left;
-  using typename Base::Recurrent;
 
-  // Computes the sums of a stage of a step. Returns what the caller must still add to them, or
-  // null. If the sums of the input were computed ahead, they are added where the sums are read
-  // anyway.
-  template <int Stage>
-  LSTM_IMPL_INLINE const float* multiply_rows(float* sums, Index s, Index row, Index rows,
-                                              Index block) const {
-    using State = typename Cell::template OfState<Stage>;
-    constexpr int kBefore = Stage == 0 ? 0 : Cell::template OfState<0>::kCount;
-    using Part = PanelPart<Recurrent::kCount, kBefore, State::kCount, kPanel>;
-    constexpr Index kOffset = State::kFirst * kLanes;
-    const Index first = layer_.first_row(time_of(layer_, s));
-    const Factors<Left> of_state{Stage == 0 ? hidden_.left(s - 1, row) : reset_->row(row),
-                                 hidden_.width(), this->recurrent_panel(block), unit_pairs_};
-    if constexpr (std::is_same_v<Input, State>) {
-      if (ahead_.any()) {
-        Dots::template multiply<Part>(sums, {nullptr, 0}, rows, {of_state});
-        return ahead_.sums(s, row, block);
-      }
-      Dots::template multiply<Part>(sums, {bias(block), 0}, rows,
-                                    {of_input(first + row, block), of_state});
-    } else {
-      const float* from = sums;
-      if constexpr (Stage == 0) {
-        if (ahead_.any()) {
-          from = ahead_.sums(s, row, block);
-          copy_sums_without_state<State>(from, rows, sums);
-        } else {
-          project(sums, first + row, rows, block);
-        }
-      }
-      Dots::template multiply<Part>(sums + kOffset, {from + kOffset, kPanel}, rows, {of_state});
-    }
-    return nullptr;
-  }
-
-  // Sets the sums of `rows` rows to the bias plus the input's product, from the row `row` of all
-  // rows on.
-  void project(float* sums, Index row, Index rows, Index block) const {
-    static_assert(Input::kFirst == 0);
-    using Part = PanelPart<Input::kCount, 0, Input::kCount, kPanel>;
-    Dots::template multiply<Part>(sums, {bias(block), 0}, rows, {of_input(row, block)});
-    fill_sums_without_input<Cell>(bias(block), rows, sums);
-  }
-
-  const Floats sums_;  // [block][batch][sum][lane], where they are kept from stage to stage
   std::optional<LeftRows<Left>> reset_;  // [batch], of a cell with two stages
 };
 

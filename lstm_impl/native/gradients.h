@@ -393,12 +393,17 @@ class WeightGradients {
   void multiply_split(float* scratch, float* sums, Index block, Index first_tile, Index last_tile,
                       Index from, Index chunks) const {
     const Index rows = (last_tile - first_tile) * kColumns, across = kDepth * Products::kParts;
-    for (Index place = 0; place < chunks; ++place) {
-      const auto* lefts = reinterpret_cast<const BFloat16*>(left(place));
-      Products::template multiply<PanelPart<kSums>>(
-          sums, {place == 0 ? nullptr : sums, kPanel}, rows,
-          {{lefts + first_tile * kColumns * across, across, right(place, block), kPairs}});
-    }
+    with_sums(first_tile, [&](auto columns) {
+      using Sums = decltype(columns);
+      using Part = PanelPart<kSums, Sums::kFirst, Sums::kCount, kPanel>;
+      float* const to = sums + Sums::kFirst * kLanes;
+      for (Index place = 0; place < chunks; ++place) {
+        const auto* lefts = reinterpret_cast<const BFloat16*>(left(place));
+        Products::template multiply<Part>(
+            to, {place == 0 ? nullptr : to, kPanel}, rows,
+            {{lefts + first_tile * kColumns * across, across, right(place, block), kPairs}});
+      }
+    });
     float* const unusual = scratch + tiles_ * kColumns;  // whether each column is: 1 or 0
     bool any = false;
     for (Index k = 0; k < rows; ++k) {

@@ -63,10 +63,9 @@ static bool multiplies_parts(const Layer& layer) {
 
 template <class Value, class Weight>
 bool reads_transposed(const Layer& layer) {
-  if (multiplies_bfloat16<Value>(layer)) return false;
+  if (multiplies_bfloat16<Value>(layer) || multiplies_parts<Value>(layer)) return false;
   if (layer.cell != CellKind::kLSTM) return gru_reads_transposed<Value, Weight>(layer);
-  return !multiplies_parts<Value>(layer) &&
-         UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
+  return UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
 }
 
 template bool reads_transposed<float, float>(const Layer&);

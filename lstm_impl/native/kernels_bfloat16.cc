@@ -13,6 +13,7 @@
 #include "forward.h"
 #include "gru.h"
 #include "numbers.h"
+#include "tiles.h"
 
 namespace lstm_impl {
 namespace {
@@ -60,6 +61,8 @@ const char* find_tiles_problem() {
 #if defined(LSTM_IMPL_TILES)
   if (const char* const refusal = tiles::refusal(); refusal != nullptr) return refusal;
   return tiles_are_right() ? nullptr : "a self-test of the AMX tiles gave wrong products";
+#elif defined(LSTM_IMPL_CPU_WITHOUT_TILES)
+  return tiles::kNotInCpu;
 #else
   return "this library is compiled for a CPU without AMX, or by a compiler that does not know AMX";
 #endif

@@ -33,7 +33,8 @@ Choice choose() {
       throw std::runtime_error(std::string("LSTM_NATIVE_FLOAT32 is \"tiles\", and ") + problem);
     }
   } else if (requested.empty()) {
-    found.problem = cpu_has_fast_tiles() ? tiles_problem() : "this CPU has no AMX tiles for bfloat16";
+    found.problem = tiles_problem();
+    if (found.problem == nullptr && !cpu_has_fast_tiles()) found.problem = "the tiles are emulated";
   } else {
     throw std::runtime_error("LSTM_NATIVE_FLOAT32 is \"" + requested +
                              "\"; expected tiles or units");
@@ -51,7 +52,6 @@ const Choice& choice() {
 const char* reason_for_floats(const Layer& layer) {
   const Choice& chosen = choice();
   if (chosen.problem != nullptr) return chosen.problem;
-  if (layer.cell != CellKind::kLSTM) return "only an LSTM multiplies float32 by tiles";
   if (has_few_reads(layer)) return kFewReads;
   if (chosen.requested) return nullptr;
   // Nobody has measured six products on a CPU with AMX yet: see docs/fused_cpu.md.
@@ -78,11 +78,14 @@ std::string describe_float_products(const Layer& layer) {
 
 void forward_by_parts(const Forward<float>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
-  if (parts_of_floats(call.layer) == 2) {
-    ForwardPass<LSTM, PartOperands<LSTM, PartsByTiles<2>>>(call, pool).run(pool);
-  } else {
-    ForwardPass<LSTM, PartOperands<LSTM, PartsByTiles<3>>>(call, pool).run(pool);
-  }
+  with_cell(call.layer, [&](auto cell) {
+    using Cell = decltype(cell);
+    if (parts_of_floats(call.layer) == 2) {
+      ForwardPass<Cell, PartOperands<Cell, PartsByTiles<2>>>(call, pool).run(pool);
+    } else {
+      ForwardPass<Cell, PartOperands<Cell, PartsByTiles<3>>>(call, pool).run(pool);
+    }
+  });
 #else
   (void)call;
   (void)pool;

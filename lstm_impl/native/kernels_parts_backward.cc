@@ -1,4 +1,6 @@
 // The gradients of layers whose floats are multiplied in parts.
+#include <type_traits>
+
 #include "bfloat16_products.h"
 #include "cell.h"
 #include "gradients.h"
@@ -8,12 +10,14 @@
 namespace lstm_impl {
 namespace {
 
-// Calls work(products) with the products of a layer.
+// Calls work(cell, products) with the cell and the products of a layer.
 template <class Work>
 void with_parts(const Layer& layer, const Work& work) {
 #if defined(LSTM_IMPL_TILES)
-  if (parts_of_floats(layer) == 2) return work(PartsByTiles<2>{});
-  work(PartsByTiles<3>{});
+  with_cell(layer, [&](auto cell) {
+    if (parts_of_floats(layer) == 2) return work(cell, PartsByTiles<2>{});
+    work(cell, PartsByTiles<3>{});
+  });
 #else
   (void)layer;
   (void)work;
@@ -23,13 +27,16 @@ void with_parts(const Layer& layer, const Work& work) {
 }  // namespace
 
 void backward_by_parts(const Backward<float>& call, const Pool& pool) {
-  with_parts(call.layer,
-             [&](auto products) { backward_by<LSTM, decltype(products)>(call, pool); });
+  with_parts(call.layer, [&](auto cell, auto products) {
+    backward_by<decltype(cell), decltype(products)>(call, pool);
+  });
 }
 
 void input_gradient_by_parts(const InputGradient<float>& call, const Pool& pool) {
-  with_parts(call.layer, [&](auto products) {
-    SplitInputGradients<LSTM, decltype(products)>(call, pool).run(pool);
+  with_parts(call.layer, [&](auto cell, auto products) {
+    // The input has the same part in both forms of the GRU.
+    using Cell = std::conditional_t<std::is_same_v<decltype(cell), LSTM>, LSTM, GRU<true>>;
+    SplitInputGradients<Cell, decltype(products)>(call, pool).run(pool);
   });
 }
 

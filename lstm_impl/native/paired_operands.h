@@ -4,6 +4,8 @@
 #ifndef LSTM_IMPL_NATIVE_PAIRED_OPERANDS_H_
 #define LSTM_IMPL_NATIVE_PAIRED_OPERANDS_H_
 
+#include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "bfloat16_products.h"
@@ -56,7 +58,8 @@ class PairedOperands {
         bias_(blocks_ * kPanel),
         inputs_(layer_.rows(), input_width),
         hidden_(call),
-        ahead_(layer_, Products::steps_ahead(layer_, plan_)) {}
+        ahead_(layer_, Products::steps_ahead(layer_, plan_)),
+        sums_(Cell::kStages > 1 ? blocks_ * layer_.batch * kPanel : 0) {}
 
   // Packs this part's share of the kernels and of the biases. Returns what Products has recorded
   // about the numbers of the kernel, and about those of the recurrent kernel.
@@ -87,6 +90,66 @@ class PairedOperands {
     }
   }
 
+  // Calls work(sums, rows, row) for the rows [first_row, last_row) of a step, at most
+  // Products::kMostRows of them at a time. The sums of a cell with several stages are kept from
+  // stage to stage.
+  template <class Work>
+  LSTM_IMPL_INLINE void with_sums(Index first_row, Index last_row, Index block,
+                                  const Work& work) const {
+    for (Index row = first_row; row < last_row; row += Products::kMostRows) {
+      alignas(64) float own[Products::kMostRows * kPanel];
+      const Index rows = std::min(Products::kMostRows, last_row - row);
+      work(Cell::kStages > 1 ? sums_.get() + (block * layer_.batch + row) * kPanel : own, rows, row);
+    }
+  }
+
+  // Computes the sums of a stage of a step for `rows` rows from `row` on. of_state: the factors of
+  // the stage's product of h. Returns what the caller must still add to the sums, or null. If the
+  // sums of the input were computed ahead, they are added where the sums are read anyway.
+  template <int Stage>
+  LSTM_IMPL_INLINE const float* multiply_rows(float* sums, Index s, Index row, Index rows,
+                                              Index block, const Factors<Left>& of_state) const {
+    using State = typename Cell::template OfState<Stage>;
+    constexpr int kBefore = Stage == 0 ? 0 : Cell::template OfState<0>::kCount;
+    using Part = PanelPart<Recurrent::kCount, kBefore, State::kCount, kPanel>;
+    constexpr Index kOffset = State::kFirst * kLanes;
+    if constexpr (kAddsToInput) {
+      if (ahead_.any()) {
+        Products::template multiply<Part>(sums, {nullptr, 0}, rows, {of_state});
+        return ahead_.sums(s, row, block);
+      }
+      Products::template multiply<Part>(sums, {bias(block), 0}, rows,
+                                        {of_input(input_row(s, row), block), of_state});
+    } else {
+      const float* from = sums;
+      if constexpr (Stage == 0) {
+        if (ahead_.any()) {
+          from = ahead_.sums(s, row, block);
+          copy_sums_without_state<State>(from, rows, sums);
+        } else {
+          project(sums, input_row(s, row), rows, block);
+        }
+      }
+      Products::template multiply<Part>(sums + kOffset, {from + kOffset, kPanel}, rows, {of_state});
+    }
+    return nullptr;
+  }
+
+  // Sets the sums of `rows` rows to the bias plus the input's product, from the row `row` of all
+  // rows on.
+  void project(float* sums, Index row, Index rows, Index block) const {
+    static_assert(Input::kFirst == 0);
+    using Part = PanelPart<Input::kCount, 0, Input::kCount, kPanel>;
+    Products::template multiply<Part>(sums, {bias(block), 0}, rows, {of_input(row, block)});
+    fill_sums_without_input<Cell>(bias(block), rows, sums);
+  }
+
+  // Whether the products of the input and of h fill the same sums.
+  static constexpr bool kAddsToInput = std::is_same_v<Input, typename Cell::template OfState<0>>;
+
+  // Returns which row of all rows a row of a step is.
+  Index input_row(Index s, Index row) const { return layer_.first_row(time_of(layer_, s)) + row; }
+
   const float* bias(Index block) const { return bias_.get() + block * kPanel; }
 
   // Returns the factors of the input's product, from the row `row` of all rows on.
@@ -113,6 +176,8 @@ class PairedOperands {
   const StepsAhead ahead_;
 
  private:
+  const Floats sums_;  // [block][batch][sum][lane], where they are kept from stage to stage
+
   static Index pairs_of(Index rows) {
     return blocks_of(rows, 2 * Products::kPairs) * Products::kPairs;
   }

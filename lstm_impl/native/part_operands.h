@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
+#include <type_traits>
 
+#include "cell.h"
 #include "float_hidden.h"
 #include "float_parts.h"
 #include "kernels.h"
@@ -88,14 +91,18 @@ template <class Cell, class Products>
 class PartOperands
     : public PairedOperands<Cell, Products, PartHidden<Products>, PartRows<Products>> {
   using Base = PairedOperands<Cell, Products, PartHidden<Products>, PartRows<Products>>;
-  using typename Base::Input;
-  static_assert(Cell::kStages == 1 && Input::kFirst == 0 && Input::kCount == kSums);
 
  public:
   PartOperands(const Forward<float>& call, const Pool& pool)
-      : Base(call, pool, call.layer.inputs) {}
+      : Base(call, pool, call.layer.inputs),
+        reset_floats_(Cell::kStages > 1 ? layer_.batch * layer_.units : 0) {
+    if constexpr (Cell::kStages > 1) reset_.emplace(layer_.batch, layer_.units);
+  }
 
-  void begin() const { hidden_.begin(); }
+  void begin() const {
+    hidden_.begin();
+    if constexpr (Cell::kStages > 1) reset_->clear();  // no step writes the padding
+  }
 
   void pack(int part, int parts) const {
     const auto [of_kernel, of_recurrent] = this->pack_weights(part, parts);
@@ -113,7 +120,7 @@ class PartOperands
   template <int Stage>
   Lefts read(Index s, Index first_row, Index last_row) const {
     for (Index row = first_row; row < last_row; ++row) {
-      if (!is_usual(s, row)) return {false};
+      if (!is_usual<Stage>(s, row)) return {false};
     }
     return {true};
   }
@@ -121,10 +128,11 @@ class PartOperands
   void look_ahead(Index s, Index block, Index) const {
     float* const sums = ahead_.sums(block);
     const Index first = ahead_.first_row(s), rows = ahead_.rows(s);
-    Products::template multiply<PanelPart<kSums>>(sums, {bias(block), 0}, rows,
-                                                  {of_input(first, block)});
+    this->project(sums, first, rows, block);
     for (Index r = 0; r < rows; ++r) {
-      if (!is_usual_input(first + r)) add_input(sums + r * kPanel, first + r, block);
+      if (is_usual_input(first + r)) continue;
+      std::copy_n(bias(block), kPanel, sums + r * kPanel);
+      add_input<Input>(sums + r * kPanel, first + r, block);
     }
   }
 
@@ -132,24 +140,22 @@ class PartOperands
   template <int Stage, class Finish>
   LSTM_IMPL_INLINE void multiply(const Lefts& lefts, Index s, Index first_row, Index last_row,
                                  Index block, Index, const Finish& finish) const {
-    for (Index row = first_row; row < last_row; row += Products::kMostRows) {
-      alignas(64) float sums[Products::kMostRows * kPanel];
-      const Index rows = std::min(Products::kMostRows, last_row - row);
-      const float* more = nullptr;
-      if (ahead_.any()) {
-        more = ahead_.sums(s, row, block);
-        Products::template multiply<PanelPart<kSums>>(sums, {nullptr, 0}, rows,
-                                                      {of_state(s, row, block)});
-      } else {
-        Products::template multiply<PanelPart<kSums>>(
-            sums, {bias(block), 0}, rows,
-            {of_input(input_row(s, row), block), of_state(s, row, block)});
-      }
+    this->with_sums(first_row, last_row, block, [&](float* sums, Index rows, Index row) {
+      const float* more = this->template multiply_rows<Stage>(sums, s, row, rows, block,
+                                                              of_state<Stage>(s, row, block));
       for (Index r = 0; !lefts.all_usual && r < rows; ++r) {
-        if (!is_usual(s, row + r)) multiply_floats(sums + r * kPanel, s, row + r, block);
+        if (!is_usual<Stage>(s, row + r)) {
+          multiply_floats<Stage>(sums + r * kPanel, s, row + r, block);
+        }
       }
       finish(sums, rows, row, more);
-    }
+    });
+  }
+
+  // Keeps the h that a gate has reset, for the next stage to multiply.
+  LSTM_IMPL_INLINE void keep_reset(Index row, Index unit, Index count, Vector h) const {
+    reset_->store(row, unit, h);
+    store_part(reset_floats_.get() + row * layer_.units + unit, h, count);
   }
 
  private:
@@ -158,59 +164,84 @@ class PartOperands
   using Base::call_;
   using Base::given_;
   using Base::hidden_;
+  using Base::input_row;
   using Base::inputs_;
   using Base::layer_;
-  using Base::of_input;
   using Base::unit_pairs_;
+  using typename Base::Input;
 
-  // The row of all rows that a row of a step is.
-  Index input_row(Index s, Index row) const { return layer_.first_row(time_of(layer_, s)) + row; }
+  // Returns the rows that a stage multiplies, and which of them belongs to a row of a step.
+  template <int Stage>
+  const PartRows<Products>& lefts() const {
+    if constexpr (Stage == 0) return hidden_.lefts();
+    return *reset_;
+  }
+  template <int Stage>
+  Index place(Index s, Index row) const {
+    return Stage == 0 ? hidden_.place(s - 1, row) : row;
+  }
 
+  template <int Stage>
   Factors<BFloat16> of_state(Index s, Index row, Index block) const {
-    const PartRows<Products>& lefts = hidden_.lefts();
-    return {lefts.row(hidden_.place(s - 1, row)), lefts.across(), this->recurrent_panel(block),
-            unit_pairs_};
+    return {lefts<Stage>().row(place<Stage>(s, row)), lefts<Stage>().across(),
+            this->recurrent_panel(block), unit_pairs_};
   }
 
   bool is_usual_input(Index row) const {
     return are_usual(inputs_.largest_magnitude(row), of_kernel_.get());
   }
 
-  // Returns whether the products of one row in a step can be computed in parts.
+  // Returns whether the products of one row in a stage of a step can be computed in parts. The first
+  // stage also computes those of the input, unless they were computed ahead.
+  template <int Stage>
   bool is_usual(Index s, Index row) const {
-    const Index place = hidden_.place(s - 1, row);
-    return are_usual(hidden_.lefts().largest_magnitude(place), of_recurrent_.get()) &&
-           (ahead_.any() || is_usual_input(input_row(s, row)));
+    const Index at = place<Stage>(s, row);
+    return are_usual(lefts<Stage>().largest_magnitude(at), of_recurrent_.get()) &&
+           (Stage > 0 || ahead_.any() || is_usual_input(input_row(s, row)));
   }
 
   // Computes the same sums of a row as multiply(), by products of floats.
+  template <int Stage>
   void multiply_floats(float* sums, Index s, Index row, Index block) const {
-    if (ahead_.any()) {
-      std::fill_n(sums, kPanel, 0.0f);
+    using State = typename Cell::template OfState<Stage>;
+    // The later stages find the sums of other products in `sums`, except for their own sums.
+    using Restored = std::conditional_t<Stage == 0, Columns<0, 0, 1, 2, 3>, State>;
+    constexpr Index kFirst = Restored::kFirst * kLanes, kCount = Restored::kCount * kLanes;
+    if (Base::kAddsToInput && ahead_.any()) {  // the caller adds what was computed ahead
+      std::fill_n(sums + kFirst, kCount, 0.0f);
+    } else if (ahead_.any()) {
+      std::copy_n(ahead_.sums(s, row, block) + kFirst, kCount, sums + kFirst);
     } else {
-      add_input(sums, input_row(s, row), block);
+      std::copy_n(bias(block) + kFirst, kCount, sums + kFirst);
+      add_input<std::conditional_t<Stage == 0, Input, State>>(sums, input_row(s, row), block);
     }
-    add_floats(sums, hidden_.row(s - 1, row), layer_.units, call_.weights.recurrent_kernel, block);
+    const float* const left =
+        Stage == 0 ? hidden_.row(s - 1, row) : reset_floats_.get() + row * layer_.units;
+    add_floats<State>(sums, left, layer_.units, call_.weights.recurrent_kernel, block);
   }
 
-  // Sets the sums of a row to the bias plus the input's product.
+  // Adds the product of a row of the input to those sums that Sums names.
+  template <class Sums>
   void add_input(float* sums, Index row, Index block) const {
-    std::copy_n(bias(block), kPanel, sums);
-    add_floats(sums, row_at(layer_, given_, row), layer_.inputs, call_.weights.kernel, block);
+    add_floats<Sums>(sums, row_at(layer_, given_, row), layer_.inputs, call_.weights.kernel, block);
   }
 
+  template <class Sums>
   LSTM_IMPL_ONCE void add_floats(float* sums, const float* left, Index depth, const float* kernel,
                                  Index block) const {
     const Index unit = block * kLanes, count = layer_.units - unit;
     for (Index k = 0; k < depth; ++k) {
-      for (Index sum = 0; sum < kSums; ++sum) {
-        const Index gate = Input::kGates[static_cast<std::size_t>(sum)];
+      for (Index sum = 0; sum < Sums::kCount; ++sum) {
+        const Index gate = Sums::kGates[static_cast<std::size_t>(sum)];
         const float* from = kernel + (k * Cell::kGates + gate) * layer_.units + unit;
-        store(sums + sum * kLanes, load(sums + sum * kLanes) + left[k] * load_part(from, count));
+        float* const to = sums + (Sums::kFirst + sum) * kLanes;
+        store(to, load(to) + left[k] * load_part(from, count));
       }
     }
   }
 
+  std::optional<PartRows<Products>> reset_;  // h that a gate has reset, of a cell with two stages
+  const Floats reset_floats_;                // the same as floats, [batch][units]
   mutable SharedMagnitude of_kernel_, of_recurrent_;
 };
 

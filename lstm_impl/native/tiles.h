@@ -14,14 +14,27 @@
 #include "vector.h"
 
 // The instructions are written in assembly, because a library for every CPU with AVX-512 contains
-// them too. Assemblers have known them since compilers have had a header for them.
+// them too. Assemblers have known them since compilers have had a header for them. A library for one
+// CPU (LSTM_IMPL_ONE_CPU) contains them only if that CPU has AMX, because the kernels compile in much
+// less time without them.
 #if defined(LSTM_IMPL_EMULATED_TILES)
 #define LSTM_IMPL_TILES 1
-#elif defined(__x86_64__) && defined(__AVX512F__) && defined(__linux__)
+#elif defined(__x86_64__) && defined(__linux__)
 #if __has_include(<amxtileintrin.h>) || __has_include(<amxintrin.h>)
+#if defined(LSTM_IMPL_ONE_CPU) && !defined(__AMX_BF16__)
+#define LSTM_IMPL_CPU_WITHOUT_TILES 1
+#elif defined(__AVX512F__)
 #define LSTM_IMPL_TILES 1
 #endif
 #endif
+#endif
+
+namespace lstm_impl::tiles {
+
+// Why there are no tiles on a CPU without AMX.
+constexpr const char* kNotInCpu = "this CPU has no AMX tiles for bfloat16";
+
+}  // namespace lstm_impl::tiles
 
 #if defined(LSTM_IMPL_TILES)
 
@@ -219,7 +232,7 @@ inline bool cpu_has_tiles() {
 // permission only if every alternate signal stack is large enough to save the tiles, which takes 8
 // kB.
 inline const char* refusal() {
-  if (!cpu_has_tiles()) return "this CPU has no AMX tiles for bfloat16";
+  if (!cpu_has_tiles()) return kNotInCpu;
   unsigned a, b, c, d;
   constexpr const char* kNotSaved = "the operating system does not save AMX tiles";
   if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) return kNotSaved;

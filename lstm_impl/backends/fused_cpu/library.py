@@ -137,7 +137,11 @@ INSTALL = "apt-get install g++"
 NATIVE = "-march=native"
 """The compiler flag for the CPU of this machine."""
 
-KERNEL_FLAGS = ("-std=c++17", "-O3", NATIVE, "-ffp-contract=fast", "-fno-trapping-math")
+ONE_CPU = "-DLSTM_IMPL_ONE_CPU"
+"""The compiler flag that leaves out code for instructions that the CPU of ``NATIVE`` lacks. A
+library for many CPUs contains such code and asks the CPU before it uses it."""
+
+KERNEL_FLAGS = ("-std=c++17", "-O3", NATIVE, ONE_CPU, "-ffp-contract=fast", "-fno-trapping-math")
 """The flags for liblstm only. Code that includes TensorFlow's headers is compiled for any CPU, so
 that no inline function of those headers can replace TensorFlow's own copy. A product and a sum
 become one instruction, but nothing is reordered, and NaN stays NaN."""
@@ -314,8 +318,10 @@ def find_compiler(
 
 
 def kernel_flags(march: str) -> list[str]:
-    """Return ``KERNEL_FLAGS`` for another CPU, such as ``-march=armv8-a``."""
-    return [march if each == NATIVE else each for each in KERNEL_FLAGS]
+    """Return ``KERNEL_FLAGS`` for other CPUs, such as ``-march=armv8-a``."""
+    if march == NATIVE:
+        return list(KERNEL_FLAGS)
+    return [march if each == NATIVE else each for each in KERNEL_FLAGS if each != ONE_CPU]
 
 
 def _gist(words: str) -> str:

@@ -844,7 +844,7 @@ int check_numbers(const char* name, const Case& one, const Inputs& in, std::size
 
 // One sequence of a batch holds such a number, or all numbers are small or large: what the parts of
 // floats cannot multiply.
-int check_unusual_numbers(std::mt19937& random, bool three) {
+int check_unusual_numbers(std::mt19937& random, CellKind cell, bool three) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr float kLargest = std::numeric_limits<float>::max();
   const float bad[] = {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(),
@@ -852,6 +852,7 @@ int check_unusual_numbers(std::mt19937& random, bool three) {
   int wrong = 0;
   for (const Case& shape : {Case{8, 19, 37, 48, false, false, 0}, Case{40, 5, 20, 48, true, true, 0}}) {
     Case one = shape;
+    one.cell = cell;
     one.three = three;
     const Inputs usual = make(one, random);
     const auto scaled = [](Floats floats, float factor) {
@@ -898,6 +899,7 @@ int check_unusual_numbers(std::mt19937& random, bool three) {
   }
   // Not for many steps: each amplifies the errors of those before.
   Case large{2, 70, 37, 48, false, false, 0};
+  large.cell = cell;
   large.three = three;
   Inputs in = make(large, random);
   for (Floats* const each : {&in.kernel, &in.recurrent}) {
@@ -911,24 +913,27 @@ int check_unusual_numbers(std::mt19937& random, bool three) {
 int check_products_of_floats(std::mt19937& random, const std::vector<int>& few,
                              const std::vector<int>& many, int* cases) {
   int wrong = 0;
-  for (const bool three : {false, true}) {
-    const auto check = [&](Case one, const std::vector<int>& threads) {
-      one.three = three;
-      wrong += check_stored<float, float>(one, make(one, random), threads);
+  for (const CellKind cell : kCells) {
+    for (const bool three : {false, true}) {
+      const auto check = [&](Case one, const std::vector<int>& threads) {
+        one.cell = cell;
+        one.three = three;
+        wrong += check_stored<float, float>(one, make(one, random), threads);
+        ++*cases;
+      };
+      for (const int padding : {0, 1, 2}) {
+        check({7, 5, 4, 7, padding == 0, padding == 1, padding}, few);
+        check({30, 1, 37, 257, padding == 2, padding == 1, padding}, many);
+        check({7, 53, 5, 36, true, padding == 0, padding}, few);
+        check({20, 7, 70, 129, false, padding == 0, padding}, many);
+        check({11, 100, 70, 33, true, padding == 2, padding}, few);
+        if (padding == 0) continue;
+        check({11, 30, 70, 33, false, padding == 2, padding, false, cell, three, true}, few);
+      }
+      check({300, 9, 3, 5, false, true, 0}, few);
+      wrong += check_unusual_numbers(random, cell, three);
       ++*cases;
-    };
-    for (const int padding : {0, 1, 2}) {
-      check({7, 5, 4, 7, padding == 0, padding == 1, padding}, few);
-      check({30, 1, 37, 257, padding == 2, padding == 1, padding}, many);
-      check({7, 53, 5, 36, true, padding == 0, padding}, few);
-      check({20, 7, 70, 129, false, padding == 0, padding}, many);
-      check({11, 100, 70, 33, true, padding == 2, padding}, few);
-      if (padding == 0) continue;
-      check({11, 30, 70, 33, false, padding == 2, padding, false, CellKind::kLSTM, three, true}, few);
     }
-    check({300, 9, 3, 5, false, true, 0}, few);
-    wrong += check_unusual_numbers(random, three);
-    ++*cases;
   }
   return wrong;
 }

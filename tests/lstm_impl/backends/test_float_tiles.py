@@ -7,7 +7,8 @@ import pytest
 
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.backends.fused_cpu import c_interface, library
-from lstm_impl.backends.fused_cpu.c_interface import KernelLayer, Kernels
+from lstm_impl.backends.fused_cpu.c_interface import CELLS, KernelLayer, Kernels
+from lstm_impl.cell import GRU
 from tests.lstm_impl.backends.built import built, passes
 from tests.lstm_impl.backends.test_fused_cpu_kernels import TILES, needs_compiler
 
@@ -34,6 +35,11 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Workload(40, 5, "training", min_length=2),
         ),
         (LSTMSpec(64, 64), Workload(2, 70, "training", gradients="weights+input")),
+        (LSTMSpec(37, 33, cell=GRU()), Workload(19, 9, "training", gradients="all")),
+        (
+            LSTMSpec(5, 20, num_layers=2, bidirectional=True, cell=GRU(reset_after=False)),
+            Workload(40, 5, "training", min_length=2, gradients="all"),
+        ),
     ],
 )
 def test_gate_of_float32_by_emulated_tiles_passes(
@@ -42,6 +48,7 @@ def test_gate_of_float32_by_emulated_tiles_passes(
     monkeypatch.setenv("LSTM_NATIVE_FLOAT32", "tiles")  # read by a copy of the library once
     kernels = Kernels(ctypes.CDLL(str(emulated)))
     sizes = workload.timesteps, workload.batch, spec.input_size, spec.hidden_size
-    assert kernels.products(KernelLayer(*sizes)) == "tdpbf16ps: 6 products of bfloat16 parts"
+    layer = KernelLayer(*sizes, cell=CELLS[spec.cell.name])
+    assert kernels.products(layer) == "tdpbf16ps: 6 products of bfloat16 parts"
     monkeypatch.setattr(c_interface, "kernels", lambda: kernels)
     passes(built("numpy_fused", spec), workload)
