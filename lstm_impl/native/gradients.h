@@ -252,19 +252,26 @@ class WeightGradients {
     for (Index block = 0; block < blocks_; ++block) {
       const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
       float* const to = right(place, block);
-      typename Products::Seen seen;
+      typename Products::Seen seen, not_gradients;
       for (Index pair = 0; pair < kPairs; ++pair) {
         const Index here = depth - 2 * pair;
         for (Index sum = 0; sum < kSums; ++sum) {
           const float* from = dz + 2 * pair * kPanel + sum * kLanes;
           Products::store_pair(to, pair, sum, kSums, here < 1 ? Vector{} : load(from),
-                               here < 2 ? Vector{} : load(from + kPanel), seen);
+                               here < 2 ? Vector{} : load(from + kPanel),
+                               is_gradient(sum) ? seen : not_gradients);
         }
       }
       if constexpr (kSplitsFactors<Products>) {
         largest_right_[static_cast<std::size_t>(place * blocks_ + block)] = seen.upper_half();
       }
     }
+  }
+
+  // Returns whether dz holds the gradient of a sum in its place, and not the reset h.
+  static constexpr bool is_gradient(Index sum) {
+    if constexpr (Cell::kStages > 1) return sum != Cell::kResetHidden;
+    return true;
   }
 
   // Writes the left operand of the row `at` of all rows, without the 1. At padding, it writes zeros,
