@@ -7,7 +7,7 @@ register finders and hooks of their own. A change inside a module is not noticed
 
 import builtins
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from operator import is_
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class ImportState:
             if _restore_list(name, whole, before):
                 found.append(f"sys.{name}")
         if modules := sorted(self._restore_modules()):
+            self._bind_additions(modules)
             found.append(f"sys.modules of {_list_names(modules)}")
         if self._restore_caches():
             found.append("sys.path_importer_cache")
@@ -88,6 +89,18 @@ class ImportState:
             if name not in before and name.partition(".")[0] in _PROTECTED:
                 del _MODULES[name]
                 yield name
+
+    def _bind_additions(self, restored: Collection[str]) -> None:
+        """Make modules that were imported while their package was lost attributes of the package.
+
+        Python had made them attributes of a second copy of the package. Without the attribute,
+        ``numpy.ma`` of the first copy imports itself without end.
+        """
+        added = [each for each in _MODULES.items() if each[0] not in self._modules]
+        for name, module in added:
+            package, _, own = str(name).rpartition(".")
+            if package in restored and module is not None:
+                vars(_MODULES[package]).setdefault(own, module)
 
     def _restore_caches(self) -> bool:
         cache, before = self._caches

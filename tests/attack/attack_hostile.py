@@ -63,9 +63,14 @@ def wrong_with(trial: Trial, place: Place) -> Iterator[str]:
     if message is None and trial.backend not in remarks:
         yield "the hostile backend is not named"
     if trial.deed in RAISED and trial.where in DURING:
-        expected = f"failed: {RAISED[trial.deed]} {DURING[trial.where]}"
+        error, begins = RAISED[trial.deed], (DURING[trial.where],)
+        if error == "ImportsChangedError":
+            # The case fails in the phase of the change, or in the next one, which needs what is
+            # lost.
+            begins = ("while ", "in ")
+        expected = tuple(f"failed: {error} {each}" for each in begins)
         if message is None or not message.startswith(expected):
-            yield f"the reason of the hostile backend is {message}; expected: {expected}..."
+            yield f"the reason of the hostile backend is {message}; expected: {expected}"
     if len(place.found.measurements) != len(remarks):
         yield "a case stands there twice"
     for error in place.found.errors:

@@ -14,7 +14,7 @@ from typing import Any
 
 FOLDER = os.environ["ATTACK_FOLDER"]
 NOTES = os.environ["ATTACK_NOTES"]
-ROLE = "worker" if "pytest" in sys.orig_argv else "manager"
+ROLE = "worker" if "bench.worker" in sys.orig_argv else "manager"
 PLAN = json.loads(os.environ.get("ATTACK_PLAN", "null"))
 
 _write, _open, _close, _fstat = os.write, os.open, os.close, os.fstat

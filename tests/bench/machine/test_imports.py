@@ -105,6 +105,17 @@ def test_guard_changed_imports_are_restored_and_an_error(change: str) -> None:
         assert np.array([1.0]).sum() == 1.0
 
 
+def test_guard_part_of_a_lost_package_is_found_in_the_restored_one() -> None:
+    package, part = sys.modules["json"], "tool"
+    sys.modules.pop(f"json.{part}", None)
+    vars(package).pop(part, None)
+    with pytest.raises(ImportsChangedError), Guard():
+        sys.modules.pop("json")
+        importlib.import_module(f"json.{part}")  # of a second copy of the package
+    assert sys.modules["json"] is package
+    assert getattr(package, part) is sys.modules[f"json.{part}"]
+
+
 def test_guard_changed_imports_explain_what_else_was_raised() -> None:
     def work() -> None:
         sys.meta_path.clear()
