@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from bench.machine.fields import InputError, printable
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
@@ -68,6 +68,7 @@ def run_and_exit(main: Callable[[], int]) -> NoReturn:
         _discard_output()
         what = "standard output" if error.filename is None else str(error.filename)
         _exit(f"error: {what}: {error.strerror or error}")
+    _flush_errors()
     sys.exit(code)
 
 
@@ -126,12 +127,29 @@ def print_errors(errors: Iterable[object]) -> None:
 def _exit(line: str) -> NoReturn:
     with contextlib.suppress(OSError, AttributeError):  # Standard error may be closed, too.
         print(printable(line, 1000), file=sys.stderr, flush=True)
+    _flush_errors()
     sys.exit(BAD_INPUT)
+
+
+def _flush_errors() -> None:
+    """Write what standard error still holds, or discard it if it cannot be written.
+
+    Python's own flush at exit would fail, too, and would change the exit code to 120.
+    """
+    with contextlib.suppress(AttributeError):  # Standard error is closed.
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _discard(sys.stderr)
 
 
 def _discard_output() -> None:
     """Redirect standard output to nowhere, so that Python's flush at exit raises no error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def write_non_ascii() -> None:

@@ -63,12 +63,13 @@ def wrong_with(trial: Trial, place: Place) -> Iterator[str]:
     if message is None and trial.backend not in remarks:
         yield "the hostile backend is not named"
     if trial.deed in RAISED and trial.where in DURING:
-        error, begins = RAISED[trial.deed], (DURING[trial.where],)
-        if error == "ImportsChangedError":
+        raised = RAISED[trial.deed]
+        begins: tuple[str, ...] = (DURING[trial.where],)
+        if raised == "ImportsChangedError":
             # The case fails in the phase of the change, or in the next one, which needs what is
             # lost.
             begins = ("while ", "in ")
-        expected = tuple(f"failed: {error} {each}" for each in begins)
+        expected = tuple(f"failed: {raised} {each}" for each in begins)
         if message is None or not message.startswith(expected):
             yield f"the reason of the hostile backend is {message}; expected: {expected}"
     if len(place.found.measurements) != len(remarks):

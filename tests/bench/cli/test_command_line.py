@@ -62,6 +62,22 @@ def test_end_full_disk_gives_one_line(program: str) -> None:
     assert (code, errors) == (2, "error: standard output: No space left on device\n")
 
 
+ON_ERRORS = (
+    "import sys\nfrom bench.cli.command_line import run_and_exit\n"
+    "run_and_exit(lambda: sys.stderr.write('half a line') - 8)"
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "redirection", "code"),
+    [(ON_ERRORS, "2> /dev/full", 2), (LINES, "> /dev/full 2> /dev/full", 2)],
+)
+def test_end_full_disk_of_errors_gives_a_documented_exit_code(
+    program: str, redirection: str, code: int
+) -> None:
+    assert ended(program, redirection)[0] == code
+
+
 def test_end_interrupted_by_ctrl_c_exits_with_130_and_no_traceback() -> None:
     program = (
         "import os, signal\nfrom bench.cli.command_line import run_and_exit\n"

@@ -109,9 +109,13 @@ def test_guard_part_of_a_lost_package_is_found_in_the_restored_one() -> None:
     package, part = sys.modules["json"], "tool"
     sys.modules.pop(f"json.{part}", None)
     vars(package).pop(part, None)
-    with pytest.raises(ImportsChangedError), Guard():
+
+    def import_from_a_second_copy() -> None:
         sys.modules.pop("json")
-        importlib.import_module(f"json.{part}")  # of a second copy of the package
+        importlib.import_module(f"json.{part}")
+
+    with pytest.raises(ImportsChangedError), Guard():
+        import_from_a_second_copy()
     assert sys.modules["json"] is package
     assert getattr(package, part) is sys.modules[f"json.{part}"]
 
