@@ -284,12 +284,13 @@ class RoofFile:
         measures it again.
         """
         new = {place: e for place, e in self._here.items() if self._saved.get(place) is not e}
-        if self._path is None or not (new or self._repeated_here):
+        # Without a session, no file keeps how often roofs were repeated.
+        repeated = self._repeated_here if self._session is not None else Counter[str]()
+        if self._path is None or not (new or repeated):
             return
         self.reload()
-        if self._session is not None:
-            self._repeated.update(self._repeated_here)
-            self._repeated_here.clear()
+        self._repeated.update(repeated)
+        repeated.clear()
         for place, mine in new.items():
             best = mine
             if (old := self._seen.get(place)) is not None:
@@ -440,7 +441,7 @@ class Roofs:
         self._now = now
         self._array_bytes = array_bytes or roof_libraries.array_bytes
         self._seen = seen or RoofFile(None)
-        self._flags = flags
+        self._flags = functools.cache(flags)
         self._machine = functools.cache(environment.device_name)
         self._tried: set[tuple[Key, str]] = set()
         self._rounds: Counter[Key] = Counter()
