@@ -69,13 +69,22 @@ ON_ERRORS = (
 
 
 @pytest.mark.parametrize(
-    ("program", "redirection", "code"),
-    [(ON_ERRORS, "2> /dev/full", 2), (LINES, "> /dev/full 2> /dev/full", 2)],
+    ("unbuffered", "code"),
+    [
+        # The buffer takes the text, so the command ends with the code that it returns.
+        ("", 3),
+        # Writing fails inside the command.
+        ("1", 2),
+    ],
 )
-def test_end_full_disk_of_errors_gives_a_documented_exit_code(
-    program: str, redirection: str, code: int
-) -> None:
-    assert ended(program, redirection)[0] == code
+def test_end_full_disk_of_errors_gives_a_documented_exit_code(unbuffered: str, code: int) -> None:
+    assert ended(ON_ERRORS, "2> /dev/full", PYTHONUNBUFFERED=unbuffered)[0] == code
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_end_full_disk_of_both_outputs_gives_the_code_of_bad_input(unbuffered: str) -> None:
+    redirection = "> /dev/full 2> /dev/full"
+    assert ended(LINES, redirection, PYTHONUNBUFFERED=unbuffered)[0] == 2
 
 
 def test_end_interrupted_by_ctrl_c_exits_with_130_and_no_traceback() -> None:
