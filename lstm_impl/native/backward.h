@@ -162,9 +162,13 @@ class BackwardPass {
   void pack(Index group) {
     for_each_stage([&](auto stage) {
       constexpr int kStage = decltype(stage)::value;
-      [[maybe_unused]] const auto seen = pack_transposed<Products, State<kStage>, Cell::kGates>(
-          call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
-          width_of(group), panel<kStage>(group));
+      const Index first_row = group * width_ * kLanes;
+      const auto pack = call_.transposed
+                            ? pack_rows_of_transpose<Products, State<kStage>, Cell::kGates, Weight>
+                            : pack_transposed<Products, State<kStage>, Cell::kGates, Weight>;
+      [[maybe_unused]] const auto seen =
+          pack(call_.recurrent_kernel, layer_.units, layer_.units, first_row, width_of(group),
+               panel<kStage>(group));
       if constexpr (kSplitsFactors<Products>) of_recurrent_.see(seen.upper_half());
     });
   }

@@ -22,6 +22,7 @@
 
 #include "bfloat16.h"
 #include "numbers.h"
+#include "panels.h"
 #include "plan.h"
 #include "product.h"
 #include "steps_ahead.h"
@@ -78,6 +79,34 @@ typename Products::Seen pack_pairs(const Value* kernel, Index rows, Index units,
         const Vector upper = here < 2 ? Vector{} : load_part(lower + Gates * units, count);
         Products::store_pair(to, pair, column, kCount,
                              here < 1 ? Vector{} : load_part(lower, count), upper, seen);
+      }
+    }
+  }
+  return seen;
+}
+
+// Packs the same panels from the transpose of the kernel, [Gates * units, rows].
+template <class Products, class Columns, Index Gates, class Value>
+typename Products::Seen pack_pairs_of_transpose(const Value* transposed, Index rows, Index units,
+                                                Index first_block, Index last_block, Index pairs,
+                                                float* panels) {
+  constexpr Index kCount = Columns::kCount;
+  typename Products::Seen seen;
+  for (Index block = first_block; block < last_block; ++block) {
+    float* const to = panels + block * pairs * kCount * Products::kParts * kLanes;
+    const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
+    for (Index column = 0; column < kCount; ++column) {
+      const Index gate = Columns::kGates[static_cast<std::size_t>(column)];
+      const Value* const from = transposed + (gate * units + unit) * rows;
+      for (Index k = 0; k < 2 * pairs; k += kLanes) {
+        Vector square[kLanes] = {};
+        if (k < rows) read_transposed_rows(from + k, rows, count, rows - k, square);
+#pragma GCC unroll 16
+        for (Index r = 0; r < kLanes; r += 2) {
+          if (const Index pair = (k + r) / 2; pair < pairs) {
+            Products::store_pair(to, pair, column, kCount, square[r], square[r + 1], seen);
+          }
+        }
       }
     }
   }

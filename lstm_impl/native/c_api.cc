@@ -346,42 +346,6 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const void* mas
   });
 }
 
-// A matrix of weights or its gradient in the order of the kernels: [depth, gates * units]. If the
-// layer is transposed, the matrix of the caller is [gates * units, depth], and this one is in
-// scratch memory.
-template <class Weight>
-class Matrix {
- public:
-  Matrix(const LstmLayer& layer, std::int64_t depth, Weight* given, const Pool& pool)
-      : width_(layer_of(layer).gates() * layer.units), depth_(depth), given_(given), pool_(pool) {
-    if (layer.transposed != 0) {
-      const std::int64_t bytes = width_ * depth * static_cast<std::int64_t>(sizeof(Weight));
-      scratch_.emplace((bytes + 3) / static_cast<std::int64_t>(sizeof(float)));
-    }
-  }
-
-  Weight* get() const {
-    return scratch_ ? reinterpret_cast<Weight*>(scratch_->get()) : given_;
-  }
-
-  // Returns a copy of the caller's matrix in the order of the kernels.
-  const Weight* read() const {
-    if (scratch_) transpose_matrix<Weight>(given_, width_, depth_, get(), pool_);
-    return get();
-  }
-
-  // Copies the matrix that get() points to into the matrix of the caller.
-  void write() const {
-    if (scratch_) transpose_matrix<Weight>(get(), depth_, width_, given_, pool_);
-  }
-
- private:
-  const std::int64_t width_, depth_;
-  Weight* const given_;
-  const Pool& pool_;
-  std::optional<Floats> scratch_;
-};
-
 // Returns the pointers of a call one after another.
 class Pointers {
  public:
@@ -500,15 +464,9 @@ LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* 
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
-    LstmLayer copied = *given;
-    const bool in_place =
-        given->transposed != 0 && lstm_impl::reads_transposed<Value, Weight>(layer);
-    if (in_place) copied.transposed = 0;
-    const lstm_impl::Matrix kernel(copied, layer.inputs, next.take<Weight>(), pool);
-    const lstm_impl::Matrix recurrent(copied, layer.units, next.take<Weight>(), pool);
-    const auto* bias = next.take<const Weight>();
+    const auto read_weight = [&] { return next.take<const Weight>(); };
     const lstm_impl::Weights<Weight> weights{
-        kernel.read(), recurrent.read(), bias, in_place,
+        read_weight(), read_weight(), read_weight(), given->transposed != 0,
         lstm_impl::extra_pointer<const Weight>(*given, pointers, kForwardPointers)};
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
@@ -530,14 +488,18 @@ LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void*
     Pointers next(pointers);
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
-    const lstm_impl::Matrix recurrent(*given, layer.units, next.take<Weight>(), pool);
+    const bool transposed = given->transposed != 0;
+    const auto matrix = [&](lstm_impl::Index rows, void* callers) {
+      return lstm_impl::Matrix(transposed, rows, layer.gates() * layer.units,
+                               static_cast<Weight*>(callers), pool);
+    };
+    const auto* const recurrent = next.take<const Weight>();
     constexpr int kOfKernel = 14;  // the place of its gradient among the pointers
-    const lstm_impl::Matrix of_kernel(*given, layer.inputs,
-                                      static_cast<Weight*>(pointers[kOfKernel]), pool);
-    const lstm_impl::Matrix of_recurrent(*given, layer.units,
-                                         static_cast<Weight*>(pointers[kOfKernel + 1]), pool);
+    const auto of_kernel = matrix(layer.inputs, pointers[kOfKernel]);
+    const auto of_recurrent = matrix(layer.units, pointers[kOfKernel + 1]);
     lstm_impl::Backward<Value, Weight> call{layer,
-                                            recurrent.read(),
+                                            recurrent,
+                                            transposed,
                                             read(),
                                             read(),
                                             read(),
@@ -569,10 +531,10 @@ LstmCode lstm_input_gradient(const LstmLayer* given, const LstmThreads* threads,
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
-    const lstm_impl::Matrix kernel(*given, layer.inputs, next.take<Weight>(), pool);
+    const auto* const kernel = next.take<const Weight>();
     const auto* dz = next.take<const float>();
     const auto* steps = next.take<const unsigned char>();
-    lstm_impl::InputGradient<Value, Weight> call{layer, kernel.read(), dz, steps,
+    lstm_impl::InputGradient<Value, Weight> call{layer, kernel, given->transposed != 0, dz, steps,
                                                  next.take<Value>()};
     lstm_impl::input_gradient(call, pool);
   });

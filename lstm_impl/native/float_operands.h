@@ -69,7 +69,7 @@ class FloatOperands {
         hidden_(call),
         input_(layer_, call.x),
         ahead_(layer_, StepsAhead::usual(layer_)),
-        kernel_packed_(!(ahead_.any() && is_read_in_place(layer_))),
+        kernel_packed_(call.weights.transposed || !(ahead_.any() && is_read_in_place(layer_))),
         kernel_(kernel_packed_ ? unit_blocks(layer_) * layer_.inputs * kRow : 0),
         recurrent_(unit_blocks(layer_) * layer_.units * kRow),
         bias_(unit_blocks(layer_) * kPanel),
@@ -87,12 +87,16 @@ class FloatOperands {
     const Weights<Weight>& weights = call_.weights;
     const Index units = layer_.units, blocks = unit_blocks(layer_);
     const Index first = share(blocks, part, parts), last = share(blocks, part + 1, parts);
-    if (kernel_packed_) {
-      pack_columns<Input, Cell::kGates>(weights.kernel, layer_.inputs, units, first, last,
-                                        kernel_.get());
-    }
-    pack_columns<typename Cell::OfRecurrentKernel, Cell::kGates>(
-        weights.recurrent_kernel, units, units, first, last, recurrent_.get());
+    const auto pack = [&](auto columns, const Weight* matrix, Index rows, float* panels) {
+      using Columns = decltype(columns);
+      if (weights.transposed) {
+        pack_columns_of_transpose<Columns, Cell::kGates>(matrix, rows, units, first, last, panels);
+      } else {
+        pack_columns<Columns, Cell::kGates>(matrix, rows, units, first, last, panels);
+      }
+    };
+    if (kernel_packed_) pack(Input{}, weights.kernel, layer_.inputs, kernel_.get());
+    pack(typename Cell::OfRecurrentKernel{}, weights.recurrent_kernel, units, recurrent_.get());
     pack_biases<Cell>(weights, units, first, last, bias_.get());
     input_.widen(part, parts);
   }

@@ -20,6 +20,7 @@
 #include "numbers.h"
 #include "panels.h"
 #include "part_rows.h"
+#include "parts.h"
 #include "plan.h"
 #include "product.h"
 #include "steps.h"
@@ -545,6 +546,13 @@ class WeightGradients {
   std::optional<Buffers> buffers_;  // of a row of [x, h before, 1], or of a segment's sums
 };
 
+// Returns whether the gradients of a layer read the kernels only to pack them, which they can do in
+// either order. Products in parts read them again where a number cannot be split.
+template <class Value>
+bool gradients_take_transposed(const Layer& layer) {
+  return !has_few_rows(layer) && (kRounds<Value> || !splits_backward(layer));
+}
+
 // Does the backward pass of a call that has sequences: first the recurrence, then the gradients of
 // the weights.
 template <class Cell, class Products, class Value, class Weight>
@@ -599,9 +607,12 @@ class InputGradientLayout {
   // Packs the kernel.
   Phase packing() const {
     return {1, static_cast<int>(groups_), [this](Index, int group) {
-              [[maybe_unused]] const auto seen = pack_transposed<Products, Sums, Cell::kGates>(
-                  call_.kernel, layer_.inputs, layer_.units, group * kMostWidth * kLanes,
-                  width_of(group), panel(group));
+              const auto pack = call_.transposed
+                                    ? pack_rows_of_transpose<Products, Sums, Cell::kGates, Weight>
+                                    : pack_transposed<Products, Sums, Cell::kGates, Weight>;
+              [[maybe_unused]] const auto seen =
+                  pack(call_.kernel, layer_.inputs, layer_.units, group * kMostWidth * kLanes,
+                       width_of(group), panel(group));
               if constexpr (kSplitsFactors<Products>) of_kernel_.see(seen.upper_half());
             }};
   }

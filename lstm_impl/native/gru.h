@@ -8,9 +8,9 @@
 
 namespace lstm_impl {
 
-// These functions do for a GRU with products of floats what forward(), reads_transposed(),
-// backward() and input_gradient() of kernels.h do in general. The call must have sequences. Calls
-// for gradients must also have steps.
+// These functions do for a GRU with products of floats what forward(), backward() and
+// input_gradient() of kernels.h do in general. The call must have sequences. Calls for gradients must
+// also have steps. A forward pass takes transposed kernels if gru_reads_transposed() says so.
 template <class Value, class Weight>
 void forward_gru(const Forward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>

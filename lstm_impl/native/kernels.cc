@@ -16,6 +16,7 @@
 #include "parts.h"
 #include "plan.h"
 #include "shrinking_batch.h"
+#include "transpose.h"
 #include "unpacked_forward.h"
 #include "vector.h"
 
@@ -61,16 +62,14 @@ static bool multiplies_parts(const Layer& layer) {
   return !kRounds<Value> && parts_of_floats(layer) > 0;
 }
 
+// Returns whether the pass that serves a layer takes transposed kernels.
 template <class Value, class Weight>
-bool reads_transposed(const Layer& layer) {
-  if (multiplies_bfloat16<Value>(layer) || multiplies_parts<Value>(layer)) return false;
+static bool reads_transposed(const Layer& layer) {
+  if (multiplies_bfloat16<Value>(layer)) return true;
+  if (multiplies_parts<Value>(layer)) return false;
   if (layer.cell != CellKind::kLSTM) return gru_reads_transposed<Value, Weight>(layer);
-  return UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
+  return UnpackedForward<LSTM, Value, Weight>::allows_transposed(layer);
 }
-
-template bool reads_transposed<float, float>(const Layer&);
-template bool reads_transposed<BFloat16, BFloat16>(const Layer&);
-template bool reads_transposed<BFloat16, float>(const Layer&);
 
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool) {
@@ -78,6 +77,16 @@ void forward(const Forward<Value, Weight>& call, const Pool& pool) {
   if (const auto shrinking = ShrinkingBatch::make(call.layer, call.mask)) {
     const auto run = [&pool](const auto& shorter) { forward(shorter, pool); };
     return shrinking->forward(call, pool, run);
+  }
+  if (call.weights.transposed && !reads_transposed<Value, Weight>(call.layer)) {
+    const Index width = call.layer.gates() * call.layer.units;
+    const Matrix kernel(true, call.layer.inputs, width, call.weights.kernel, pool);
+    const Matrix recurrent(true, call.layer.units, width, call.weights.recurrent_kernel, pool);
+    Forward<Value, Weight> copied = call;
+    copied.weights.kernel = kernel.read();
+    copied.weights.recurrent_kernel = recurrent.read();
+    copied.weights.transposed = false;
+    return forward(copied, pool);
   }
   if (multiplies_bfloat16<Value>(call.layer)) {
     forward_in_bfloat16(call, pool);

@@ -89,8 +89,7 @@ struct Weights {
   const Value* kernel;            // [inputs, gates * units]
   const Value* recurrent_kernel;  // [units, gates * units]
   const Value* bias;              // [gates * units]
-  // Whether the kernels are [gates * units, inputs] and [gates * units, units]. Allowed only if
-  // reads_transposed() says that a forward pass reads them in this order.
+  // Whether the kernels are [gates * units, inputs] and [gates * units, units].
   bool transposed = false;
   const Value* recurrent_bias = nullptr;  // [gates * units], of a kGRU
 };
@@ -122,6 +121,7 @@ template <class Value, class Weight = Value>
 struct Backward {
   Layer layer;
   const Weight* recurrent_kernel;
+  bool transposed;  // whether this is [gates * units, units]; the gradients of the weights never are
   const Value* x;
   const Value* h0;
   const Value* c0;
@@ -148,6 +148,7 @@ template <class Value, class Weight = Value>
 struct InputGradient {
   Layer layer;
   const Weight* kernel;
+  bool transposed;  // whether this is [gates * units, inputs]
   const float* dz;
   const unsigned char* mask;  // that of the forward and the backward pass
   Value* dx;
@@ -158,10 +159,6 @@ struct InputGradient {
 // batch and timesteps may be 0.
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool);
-// Returns whether a forward pass of the layer takes transposed weights. It does if it reads each
-// weight about once, because this takes less time than copying the weights first.
-template <class Value, class Weight>
-bool reads_transposed(const Layer& layer);
 template <class Value, class Weight>
 void backward(const Backward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>

@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "parts.h"
 #include "shrinking_batch.h"
+#include "transpose.h"
 
 namespace lstm_impl {
 
@@ -25,6 +26,13 @@ void backward(const Backward<Value, Weight>& call, const Pool& pool) {
   if (const auto shrinking = ShrinkingBatch::make(layer, call.mask)) {
     const auto run = [&pool](const auto& shorter) { backward(shorter, pool); };
     return shrinking->backward(call, pool, run);
+  }
+  if (call.transposed && !gradients_take_transposed<Value>(layer)) {
+    const Matrix recurrent(true, layer.units, width, call.recurrent_kernel, pool);
+    Backward<Value, Weight> copied = call;
+    copied.recurrent_kernel = recurrent.read();
+    copied.transposed = false;
+    return backward(copied, pool);
   }
   if constexpr (!kRounds<Value>) {
     if (splits_backward(layer)) return backward_by_parts(call, pool);

@@ -10,8 +10,8 @@ namespace lstm_impl {
 
 template <class Value, class Weight>
 bool gru_reads_transposed(const Layer& layer) {
-  return layer.cell == CellKind::kGRU &&
-         UnpackedForward<GRU<true>, Value, Weight>::reads_transposed(layer);
+  return layer.cell == CellKind::kGRUResetBefore ||
+         UnpackedForward<GRU<true>, Value, Weight>::allows_transposed(layer);
 }
 
 template <class Value, class Weight>

@@ -6,6 +6,7 @@
 #include "kernels.h"
 #include "parts.h"
 #include "shrinking_batch.h"
+#include "transpose.h"
 
 namespace lstm_impl {
 
@@ -16,6 +17,13 @@ void input_gradient(const InputGradient<Value, Weight>& call, const Pool& pool) 
   if (const auto shrinking = ShrinkingBatch::make(layer, call.mask)) {
     const auto run = [&pool](const auto& shorter) { input_gradient(shorter, pool); };
     return shrinking->input_gradient(call, pool, run);
+  }
+  if (call.transposed && !gradients_take_transposed<Value>(layer)) {
+    const Matrix kernel(true, layer.inputs, layer.gates() * layer.units, call.kernel, pool);
+    InputGradient<Value, Weight> copied = call;
+    copied.kernel = kernel.read();
+    copied.transposed = false;
+    return input_gradient(copied, pool);
   }
   if constexpr (!kRounds<Value>) {
     if (splits_backward(layer)) return input_gradient_by_parts(call, pool);

@@ -68,10 +68,20 @@ class PairedOperands {
     const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
     const Weights<Weight>& weights = call_.weights;
     const Index units = layer_.units;
-    const auto of_kernel = pack_pairs<Products, Input, Cell::kGates>(
-        weights.kernel, layer_.inputs, units, first, last, input_pairs_, kernel_.get());
-    const auto of_recurrent = pack_pairs<Products, Recurrent, Cell::kGates>(
-        weights.recurrent_kernel, units, units, first, last, unit_pairs_, recurrent_.get());
+    const auto pack = [&](auto columns, const Weight* matrix, Index rows, Index pairs,
+                          float* panels) {
+      using Columns = decltype(columns);
+      if (weights.transposed) {
+        return pack_pairs_of_transpose<Products, Columns, Cell::kGates>(matrix, rows, units, first,
+                                                                        last, pairs, panels);
+      }
+      return pack_pairs<Products, Columns, Cell::kGates>(matrix, rows, units, first, last, pairs,
+                                                         panels);
+    };
+    const auto of_kernel =
+        pack(Input{}, weights.kernel, layer_.inputs, input_pairs_, kernel_.get());
+    const auto of_recurrent =
+        pack(Recurrent{}, weights.recurrent_kernel, units, unit_pairs_, recurrent_.get());
     pack_biases<Cell>(weights, units, first, last, bias_.get());
     return {of_kernel, of_recurrent};
   }

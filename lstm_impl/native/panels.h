@@ -11,24 +11,6 @@
 
 namespace lstm_impl {
 
-// Packs the columns of a kernel [rows, Gates * units] into panels [block][row][column][lane] for
-// the blocks [first_block, last_block). Columns: see cell.h.
-template <class Columns, Index Gates, class Value>
-void pack_columns(const Value* kernel, Index rows, Index units, Index first_block,
-                  Index last_block, float* panels) {
-  constexpr Index kRow = Columns::kCount * kLanes;
-  for (Index k = 0; k < rows; ++k) {
-    for (Index block = first_block; block < last_block; ++block) {
-      float* to = panels + (block * rows + k) * kRow;
-      const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      for (const Index gate : Columns::kGates) {
-        store(to, load_part(kernel + (k * Gates + gate) * units + unit, count));
-        to += kLanes;
-      }
-    }
-  }
-}
-
 // Transposes a square of kLanes rows in registers. It exchanges the two quarters that are off the
 // diagonal, and then does the same in each quarter.
 template <Index Half, Index... Lane>
@@ -54,6 +36,59 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
       }
     }
     transpose<Half / 2>(rows);
+  }
+}
+
+// Packs the columns of a kernel [rows, Gates * units] into panels [block][row][column][lane] for
+// the blocks [first_block, last_block). Columns: see cell.h.
+template <class Columns, Index Gates, class Value>
+void pack_columns(const Value* kernel, Index rows, Index units, Index first_block,
+                  Index last_block, float* panels) {
+  constexpr Index kRow = Columns::kCount * kLanes;
+  for (Index k = 0; k < rows; ++k) {
+    for (Index block = first_block; block < last_block; ++block) {
+      float* to = panels + (block * rows + k) * kRow;
+      const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
+      for (const Index gate : Columns::kGates) {
+        store(to, load_part(kernel + (k * Gates + gate) * units + unit, count));
+        to += kLanes;
+      }
+    }
+  }
+}
+
+// Reads kLanes rows of a kernel [rows, units] from its transpose [units, rows]. from: the first of
+// `count` units, at the first of these rows, of which there are `left`. Other numbers are zero.
+template <class Value>
+LSTM_IMPL_INLINE void read_transposed_rows(const Value* from, Index rows, Index count, Index left,
+                                           Vector (&square)[kLanes]) {
+#pragma GCC unroll 16
+  for (Index unit = 0; unit < kLanes; ++unit) {
+    square[unit] = unit < count ? load_part(from + unit * rows, left) : Vector{};
+  }
+  transpose<kLanes / 2>(square);
+}
+
+// Packs the same panels from the transpose of the kernel, [Gates * units, rows].
+template <class Columns, Index Gates, class Value>
+void pack_columns_of_transpose(const Value* transposed, Index rows, Index units, Index first_block,
+                               Index last_block, float* panels) {
+  constexpr Index kRow = Columns::kCount * kLanes;
+  for (Index block = first_block; block < last_block; ++block) {
+    const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
+    float* to = panels + block * rows * kRow;
+    for (const Index gate : Columns::kGates) {
+      const Value* const from = transposed + (gate * units + unit) * rows;
+      for (Index k = 0; k < rows; k += kLanes) {
+        Vector square[kLanes];
+        read_transposed_rows(from + k, rows, count, rows - k, square);
+#pragma GCC unroll 16
+        for (Index r = 0; r < kLanes; ++r) {
+          if (k + r < rows) store(to + (k + r) * kRow, square[r]);
+        }
+      }
+      to += kLanes;
+    }
   }
 }
 
@@ -143,6 +178,34 @@ typename Products::Seen pack_transposed(const Value* kernel, Index rows, Index u
             store(panel + Products::place(first_pair + lane, v, width), square[lane]);
           }
         }
+      }
+    }
+  }
+  return seen;
+}
+
+// Packs the same panel from the transpose of the kernel, [Gates * units, rows], whose rows have the
+// numbers in the order of the panel.
+template <class Products, class Columns, Index Gates, class Value>
+typename Products::Seen pack_rows_of_transpose(const Value* transposed, Index rows, Index units,
+                                               Index first_row, Index width, float* panel) {
+  typename Products::Seen seen;
+  constexpr Index kCount = Columns::kCount;
+  const Index numbers = padded_registers<Products, Columns>(blocks_of(units, kLanes)) * kLanes;
+  const auto read = [&](Index number, Index row) {
+    const Index at = number / kLanes, unit = at / kCount * kLanes + number % kLanes;
+    if (unit >= units) return Vector{};
+    const Index gate = Columns::kGates[static_cast<std::size_t>(at % kCount)];
+    return load_part(transposed + (gate * units + unit) * rows + row, rows - row);
+  };
+  for (Index number = 0; number < numbers; number += Products::kNumbers) {
+    for (Index v = 0; v < width; ++v) {
+      const Index row = first_row + v * kLanes;
+      if constexpr (Products::kNumbers == 1) {
+        store(panel + Products::place(number, v, width), read(number, row));
+      } else {
+        Products::store_pair(panel, number / 2, v, width, read(number, row), read(number + 1, row),
+                             seen);
       }
     }
   }

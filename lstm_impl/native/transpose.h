@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "kernels.h"
+#include "memory.h"
 #include "numbers.h"
 #include "panels.h"
 #include "thread_team.h"
@@ -110,6 +112,43 @@ void transpose_matrix(const Value* from, Index rows, Index columns, Value* to, c
                     }});
   ThreadTeam::run(std::move(phases), workers, kMultiplications * numbers, pool);
 }
+
+// A matrix of weights or of their gradients, [rows, columns]. If the caller has its transpose, this
+// one is in scratch memory.
+template <class Weight>
+class Matrix {
+ public:
+  Matrix(bool transposed, Index rows, Index columns, Weight* callers, const Pool& pool)
+      : rows_(rows), columns_(columns), callers_(callers), pool_(pool) {
+    if (transposed) {
+      const Index bytes = rows * columns * static_cast<Index>(sizeof(Weight));
+      scratch_.emplace(blocks_of(bytes, sizeof(float)));
+    }
+  }
+
+  Weight* get() const { return scratch_ ? numbers() : callers_; }
+
+  // Returns the matrix with the caller's numbers.
+  const Weight* read() const {
+    if (scratch_) transpose_matrix(callers_, columns_, rows_, numbers(), pool_);
+    return get();
+  }
+
+  // Copies the matrix that get() points to into that of the caller.
+  void write() const {
+    if (scratch_) transpose_matrix(get(), rows_, columns_, callers_, pool_);
+  }
+
+ private:
+  using Number = std::remove_const_t<Weight>;
+
+  Number* numbers() const { return reinterpret_cast<Number*>(scratch_->get()); }
+
+  const Index rows_, columns_;
+  Weight* const callers_;
+  const Pool& pool_;
+  std::optional<Floats> scratch_;
+};
 
 }  // namespace lstm_impl
 

@@ -39,11 +39,12 @@ class UnpackedForward {
     return layer.timesteps * layer.batch <= most;
   }
 
-  // See kernels.h. The recurrent kernel is read in each step. With three steps, transposing it in
-  // registers each time would take longer than copying it once.
-  static bool reads_transposed(const Layer& layer) {
+  // Returns whether transposed kernels need not be copied first, by this pass or by one with panels,
+  // which packs them in either order. This pass reads the recurrent kernel in each step. With three
+  // steps, transposing it in registers each time would take longer than copying it once.
+  static bool allows_transposed(const Layer& layer) {
     constexpr Index kMostSteps = 2;
-    return layer.timesteps <= kMostSteps && serves(layer);
+    return layer.timesteps <= kMostSteps || !serves(layer);
   }
 
   UnpackedForward(const Forward<Value, Weight>& call, const Pool& pool)

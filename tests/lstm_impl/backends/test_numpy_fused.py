@@ -157,61 +157,87 @@ def test_matrix_that_cannot_be_transposed_is_refused(
     assert not written.any()
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16", "bf32", "mixed_bfloat16"])
+KINDS = ("float32", "bfloat16", "bf32", "mixed_bfloat16", "bf16x3")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", c_interface.CELLS)
 @pytest.mark.parametrize(
     "sizes",
-    # The weights are copied; they are read as they are, by parts of registers, by whole ones, and
-    # by two threads.
-    [(30, 2, 5, 18), (1, 1, 5, 18), (2, 2, 33, 19), (1, 3, 48, 32), (1, 2, 256, 256)],
+    # Few rows read the weights in place: in parts of registers, whole ones, and by two threads. They
+    # are copied for several steps. More rows pack them, in whole blocks of units and in parts.
+    [
+        *((1, 1, 5, 18), (2, 2, 33, 19), (1, 3, 48, 32), (1, 2, 256, 256)),
+        *((4, 1, 20, 33), (30, 2, 5, 18), (9, 20, 48, 64), (40, 5, 33, 40), (20, 40, 17, 31)),
+    ],
     ids=lambda sizes: "x".join(map(str, sizes)),
 )
+@pytest.mark.parametrize("masked", [False, True])
 def test_layer_of_transposed_weights_computes_the_same_bits(
-    sizes: tuple[int, int, int, int], kind: str
+    sizes: tuple[int, int, int, int], cell: str, kind: str, masked: bool
 ) -> None:
+    ours, theirs = (compute_layer(sizes, cell, kind, masked, each) for each in (True, False))
+    assert all(each.any() for each in theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def compute_layer(
+    sizes: tuple[int, int, int, int], cell: str, kind: str, masked: bool, transposed: bool
+) -> list[Any]:
+    """Return all results of a forward and a backward pass, with the gradients as ``[in, G*H]``.
+
+    masked: whether the sequences have different lengths, some so short that their padding is not
+    computed.
+    """
     t, b, i, u = sizes
-    kernels = c_interface.kernels()
-    halves = kind in ("bfloat16", "mixed_bfloat16")
-    gates, cells = kernels.kept_sizes(t, b, u)
+    kernels, gates = c_interface.kernels(), 4 if cell == "lstm" else 3
+    halves, has_c, has_bias = kind in ("bfloat16", "mixed_bfloat16"), cell == "lstm", cell == "gru"
+    kept_gates, kept_cells = kernels.kept_sizes(t, b, u, cell)
+    layer = c_interface.KernelLayer(
+        *(t, b, i, u),
+        type=c_interface.TYPES[kind],
+        threads=2,
+        transposed=transposed,
+        cell=c_interface.CELLS[cell],
+    )
 
     def drawn(shape: tuple[int, ...], in_halves: bool) -> Any:
         numbers = np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
         return (numbers.view(np.uint32) >> 16).astype(np.uint16) if in_halves else numbers
 
-    def empty(shape: tuple[int, ...], in_halves: bool) -> Any:
+    def empty(shape: tuple[int, ...], in_halves: bool = halves) -> Any:
         return np.zeros(shape, np.uint16 if in_halves else np.float32)
 
-    def computed(transposed: bool) -> list[Any]:
-        layer = c_interface.KernelLayer(
-            t, b, i, u, type=c_interface.TYPES[kind], threads=2, transposed=transposed
-        )
-        shapes = (i, 4 * u), (u, 4 * u), (4 * u,)
-        kernel, recurrent, bias = (drawn(shape, kind == "bfloat16") for shape in shapes)
-        of_weights = [np.zeros_like(each) for each in (kernel, recurrent, bias)]
-        if transposed:
-            kernel, recurrent = (np.ascontiguousarray(each.T) for each in (kernel, recurrent))
-            of_weights[:2] = (np.zeros_like(each) for each in (kernel, recurrent))
-        x, h, c = (drawn(shape, halves) for shape in ((t, b, i), (b, u), (b, u)))
-        y, dy, dx = empty((t, b, u), halves), drawn((t, b, u), halves), empty((t, b, i), halves)
-        states = [empty((b, u), halves) for _ in range(6)]
-        kept = empty((gates,), halves), empty((cells,), halves)
-        dz = np.zeros(gates, np.float32)
+    def turned(arrays: list[Any]) -> list[Any]:
+        both = (np.ascontiguousarray(each.T) for each in arrays[:2])
+        return [*both, *arrays[2:]] if transposed else arrays
 
-        def address(array: Any) -> int:
-            return 0 if array is None else int(array.ctypes.data)
+    def address(array: Any) -> int:
+        return 0 if array is None else int(array.ctypes.data)
 
-        given = (kernel, recurrent, bias, x, h, c, None, y, *states[:2], *kept, None)
-        kernels.forward(layer, *map(address, given))
-        given = (recurrent, x, h, c, None, y, *kept, dy, *states[2:4], dz, *states[4:], *of_weights)
-        kernels.backward(layer, *map(address, given))
-        kernels.input_gradient(layer, *map(address, (kernel, dz, None, dx)))
-        if transposed:
-            of_weights[:2] = (each.T for each in of_weights[:2])
-        return [y, *states, dz, *of_weights, dx]
+    shapes = [(i, gates * u), (u, gates * u), *((1 + has_bias) * [(gates * u,)])]
+    weights = turned([drawn(shape, kind == "bfloat16") for shape in shapes])
+    of_weights = [np.zeros_like(each) for each in weights]
+    lengths = np.arange(b) * t // b + 1 if masked else np.full(b, t)
+    mask = np.ascontiguousarray((np.arange(t)[:, None] < lengths).astype(np.uint8))
+    x, h, dh, dy = (drawn(shape, halves) for shape in ((t, b, i), (b, u), (b, u), (t, b, u)))
+    c, dc = (drawn((b, u + 1), halves)[:, 1:].copy() if has_c else None for _ in range(2))
+    last_h, dh0 = empty((b, u)), empty((b, u))
+    last_c, dc0 = (empty((b, u)) if has_c else None for _ in range(2))
+    y, dx, hidden = empty((t, b, u)), empty((t, b, i)), empty((t, b, u))
+    kept = empty((kept_gates,)), empty((kept_cells,)) if has_c else None
+    dz = np.zeros(kept_gates, np.float32)
+    steps, hidden_of_call = (mask, hidden) if masked else (None, None)
 
-    ours, theirs = computed(True), computed(False)
-    assert all(each.any() for each in (theirs[0], *theirs[8:]))
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one, other)
+    given = (*weights[:3], x, h, c, steps, y, last_h, last_c, *kept, hidden_of_call, *weights[3:])
+    kernels.forward(layer, *map(address, given))
+    given = (weights[1], x, h, c, steps, hidden if masked else y, *kept, dy, dh, dc)
+    written = (dz, dh0, dc0, *of_weights)
+    kernels.backward(layer, *map(address, (*given, *written)))
+    kernels.input_gradient(layer, *map(address, (weights[0], dz, steps, dx)))
+    found = [y, last_h, last_c, dh0, dc0, dz, *turned(of_weights), dx]
+    return [each for each in found if each is not None]
 
 
 SMALL = LSTMSpec(2, 3)
