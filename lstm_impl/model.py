@@ -34,6 +34,7 @@ from lstm_impl.spec import (
     RefusalReason,
     UnsupportedError,
     find_refusal_code,
+    have_same_bits,
     require_choice,
     require_real,
 )
@@ -636,7 +637,7 @@ class Stream:
         names = [
             name
             for name, array in wanted.items()
-            if not np.array_equal(found[name], array, equal_nan=True)
+            if not have_same_bits(found[name], array)
         ]
         if any(np.any(self._model._to_host(each)) for each in self._no_gradient):
             names.append("the zero gradient of the final state")

@@ -287,6 +287,16 @@ def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.where(np.isfinite(single), rounded.view(np.float32), single).astype(np.float32)
 
 
+def have_same_bits(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Return whether two arrays have the same shape, type and bits.
+
+    A NaN equals a NaN of the same bits, and zero differs from minus zero. This takes a fraction of
+    the time of ``np.array_equal`` with ``equal_nan``, which looks for NaN first.
+    """
+    kinds = (one.dtype, one.shape), (other.dtype, other.shape)
+    return kinds[0] == kinds[1] and one.tobytes() == other.tobytes()
+
+
 def require_real(name: str, array: Array) -> None:
     """Raise ValueError, with the name of the array, unless it holds real numbers.
 

@@ -40,7 +40,7 @@ from bench.worker.kept_results import (
 )
 from lstm_impl.at_rest import LONG_CALL, IdleWait
 from lstm_impl.call import Results, Step
-from lstm_impl.spec import FloatArray
+from lstm_impl.spec import FloatArray, have_same_bits
 
 
 class TimingError(RuntimeError):
@@ -759,7 +759,7 @@ class GroupMember:
 def check_unchanged(first: Results, again: Results) -> None:
     """Raise TimingError if the next call changed a result."""
     for name, array in first.items():
-        if not np.array_equal(array, again[name], equal_nan=True):
+        if not have_same_bits(array, again[name]):
             raise TimingError(
                 f"{name} of a call changed while the next call ran: it was not complete after the "
                 "wait, or its memory was used again"

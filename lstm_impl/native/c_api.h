@@ -79,8 +79,10 @@ struct LstmLayer {
   std::int32_t threads;  // of the library's own, at most so many with the one that calls; 0 for one
                          // on each CPU that the process may use
   // Whether the caller has the kernel and the recurrent kernel, and wants their gradients, as
-  // [gates * units, inputs] and [gates * units, units]. A call then copies what it reads of them, or
-  // transposes that in registers; its results have the same bits. LSTM_INT8 does not take such a layer.
+  // [gates * units, inputs] and [gates * units, units]. The results have the same bits. Most calls
+  // bring the kernels into another order in any case, from either of the two. Calls of few rows copy
+  // transposed kernels first, or transpose them in registers, and gradients of kernels are copied.
+  // LSTM_INT8 does not take such a layer.
   std::int32_t transposed;
   std::int32_t cell;  // an LstmCell
   // Whether x, y and their gradients have only the rows of the steps that are there, [row, feature],

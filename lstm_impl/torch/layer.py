@@ -381,8 +381,9 @@ class LSTM(RecurrentLayer):
     a batch axis. A batch may be empty.
 
     The kernels read each matrix transposed. A call of one or two timesteps with few sequences
-    transposes the matrices in registers, and every other call copies them. With large matrices, a
-    single step then takes up to 1.5 times as long. ``prepack`` keeps the copies for inference.
+    transposes the matrices in registers. With large matrices, a single step then takes up to 1.5
+    times as long. ``prepack`` keeps transposed copies for inference. Longer calls need no such
+    copies, because they bring the matrices into another order in any case.
 
     In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
     ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.

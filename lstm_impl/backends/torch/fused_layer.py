@@ -12,9 +12,10 @@ and device of every tensor before it passes an address on.
 
 The kernels read ``[in, G*H]`` and ``[H, G*H]``, where G is the number of gates of the cell.
 PyTorch's modules keep the transposes of these matrices, which the operators take with
-``transposed=True``. The kernels' library then copies the matrices to memory that it keeps between
-calls, or transposes them in registers. Both take a fraction of the time of PyTorch's own copy of a
-transpose.
+``transposed=True``. Most calls bring the matrices into another order in any case, and do so from
+either layout in the same time. Small calls transpose them in registers, or copy them to memory that
+the kernels' library keeps between calls. Both take a fraction of the time of PyTorch's own copy of
+a transpose.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ def fused_layer(
     reverse : bool
         Whether steps are read from the last to the first.
     transposed : bool
-        Whether kernel and recurrent_kernel are transposed. If they are, most calls copy them.
+        Whether kernel and recurrent_kernel are transposed.
     resets : torch.Tensor, optional
         Bool ``[T, B]``, time-major. A sequence starts over before a step that is True. A layer that
         reads in reverse starts over behind it. A reset where ``valid`` is False changes nothing.
