@@ -164,8 +164,8 @@ KINDS = ("float32", "bfloat16", "bf32", "mixed_bfloat16", "bf16x3")
 @pytest.mark.parametrize("cell", c_interface.CELLS)
 @pytest.mark.parametrize(
     "sizes",
-    # Few rows read the weights in place: in parts of registers, whole ones, and by two threads. They
-    # are copied for several steps. More rows pack them, in whole blocks of units and in parts.
+    # Few rows read the weights in place: in parts of registers, whole ones, and by two threads. For
+    # several steps they are copied. More rows pack them, in whole blocks of units and in parts.
     [
         *((1, 1, 5, 18), (2, 2, 33, 19), (1, 3, 48, 32), (1, 2, 256, 256)),
         *((4, 1, 20, 33), (30, 2, 5, 18), (9, 20, 48, 64), (40, 5, 33, 40), (20, 40, 17, 31)),
