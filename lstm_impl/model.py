@@ -634,11 +634,7 @@ class Stream:
         """
         wanted = self._host_inputs(self._place_set(inputs))
         found = self._host_inputs(self._placed[position])
-        names = [
-            name
-            for name, array in wanted.items()
-            if not have_same_bits(found[name], array)
-        ]
+        names = [name for name, array in wanted.items() if not have_same_bits(found[name], array)]
         if any(np.any(self._model._to_host(each)) for each in self._no_gradient):
             names.append("the zero gradient of the final state")
         return names
